@@ -283,10 +283,8 @@ def _notes(
     if gpus and CUDA not in providers:
         names = " ".join(name for name, _ in runtimes)
         away = f"{pip} uninstall -y {names} && " if names else ""
-        return [
-            f"{gpus[0]} stays idle: this runtime has no CUDA. To use it, type: "
-            f"{away}{pip} install --force-reinstall --no-deps onnxruntime-gpu"
-        ]
+        install = f"{away}{pip} install --force-reinstall --no-deps onnxruntime-gpu"
+        return [f"{gpus[0]} stays idle: this runtime has no CUDA. To use it, type: {install}"]
     if not gpus and CUDA in providers:
         return ["this runtime could use CUDA, but no NVIDIA device is seen; the CPU is used"]
     return []
