@@ -1,8 +1,8 @@
 """From a clip as people keep it to the arrays a network takes; the only user of OpenCV.
 
 Every source becomes either *footage* (RGB frames that are sampled, resized, cropped and normalised, one frame
-in memory at a time) or *arrays* (fed as they are once they fit). Which of the two is decided by a file's first
-bytes, never by its name: FFmpeg would follow a playlist that calls itself a video to any other file.
+in memory at a time) or *arrays* (fed as they are once they fit). Which of the two is decided by a file's
+first bytes, never by its name: FFmpeg would follow a playlist that calls itself a video to any other file.
 """
 
 from __future__ import annotations
@@ -82,6 +82,27 @@ _UNREADABLE = (ValueError, OSError, EOFError, KeyError, OverflowError, MemoryErr
 """What NumPy and zipfile raise for a damaged, encrypted or lying archive."""
 
 
+def _require(key: str, value: object, accept: Callable[[Any], bool], wanted: str) -> None:
+    if isinstance(value, bool) or not accept(value):
+        raise UsageError(f"preprocess key {key!r} is {value!r}; it must be {wanted}")
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 1
+
+
+def _is_size(value: object) -> bool:
+    return value is None or (isinstance(value, tuple) and len(value) == 2 and all(map(_is_count, value)))
+
+
+def _is_numbers(value: object) -> bool:
+    return (
+        isinstance(value, tuple)
+        and len(value) in (1, 3)
+        and all(type(v) in (int, float) and -1e9 < v < 1e9 for v in value)
+    )
+
+
 @dataclass(frozen=True)
 class InputSpec:
     """One input of a network.
@@ -142,7 +163,7 @@ class Preprocess:
             _require(
                 key, getattr(self, key), lambda v: v is None or _is_count(v), "a whole number of at least 1"
             )
-        _require("start", self.start, lambda v: v == 0 or _is_count(v), "a whole number of at least 0")
+        _require("start", self.start, lambda v: type(v) is int and v >= 0, "a whole number of at least 0")
         _require("size", self.size, _is_size, "height and width, two whole numbers of at least 1")
         _require("mean", self.mean, _is_numbers, "1 or 3 finite numbers on the 0..1 scale")
         _require("std", self.std, lambda v: _is_numbers(v) and min(v) > 0, "1 or 3 finite numbers above 0")
@@ -318,30 +339,6 @@ def load_clip(
     return Clip(feeds, shown, opened.file, opened.sha256, parts[inputs[0].name].layout)
 
 
-# --- options -------------------------------------------------------------------------------------------
-
-
-def _require(key: str, value: object, accept: Callable[[Any], bool], wanted: str) -> None:
-    if isinstance(value, bool) or not accept(value):
-        raise UsageError(f"preprocess key {key!r} is {value!r}; it must be {wanted}")
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 1
-
-
-def _is_size(value: object) -> bool:
-    return value is None or (isinstance(value, tuple) and len(value) == 2 and all(map(_is_count, value)))  # noqa: PLR2004  (H, W)
-
-
-def _is_numbers(value: object) -> bool:
-    return (
-        isinstance(value, tuple)
-        and len(value) in (1, 3)
-        and all(type(v) in (int, float) and math.isfinite(v) for v in value)
-    )
-
-
 # --- layouts and shapes --------------------------------------------------------------------------------
 
 
@@ -508,8 +505,8 @@ def _sample(footage: _Footage, frames: int, preprocess: Preprocess) -> list[int]
         return list(range(preprocess.start, preprocess.start + needed, preprocess.stride))
     if 2 * footage.count < footage.promised:
         raise ClipError(
-            f"{footage.file} is cut off: {footage.count} of {footage.promised} frames can be decoded; mend the "
-            "file, or give a stride to use only its beginning"
+            f"{footage.file} is cut off: {footage.count} of {footage.promised} frames can be decoded; mend "
+            "the file, or give a stride to use only its beginning"
         )
     if frames == 1:
         return [preprocess.start + rest // 2]
@@ -563,8 +560,9 @@ def _normalise(frames: Frame, spec: InputSpec, plan: _Plan, preprocess: Preproce
         if np.any(mean) or np.any(std != 1):
             raise UsageError(f"input {spec.name!r} takes {spec.dtype} frames, 0..255; leave mean and std out")
         return _cast(colours, spec, "the clip")
-    scaled = colours.astype(np.float32) / np.float32(255)
-    return _cast((scaled - mean) / std, spec, "the preprocessed clip")
+    with np.errstate(all="ignore"):  # what a tiny std makes of it is refused as not finite
+        scaled = (colours.astype(np.float32) / np.float32(255) - mean) / std
+    return _cast(scaled, spec, "the preprocessed clip")
 
 
 def _per_channel(
@@ -622,14 +620,14 @@ def _from_array(
     array: Array, file: str, spec: InputSpec, preprocess: Preprocess, layout: str | None
 ) -> _Part:
     """Preprocesses uint8 frames; feeds anything else as it is."""
-    if array.dtype == np.uint8 and array.ndim in (3, 4) and array.shape[-1] == 3 and array.size:  # noqa: PLR2004  (RGB)
+    if array.dtype == np.uint8 and array.ndim in (3, 4) and array.shape[-1] == 3 and array.size:
         return _from_footage(_array_footage(array, file), spec, preprocess, layout)
     return _as_is(array, file, spec, layout)
 
 
 def _array_footage(array: Array, file: str) -> _Footage:
-    frames = array if array.ndim > 3 else array[None]  # noqa: PLR2004  (H, W, 3 is a picture)
-    return _Footage(file, "", len(frames), lambda wanted: (frames[i] for i in wanted), still=array.ndim == 3)  # noqa: PLR2004
+    frames = array if array.ndim > 3 else array[None]
+    return _Footage(file, "", len(frames), lambda wanted: (frames[i] for i in wanted), still=array.ndim == 3)
 
 
 def _as_is(array: Array, file: str, spec: InputSpec, layout: str | None) -> _Part:
@@ -849,8 +847,8 @@ def _same_size(named: Iterator[tuple[str, bytes]]) -> Iterator[Frame]:
         first = first or frame.shape
         if frame.shape != first:
             raise ClipError(
-                f"{name} is {frame.shape[0]}x{frame.shape[1]}, the first frame {first[0]}x{first[1]}; frames of "
-                "one clip must have one size"
+                f"{name} is {frame.shape[0]}x{frame.shape[1]}, the first frame {first[0]}x{first[1]}; "
+                "frames of one clip must have one size"
             )
         yield frame
 
@@ -956,7 +954,7 @@ def _open_video(file: str, sha256: str, demuxer: str) -> _Footage:
         count = sum(1 for _ in iter(capture.grab, False))  # noqa: FBT003  (grab's own answer at the end)
     if not count:
         raise ClipError(f"{file} holds no frame that can be decoded; convert it to .mp4")
-    plausible = demuxer in _EXACT_HEADERS and 0 < header < 1e8  # noqa: PLR2004  (a month at 30 frames a second)
+    plausible = demuxer in _EXACT_HEADERS and 0 < header < 1e8
     promised = int(header) if plausible else 0
     return _Footage(file, sha256, count, lambda wanted: _video_frames(file, demuxer, wanted), promised)
 
@@ -968,6 +966,6 @@ def _video_frames(file: str, demuxer: str, wanted: Sequence[int]) -> Iterator[Fr
             while position < index and capture.grab():
                 position += 1
             ok, frame = capture.retrieve() if position == index else (False, None)
-            if not ok or frame is None or frame.ndim != 3 or frame.dtype != np.uint8:  # noqa: PLR2004  (H, W, BGR)
+            if not ok or frame is None or frame.ndim != 3 or frame.dtype != np.uint8:
                 raise ClipError(f"frame {index} of {file} cannot be decoded; convert it to .mp4")
             yield cast("Frame", cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))

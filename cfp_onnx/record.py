@@ -19,6 +19,7 @@ import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
 from cfp_onnx.errors import DeviceError, ModelError, RunError
+from cfp_onnx.fields import SEED, Probe
 from cfp_onnx.model import Model, Program, _first_line, branches, canonical_nodes, input_shape, show, take_branches
 
 if TYPE_CHECKING:
@@ -117,8 +118,7 @@ class Graph:
     def of(cls, model: Model, sizes: Mapping[str, Sequence[int]] | None = None) -> Graph:
         """The canonical graph of a model, its inputs fixed to `sizes` where given."""
         weights: dict[str, Array] = {}
-        proto = ir.to_proto(ir.Model(ir.Graph([], [], nodes=[], name="g", opset_imports=dict(model.graph.graph.opset_imports)), ir_version=max(model.graph.ir_version or 8, 8)))
-        proto.CopyFrom(_skeleton(model, weights))
+        proto = _skeleton(model, weights)
         for value in proto.graph.input:
             if sizes is not None and value.name in sizes:
                 elem = value.type.tensor_type.elem_type
@@ -150,6 +150,43 @@ class Graph:
         return _create(rt, self.proto.SerializeToString(), options, device)
 
 
+    def with_probe(self, probe: Probe, *, keep_outputs: bool = True) -> Graph:
+        """This graph with a probe's nodes, constants and outputs added; the model's own nodes stay as they are."""
+        proto = onnx.ModelProto()
+        proto.CopyFrom(self.proto)
+        graph, weights = proto.graph, dict(self.weights)
+        for node in graph.node:
+            if node.name in probe.with_indices:
+                _add_indices(node, probe.with_indices[node.name])
+        graph.node.extend(probe.nodes)
+        for name, value in probe.constants.items():
+            if value.nbytes >= EXTERNAL_FROM and value.dtype == np.float32:
+                weights[name] = value
+                graph.initializer.append(_placeholder(name, value))
+            else:
+                graph.initializer.append(numpy_helper.from_array(value, name))
+        if probe.seeded is not None:
+            graph.input.append(helper.make_tensor_value_info(SEED, TensorProto.FLOAT, probe.seeded))
+        if not keep_outputs:
+            del graph.output[:]
+        known = {o.name for o in graph.output}
+        graph.output.extend(helper.make_empty_tensor_value_info(n) for n in dict.fromkeys(probe.outputs) if n not in known)
+        return Graph(proto, weights)
+
+
+def _add_indices(node: onnx.NodeProto, name: str) -> None:
+    if len(node.output) > 1:
+        node.output[1] = name
+    else:
+        node.output.append(name)
+
+
+def _placeholder(name: str, array: Array) -> TensorProto:
+    tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=array.shape, data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value="memory")
+    return tensor
+
+
 def _skeleton(model: Model, weights: dict[str, Array]) -> onnx.ModelProto:
     """Protobuf of the canonical graph; weights of `EXTERNAL_FROM` bytes or more are moved into `weights`."""
     inner = model.graph
@@ -170,13 +207,7 @@ def _skeleton(model: Model, weights: dict[str, Array]) -> onnx.ModelProto:
             inner.graph.initializers[name].const_value = tensor
     for tensor in proto.graph.initializer:
         if tensor.name in weights:
-            array = weights[tensor.name]
-            del tensor.dims[:]
-            tensor.dims.extend(array.shape)
-            for field_name in ("raw_data", "float_data"):
-                tensor.ClearField(field_name)
-            tensor.data_location = TensorProto.EXTERNAL
-            tensor.external_data.add(key="location", value="memory")
+            tensor.CopyFrom(_placeholder(tensor.name, weights[tensor.name]))
     del proto.functions[:]
     return proto
 

@@ -145,7 +145,7 @@ class Topology:
     shortcuts: tuple[Joint, ...]
     gates: tuple[Joint, ...]
     barriers: tuple[str, ...] = ()
-    _sources: dict[tuple[int, int], tuple[Source, ...]] = field(default_factory=dict, repr=False)
+    _wires: dict[int, list[tuple[str, Array, Array]]] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def _firsts(self) -> Array:
@@ -157,12 +157,26 @@ class Topology:
 
     def wires(self, layer: KernelLayer, states: Mapping[str, State] | None = None) -> list[tuple[str, Array, Array]]:
         """Arriving labels per channel: (via, labels (channels, m), shares (channels, m)) for each track."""
-        return part_wires(self, layer, self.states if states is None else states)
+        if states is not None:
+            return part_wires(self, layer, states)
+        if layer.index not in self._wires:
+            self._wires[layer.index] = part_wires(self, layer, self.states)
+        return self._wires[layer.index]
 
-    def sources(self, layer: KernelLayer, channel: int, states: Mapping[str, State] | None = None) -> tuple[Source, ...]:
-        """What feeds one channel of a layer; the shares add up to 1 (0 for gates)."""
+    def owners(self, labels: Array) -> Array:
+        """Index into `origins` of each label."""
+        return np.searchsorted(self._firsts, labels, side="right") - 1
+
+    def sources(
+        self, layer: KernelLayer, channels: Sequence[int], states: Mapping[str, State] | None = None
+    ) -> list[tuple[Source, ...]]:
+        """What feeds each of some channels of a layer; the shares of a channel add up to 1 (gates have 0)."""
+        wires = self.wires(layer, states)
+        return [self._sources_of(wires, c) for c in channels]
+
+    def _sources_of(self, wires: list[tuple[str, Array, Array]], channel: int) -> tuple[Source, ...]:
         out: dict[tuple[int | None, int], Source] = {}
-        for via, labels, shares in self.wires(layer, states):
+        for via, labels, shares in wires:
             for label, share in zip(labels[channel], shares[channel], strict=True):
                 if label < 0:
                     continue

@@ -1,0 +1,565 @@
+"""The main job: a model and a clip in, a class feature pyramid out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cfp_onnx import messages, record, rules, walk
+from cfp_onnx.errors import ModelError, RunError, TargetError, UsageError
+from cfp_onnx.fields import SEED, Probe, Values, Walk
+from cfp_onnx.graph.flow import State
+from cfp_onnx.graph.topology import KernelLayer, Topology, build, channel_axis, shared_states, target_tensor
+from cfp_onnx.model import Model, Program, input_shape, load
+from cfp_onnx.pyramid import Pyramid
+from cfp_onnx.statistics import Statistics
+from cfp_onnx.walk import Settings, Walked
+
+if TYPE_CHECKING:
+    from cfp_onnx.media import Clip, InputSpec, Preprocess
+
+Array = npt.NDArray[Any]
+
+FIELD_RULES = ("positional", "active")
+POOLED_RULES = ("published", "mean")
+RULES = (*FIELD_RULES, *POOLED_RULES)
+CLASS_STEPS = ("weights", "contribution", "contrast")
+DEFAULT_STEP = {"positional": "contrast", "active": "contrast", "published": "weights", "mean": "contribution"}
+
+LINK_BUDGET = 2**28
+"""Bytes of inputs and fields fetched by one forward pass for the links; more layers take a further pass."""
+
+TOP = 5
+
+
+@dataclass(frozen=True)
+class FieldProbe:
+    """A session that returns relevance, and the names to fetch.
+
+    Attributes:
+        session: onnxruntime session.
+        relevance: Layer index to output name.
+        links: (layer index, part index) to the names of the part's input and of the field at its output.
+        statistics: Reader of the addends' means.
+    """
+
+    session: Any
+    relevance: Mapping[int, str]
+    links: Mapping[tuple[int, int], tuple[str, str]]
+    statistics: Statistics
+
+
+class Engine:
+    """A model at one input size on one device: topology, sessions and runs, made once and used for any class.
+
+    Args:
+        model: A loaded model.
+        feeds: Arrays for all inputs; only their shapes matter here.
+        device: Where to run.
+        output: Name of the output to explain; the first by default.
+        barriers: Whether unknown operators on channel paths are passed over and recorded.
+
+    Raises:
+        ModelError: If the model cannot be analysed or run.
+        DeviceError: If the device asked for is not there.
+        TargetError: If there is no such output, or no layer made it.
+    """
+
+    def __init__(
+        self, model: Model, feeds: Mapping[str, Array], *, device: record.Device | None = None, output: str | None = None,
+        barriers: bool = False,
+    ) -> None:  # fmt: skip
+        self.device = device or record.Device()
+        self.providers = record.providers(self.device)
+        self.program = record.observe(model, feeds)
+        self.model = self.program.model
+        self.file = model
+        self.axes = channel_axes(self.program)
+        self.topology = build(self.program, channel_axes=self.axes, barriers=barriers)
+        self.output = _output(model, output)
+        self.target = target_tensor(self.topology, self.output)
+        self.depths = self.topology.depths(self.target)
+        self.coverage = self.topology.coverage(self.target)
+        self.graph = record.Graph.of(self.model, {k: v.shape for k, v in feeds.items()})
+        self._plain: Any = None
+        self._fields: dict[tuple[str, int | None, tuple[int, ...]], FieldProbe] = {}
+        self._statistics: dict[tuple[str, int | None], tuple[Any, Statistics]] = {}
+
+    # ------------------------------------------------------------------------------------- plain run
+
+    def plain(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs of the file as it is.
+
+        Raises:
+            RunError: If the runtime fails, or an output is not finite.
+        """
+        if self._plain is None:
+            self._plain = record.plain_session(self.file, self.device)
+        names = [p.name for p in self.file.outputs]
+        results = dict(zip(names, record.run(self._plain, names, feeds), strict=True))
+        for name, value in results.items():
+            if isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
+                raise RunError(f"output {name!r} of {self.file.path} holds NaN or infinity for this clip; check the clip and its preprocessing")
+        return results
+
+    def provider(self) -> str:
+        """Name of the provider that runs the sessions."""
+        first = self.providers[0]
+        return first[0] if isinstance(first, tuple) else first
+
+    # ----------------------------------------------------------------------------------------- target
+
+    def classes(self) -> tuple[int, int | None]:
+        """Number of classes and their axis in the target; None where the whole flattened target is classes."""
+        shape = self.program.shapes[self.target]
+        tracks = [t for t in self.topology.states[self.target].tracks if t.via != "gate"]
+        axes = {a for t in tracks for a in range(t.labels.ndim) if t.labels.shape[a] > 1}
+        if not axes:
+            return 1, None
+        if len(axes) == 1:
+            axis = axes.pop()
+            return shape[axis], axis
+        return int(np.prod(shape[1:])), None
+
+    def scores(self, value: Array) -> Array:
+        """Class scores of the first item of a target or output, (classes,); positions are averaged."""
+        count, axis = self.classes()
+        value = np.asarray(value, np.float64)
+        if axis is not None and value.ndim > axis and value.shape[axis] == count:
+            item = value[:1] if axis != 0 else value
+            return item.mean(axis=tuple(a for a in range(value.ndim) if a != axis))
+        flat = value[:1].reshape(-1) if value.ndim else value.reshape(-1)
+        return flat if flat.size == count else (flat.reshape(count, -1).mean(axis=1) if flat.size % count == 0 else flat)
+
+    def seed(self, index: int, step: str) -> Array:
+        """Field at the target: the class, less the mean of the others under ``contrast``. Shape of the target."""
+        shape = self.program.shapes[self.target]
+        count, axis = self.classes()
+        weights = np.zeros(count, np.float32)
+        weights[index] = 1.0
+        if step == "contrast" and count > 1:
+            weights -= np.float32(1.0 / (count - 1))
+            weights[index] = 1.0
+        batch = shape[0] if shape and axis != 0 else 1
+        if axis is None:
+            positions = max(1, int(np.prod(shape)) // (batch * count))
+            return np.broadcast_to(weights.reshape(1, -1), (batch, count)).reshape(shape) / np.float32(batch * positions) if positions == 1 else np.full(shape, 1.0 / np.prod(shape), np.float32)
+        view = [1] * len(shape)
+        view[axis] = count
+        total = int(np.prod(shape)) // count
+        return np.ascontiguousarray(np.broadcast_to(weights.reshape(view), shape) / np.float32(total))
+
+    # ------------------------------------------------------------------------------------ field rules
+
+    def field_probe(self, rule: str, depth: int | None, linked: Sequence[int] = ()) -> FieldProbe:
+        """The session that returns every kernel's relevance, and inputs and fields of the `linked` layers."""
+        key = (rule, depth, tuple(linked))
+        if key not in self._fields:
+            self._fields[key] = self._make_field_probe(rule, depth, set(linked))
+        return self._fields[key]
+
+    def _make_field_probe(self, rule: str, depth: int | None, linked: set[int]) -> FieldProbe:
+        probe = Probe(self.model.opset)
+        steps = Walk(self.topology, self.target, depths=self.depths, depth=depth, rule=rule, probe=probe)
+        steps.run()
+        probe.outputs.extend(steps.relevance.values())
+        links = {
+            k: (steps.input_value[k], g) for k, g in steps.output_field.items() if k[0] in linked
+        }
+        statistics = Statistics.begin(self.topology, probe, steps.value)
+        if linked:
+            statistics.want_addends(self._joints(depth))
+        probe.outputs.extend(n for pair in links.values() for n in pair)
+        inputs = {p.name for p in self.model.inputs}
+        probe.outputs = [o for o in dict.fromkeys(probe.outputs) if o not in inputs and not self.program.is_constant(o)]
+        session = self.graph.with_probe(probe).session(self.device)
+        return FieldProbe(session, steps.relevance, links, statistics)
+
+    def _joints(self, depth: int | None) -> list[str]:
+        """Adds that feed a layer within the depth."""
+        deepest = max(self.depths.values(), default=0) if depth is None else depth
+        stack = [p.source for i, d in self.depths.items() if d < deepest for p in self.topology.layers[i].parts]
+        ends = {p.output for layer in self.topology.layers for p in layer.parts}
+        seen: set[str] = set()
+        names: dict[str, None] = {}
+        while stack:
+            tensor = stack.pop()
+            if tensor in seen or tensor in ends:
+                continue
+            seen.add(tensor)
+            node = self.program.producers.get(tensor)
+            if node is not None:
+                names[node.name] = None
+                stack.extend(i for i in node.inputs if i)
+        return list(names)
+
+    def relevance(
+        self, feeds: Mapping[str, Array], index: int, *, rule: str = "positional", class_step: str = "contrast", depth: int | None = None
+    ) -> dict[int, Array]:
+        """Relevance of every kernel of every layer walked, by a field rule: layer index to (kernels,) float64."""
+        probe = self.field_probe(rule, depth)
+        names = list(probe.relevance.values())
+        results = record.run(probe.session, names, {**feeds, SEED: self.seed(index, class_step)})
+        return {i: np.asarray(r, np.float64).reshape(-1) for i, r in zip(probe.relevance, results, strict=True)}
+
+    def _field_walk(self, feeds: Mapping[str, Array], rule: str, settings: Settings) -> tuple[Walked, Mapping[str, State], float, dict[str, Array]]:
+        deepest = max(self.depths.values(), default=0) if settings.depth is None else settings.depth
+        expanded = [i for i, d in sorted(self.depths.items(), key=lambda x: x[1]) if d < deepest]
+        chunks = self._chunks(expanded)
+        seed = {SEED: self.seed(settings.index, settings.class_step)}
+        walked, states, outputs = Walked(), self.topology.states, {}
+        for n, chunk in enumerate(chunks):
+            probe = self.field_probe(rule, settings.depth, chunk)
+            names = [*probe.relevance.values(), *probe.statistics.addends.values()] if n == 0 else []
+            own = [p.name for p in self.file.outputs] if n == 0 else []
+            pairs = [x for pair in probe.links.values() for x in pair if x not in feeds]
+            wanted = list(dict.fromkeys([*own, *names, *pairs]))
+            results = dict(zip(wanted, record.run(probe.session, wanted, {**feeds, **seed}), strict=True))
+            results.update({k: np.asarray(v, np.float32) for k, v in feeds.items()})
+            if n == 0:
+                outputs = {k: results[k] for k in own}
+                states = self._take_relevance(probe, results, walked, settings)
+            for (layer, part), (x, g) in probe.links.items():
+                self._link(walked, self.topology.layers[layer], part, results[x], results[g], settings)
+        return walked, states, self._class_value(walked), outputs
+
+    def _take_relevance(self, probe: FieldProbe, results: Mapping[str, Array], walked: Walked, settings: Settings) -> Mapping[str, State]:
+        for i, name in probe.relevance.items():
+            walked.relevance[i] = results[name].astype(np.float64).reshape(-1)
+            walked.chosen[i] = rules.choose(walked.relevance[i], theta=settings.theta, top_k=settings.top_k)
+        deepest = max(self.depths.values(), default=0) if settings.depth is None else settings.depth
+        for i, d in self.depths.items():
+            if i not in walked.relevance and d <= deepest:
+                walked.relevance[i] = np.zeros(self.topology.layers[i].kernels)
+                walked.chosen[i] = np.zeros(0, np.int64)
+            if d == 0:
+                walked.chosen[i] = np.array([min(settings.index, self.topology.layers[i].kernels - 1)])
+        means = {t: results[o] for t, o in probe.statistics.addends.items()}
+        return shared_states(self.topology, self.axes, means.get) if means else self.topology.states
+
+    def _chunks(self, layers: list[int]) -> list[list[int]]:
+        """Layers whose inputs and fields together stay within `LINK_BUDGET`, in the order of depth."""
+        chunks: list[list[int]] = [[]]
+        size = 0
+        for i in layers:
+            need = sum(
+                4 * int(np.prod(self.program.shapes[t])) for p in self.topology.layers[i].parts for t in (p.source, p.output)
+            )
+            if chunks[-1] and size + need > LINK_BUDGET:
+                chunks.append([])
+                size = 0
+            chunks[-1].append(i)
+            size += need
+        return chunks
+
+    def _link(self, walked: Walked, layer: KernelLayer, part: int, x: Array, g: Array, settings: Settings) -> None:
+        """Links of the chosen kernels of one part; of the classifier, those of the class."""
+        piece = layer.parts[part]
+        offset = sum(p.kernels for p in layer.parts[:part])
+        if self.depths[layer.index] == 0:
+            z = messages.messages(piece, x, g, np.arange(piece.kernels))
+            total = np.zeros(piece.channels)
+            width, per = piece.channels // piece.groups, piece.kernels // piece.groups
+            for group in range(piece.groups):
+                total[group * width : (group + 1) * width] = z[group * per : (group + 1) * per].sum(axis=0)
+            kernel = int(walked.chosen[layer.index][0])
+            walked.relevance[layer.index][kernel] = float(total.sum())
+            walked.links[layer.index, kernel] = walk.link_messages(total, 0, settings.theta)
+            return
+        kernels = np.sort(walked.chosen[layer.index])
+        mine = kernels[(kernels >= offset) & (kernels < offset + piece.kernels)] - offset
+        if not mine.size:
+            return
+        for kernel, row in zip(mine, messages.messages(piece, x, g, mine), strict=True):
+            low, _ = walk.group_slices(layer, int(kernel) + offset)
+            walked.links[layer.index, int(kernel) + offset] = walk.link_messages(row, low, settings.theta)
+
+    def _class_value(self, walked: Walked) -> float:
+        return float(sum(walked.relevance[i].sum() for i, d in self.depths.items() if d == 0 and i in walked.relevance))
+
+    # ----------------------------------------------------------------------------------- pooled rules
+
+    def statistics_session(self, rule: str, depth: int | None) -> tuple[Any, Statistics]:
+        """The session that returns the pooled statistics of a rule for all layers within the depth."""
+        key = (rule, depth)
+        if key not in self._statistics:
+            deepest = max(self.depths.values(), default=0) if depth is None else depth
+            probe = Probe(self.model.opset)
+            statistics = Statistics.begin(self.topology, probe)
+            for i, d in self.depths.items():
+                if d < deepest or d == 0:
+                    for part in self.topology.layers[i].parts:
+                        (statistics.want_taps if rule == "mean" else statistics.want_pooled)(part)
+            statistics.want_addends(self._joints(depth))
+            probe.outputs = [o for o in dict.fromkeys(probe.outputs) if o not in {p.name for p in self.model.inputs}]
+            self._statistics[key] = (self.graph.with_probe(probe).session(self.device), statistics)
+        return self._statistics[key]
+
+    def statistics(self, feeds: Mapping[str, Array], rule: str, depth: int | None = None) -> tuple[Statistics, dict[str, Array]]:
+        """Pooled statistics of one clip, and the model's own outputs of the same pass."""
+        session, statistics = self.statistics_session(rule, depth)
+        wanted = [*statistics.pooled.values(), *statistics.taps.values(), *statistics.addends.values()]
+        names = [n for n in dict.fromkeys([*(p.name for p in self.file.outputs), *wanted]) if n not in feeds]
+        results = dict(zip(names, record.run(session, names, feeds), strict=True))
+        return statistics, {**results, **feeds}
+
+    def _pooled_walk(self, feeds: Mapping[str, Array], rule: str, settings: Settings) -> tuple[Walked, Mapping[str, State], float, dict[str, Array]]:
+        statistics, results = self.statistics(feeds, rule, settings.depth)
+        means = {t: results[o] for t, o in statistics.addends.items()}
+        states = shared_states(self.topology, self.axes, means.get) if means else self.topology.states
+
+        def pooled(layer: KernelLayer) -> Array:
+            return np.concatenate([statistics.channel_means(p, results) for p in layer.parts])
+
+        def taps(layer: KernelLayer) -> list[Array]:
+            return [statistics.tap_means(p, results) for p in layer.parts]
+
+        if rule == "published":
+            walked = walk.published(self.topology, self.depths, pooled, settings)
+        else:
+            walked = walk.mean_rule(self.topology, self.depths, taps, settings, states)
+        outputs = {p.name: results[p.name] for p in self.file.outputs}
+        return walked, states, self._class_value(walked), outputs
+
+    # ---------------------------------------------------------------------------------------- pyramid
+
+    def pyramid(self, clip: Clip, settings: Settings, *, rule: str, labels: Sequence[str] | None) -> Pyramid:
+        """Run the model on a clip and walk down from one class."""
+        plain = self.plain(clip.feeds)
+        scores = self.scores(plain[self.output])
+        walker = self._field_walk if rule in FIELD_RULES else self._pooled_walk
+        walked, states, _, outputs = walker(clip.feeds, rule, settings)
+        difference = _difference(plain, outputs)
+        layers = walk.layer_results(self.topology, self.depths, walked)
+        if not all(np.isfinite(r).all() for r in walked.relevance.values()):
+            raise RunError(f"the relevance of {self.file.path} is not finite on this clip; its activations overflow float32")
+        order = np.argsort(-scores, kind="stable")[:TOP]
+        name = self.model.inputs[0].name
+        return Pyramid(
+            model={
+                "file": str(self.file.path), "sha256": self.file.sha256, "producer": self.file.producer, "opset": self.file.opset,
+            },
+            input={
+                "file": clip.file, "sha256": clip.sha256, "shape": list(clip.feeds[name].shape), "layout": clip.layout,
+            },
+            run={
+                "rule": rule, "class_step": settings.class_step, "theta": settings.theta, "top_k": settings.top_k,
+                "depth": settings.depth if settings.depth is not None else "all", "gates": "frozen", "provider": self.provider(),
+                "onnxruntime": record.runtime().__version__, "output_difference": difference,
+                "undefined": walked.undefined, "negative_sums": walked.negative_sums,
+            },
+            target={
+                "output": self.output, "index": settings.index, "label": _label(labels, settings.index),
+                "score": float(scores[settings.index]),
+                "top": [[int(i), _label(labels, int(i)), float(scores[i])] for i in order],
+            },
+            coverage={
+                "channels": self.coverage.channels, "layers": self.coverage.layers,
+                "operators_unknown": list(self.coverage.operators_unknown),
+            },
+            layers=layers,
+            levels=walk.levels(self.topology, self.depths, walked),
+            edges=walk.edges(self.topology, walked, states),
+        )  # fmt: skip
+
+
+def _label(labels: Sequence[str] | None, index: int) -> str | None:
+    return labels[index] if labels is not None and index < len(labels) else None
+
+
+def _difference(plain: Mapping[str, Array], probed: Mapping[str, Array]) -> float:
+    """Largest absolute difference of the model's outputs with and without probes."""
+    pairs = [(plain[k], v) for k, v in probed.items() if k in plain and np.issubdtype(np.asarray(v).dtype, np.number)]
+    return max((float(np.max(np.abs(a.astype(np.float64) - b.astype(np.float64)), initial=0.0)) for a, b in pairs), default=0.0)
+
+
+def _output(model: Model, name: str | None) -> str:
+    names = [p.name for p in model.outputs]
+    if name is None:
+        if not names:
+            raise ModelError(f"{model.path}: the model has no output")
+        return names[0]
+    if name not in names:
+        raise TargetError(f"{model.path} has no output {name!r}; its outputs are: {', '.join(names)}")
+    return name
+
+
+def channel_axes(program: Program) -> dict[str, int]:
+    """Channel axis of every input: what its first layers read, else axis 1."""
+    axes = {}
+    for port in program.model.inputs:
+        rank = len(program.shapes[port.name])
+        found = channel_axis(program, port.name)
+        axes[port.name] = found if found is not None else min(1, max(0, rank - 1))
+    return axes
+
+
+# -------------------------------------------------------------------------------------------- public calls
+
+
+def topology(
+    model: Model | str | os.PathLike[str], *, input_shape: Mapping[str, tuple[int, ...]] | None = None, barriers: bool = False
+) -> Engine:
+    """The network of a file without a clip; `Engine.topology` and `Engine.coverage` hold the answer.
+
+    Args:
+        model: A model or its path.
+        input_shape: Sizes for inputs that leave some open.
+        barriers: Whether unknown operators are passed over and recorded.
+    """
+    loaded = model if isinstance(model, Model) else load(model)
+    feeds = record.random_feeds(loaded, input_shape)
+    return Engine(loaded, feeds, device=record.Device("cpu"), barriers=barriers)
+
+
+def specs(model: Model) -> list[InputSpec]:
+    """The model's inputs as the clip reader wants them, the channel axis found in the graph where the shape leaves it open."""
+    from cfp_onnx.media import InputSpec, layout_of  # noqa: PLC0415  (OpenCV is slow to import)
+
+    shapes = input_shape(model, {})
+    out = [InputSpec(p.name, tuple(shapes[p.name]), p.dtype, None) for p in model.inputs]
+    if len(out) != 1 or len(out[0].shape) < 3:
+        return out
+    try:
+        layout_of(out[0])
+    except (UsageError, ModelError):
+        pass
+    else:
+        if sum(d in {1, 3} for d in out[0].shape[1:]) == 1:
+            return out
+    try:
+        axis = channel_axis(record.observe(model, record.random_feeds(model)), out[0].name)
+    except RunError:
+        return out
+    return [replace(out[0], channel_axis=axis)] if axis is not None else out
+
+
+def explain(
+    model: Model | str | os.PathLike[str],
+    clip: str | os.PathLike[str] | Array | Mapping[str, Array],
+    *,
+    target: int | str | None = None,
+    output: str | None = None,
+    rule: str = "positional",
+    class_step: str | None = None,
+    theta: float = 0.6,
+    top_k: int | None = None,
+    depth: int | str = 3,
+    layout: str | None = None,
+    labels: Sequence[str] | None = None,
+    preprocess: Preprocess | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    barriers: bool = False,
+) -> Pyramid:
+    """Explain one class of a model on one clip.
+
+    Args:
+        model: A model or its path.
+        clip: A video, frame folder, image, frame database, array file or array (see `cfp_onnx.media.load_clip`).
+        target: Class index or label; the top-1 class by default.
+        output: Output to explain; the first by default.
+        rule: positional, active, published or mean.
+        class_step: weights, contribution or contrast; each rule has its own default.
+        theta: Threshold on v, 0..1.
+        top_k: Most kernels per layer.
+        depth: Deepest level, or ``"all"``.
+        layout: Axes of the input, e.g. NCTHW; read off the model by default.
+        labels: Class names; the model's metadata by default.
+        preprocess: How footage becomes input; the model's metadata by default.
+        device: auto, cpu, cuda, cuda:N or tensorrt.
+        threads: Threads of the CPU provider.
+        barriers: Whether unknown operators on channel paths are passed over and recorded.
+
+    Raises:
+        CfpError: With one sentence that says what cannot be used and what to do.
+    """
+    from cfp_onnx.media import Preprocess, load_clip  # noqa: PLC0415  (OpenCV is slow to import)
+
+    settings = _settings(rule, class_step, theta, top_k, depth)
+    loaded = model if isinstance(model, Model) else load(model)
+    if preprocess is None:
+        own = loaded.preprocess
+        preprocess = Preprocess() if own is None else Preprocess.from_json(dict(own))
+    footage = load_clip(clip, specs(loaded), preprocess=preprocess, layout=layout or preprocess.layout)
+    engine = Engine(loaded, footage.feeds, device=record.Device(device, threads), output=output, barriers=barriers)
+    names = labels if labels is not None else loaded.labels
+    index = pick_class(engine, footage.feeds, target, names)
+    return engine.pyramid(footage, replace(settings, index=index), rule=rule, labels=names)
+
+
+def _settings(rule: str, class_step: str | None, theta: float, top_k: int | None, depth: int | str) -> Settings:
+    if rule not in RULES:
+        raise UsageError(f"unknown rule {rule!r}; choose one of {', '.join(RULES)}")
+    step = class_step or DEFAULT_STEP[rule]
+    if step not in CLASS_STEPS or (rule in FIELD_RULES and step == "weights"):
+        allowed = CLASS_STEPS[1:] if rule in FIELD_RULES else CLASS_STEPS
+        raise UsageError(f"rule {rule} has no class step {step!r}; choose one of {', '.join(allowed)}")
+    if not 0.0 <= theta <= 1.0:
+        raise UsageError(f"theta is {theta}, it must lie between 0 and 1")
+    if top_k is not None and top_k < 1:
+        raise UsageError(f"top-k is {top_k}, it must be at least 1")
+    levels = None if str(depth) == "all" else _depth(depth)
+    return Settings(theta=theta, top_k=top_k, depth=levels, class_step=step, index=0)
+
+
+def _depth(depth: int | str) -> int:
+    text = str(depth)
+    if not text.isdigit() or int(text) < 1:
+        raise UsageError(f"depth is {depth!r}, it must be a whole number of at least 1, or all")
+    return int(text)
+
+
+def pick_class(engine: Engine, feeds: Mapping[str, Array], target: int | str | None, labels: Sequence[str] | None) -> int:
+    """The class index for an index, a label, or None (the top-1 class).
+
+    Raises:
+        TargetError: If there is no such class.
+    """
+    count, _ = engine.classes()
+    if target is None:
+        return int(np.argmax(engine.scores(engine.plain(feeds)[engine.output])))
+    text = str(target).strip()
+    if labels is not None and text in labels:
+        index = list(labels).index(text)
+    elif text.lstrip("-").isdigit():
+        index = int(text)
+    else:
+        known = "the model has no labels, give --labels or an index" if labels is None else "see --labels, or give an index"
+        raise TargetError(f"label {text!r} is unknown; {known}")
+    if not 0 <= index < count:
+        raise TargetError(f"class {index} is out of range; {engine.file.path} has {count} classes, 0 to {count - 1}")
+    return index
+
+
+def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Class names from a text file, one a line, or a JSON list.
+
+    Raises:
+        UsageError: If it cannot be read.
+    """
+    import json  # noqa: PLC0415
+
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read labels from {file}: {error}") from error
+    if text.lstrip().startswith("["):
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            raise UsageError(f"{file} is not a JSON list of labels: {error}") from error
+        if not all(isinstance(x, str) for x in value):
+            raise UsageError(f"{file} is not a JSON list of strings")
+        return tuple(value)
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
+__all__ = ["Engine", "Values", "explain", "pick_class", "read_labels", "specs", "topology"]

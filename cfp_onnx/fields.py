@@ -1,0 +1,772 @@
+"""The relevance walk as ordinary ONNX operators, appended to the model.
+
+Every tensor t on the walked paths gets a *field* g of its own shape, an effective weight towards the target; the
+relevance of channel c is the sum over positions of g[c, p] * t[c, p]. A field is handed down by the transposed operator
+with the layer's own weights and the recorded activations (docs/method.md has the table), so one forward pass returns the
+relevance of every kernel of every layer and nothing is differentiated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper
+
+from cfp_onnx.errors import ModelError
+from cfp_onnx.graph import effects as fx
+from cfp_onnx.graph.flow import State
+from cfp_onnx.graph.layers import Geometry, Part
+from cfp_onnx.graph.topology import KernelLayer, Topology
+from cfp_onnx.model import Node
+
+Array = npt.NDArray[Any]
+
+SEED = "cfp/seed"
+TINY = 1e-12
+SMOOTH = 1e-4
+POOL_FLOOR = 1e-6
+"""Mean activation below which a pooled map hands nothing down (method, rule `active`)."""
+
+
+@dataclass
+class Probe:
+    """Nodes to append to a model, and what they give back.
+
+    Attributes:
+        nodes: ONNX nodes, in order.
+        constants: Their constants.
+        outputs: Tensors to fetch.
+        with_indices: Nodes of the model that must also return where their maximum lies, and the name to give it.
+        seeded: Shape of the seed input; None where the probe needs none.
+        inputs: Shapes of further graph inputs.
+    """
+
+    opset: int
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    constants: dict[str, Array] = field(default_factory=dict)
+    outputs: list[str] = field(default_factory=list)
+    with_indices: dict[str, str] = field(default_factory=dict)
+    seeded: tuple[int, ...] | None = None
+    _count: int = 0
+
+    def fresh(self, hint: str) -> str:
+        """A tensor name that no model uses."""
+        self._count += 1
+        return f"cfp/{hint}/{self._count}"
+
+    def constant(self, value: Array, hint: str = "constant") -> str:
+        """Name of a constant; equal small ones are shared."""
+        value = np.ascontiguousarray(value)
+        if value.nbytes <= 4096:
+            for name, old in self.constants.items():
+                if old.dtype == value.dtype and old.shape == value.shape and np.array_equal(old, value):
+                    return name
+        name = self.fresh(hint)
+        self.constants[name] = value
+        return name
+
+    def add(self, op: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """Append a node with one output and return that output's name."""
+        name = self.fresh(op.lower())
+        self.nodes.append(helper.make_node(op, list(inputs), [name], name, **attributes))
+        return name
+
+    # Operators whose axes moved from attributes to inputs between operator sets.
+
+    def reduce(self, op: str, tensor: str, axes: Iterable[int], *, keep: bool) -> str:
+        """ReduceSum or ReduceMean over axes."""
+        listed = list(axes)
+        if not listed:
+            return tensor
+        since = 13 if op == "ReduceSum" else 18
+        if self.opset < since:
+            return self.add(op, [tensor], axes=listed, keepdims=int(keep))
+        return self.add(op, [tensor, self.constant(np.array(listed, np.int64))], keepdims=int(keep))
+
+    def reshape(self, tensor: str, shape: Sequence[int]) -> str:
+        """Reshape to a fixed shape."""
+        return self.add("Reshape", [tensor, self.constant(np.array(shape, np.int64))])
+
+    def slice(self, tensor: str, axis: int, start: int, end: int) -> str:
+        """Elements start..end of an axis."""
+        if self.opset < 10:
+            return self.add("Slice", [tensor], axes=[axis], starts=[start], ends=[end])
+        arrays = [np.array([v], np.int64) for v in (start, end, axis)]
+        return self.add("Slice", [tensor, *(self.constant(a) for a in arrays)])
+
+    def pad(self, tensor: str, before: Sequence[int], after: Sequence[int]) -> str:
+        """Zeros around a tensor; negative sizes crop."""
+        if not any(before) and not any(after):
+            return tensor
+        pads = [*before, *after]
+        if self.opset < 11:
+            return self.add("Pad", [tensor], pads=pads, mode="constant", value=0.0)
+        return self.add("Pad", [tensor, self.constant(np.array(pads, np.int64))], mode="constant")
+
+    def zeros(self, shape: Sequence[int]) -> str:
+        """A tensor of zeros."""
+        small = self.constant(np.zeros((1,) * len(shape), np.float32))
+        return self.add("Expand", [small, self.constant(np.array(shape, np.int64))])
+
+    def mask(self, condition: str, tensor: str) -> str:
+        """The tensor where a boolean holds, 0 elsewhere."""
+        return self.add("Mul", [tensor, self.add("Cast", [condition], to=TensorProto.FLOAT)])
+
+    def where(self, condition: str, yes: str, no: str) -> str:
+        """Element-wise choice."""
+        return self.add("Where", [condition, yes, no])
+
+    def number(self, value: float) -> str:
+        """A float32 scalar."""
+        return self.constant(np.array(value, np.float32))
+
+
+class Values:
+    """Tensors of the model as float32, whatever type the file keeps them in."""
+
+    def __init__(self, topology: Topology, probe: Probe) -> None:
+        self.topology = topology
+        self.program = topology.program
+        self.probe = probe
+        self._made: dict[str, str] = {}
+
+    def __call__(self, name: str) -> str:
+        """Name of the float32 form of a tensor."""
+        if name not in self._made:
+            self._made[name] = self._convert(name)
+        return self._made[name]
+
+    def _convert(self, name: str) -> str:
+        if self.program.is_constant(name):
+            value = self.program.constant(name)
+            return name if value.dtype == np.float32 else self.probe.constant(value.astype(np.float32))
+        state = self.topology.states.get(name, State())
+        kind = self.program.dtypes.get(name, "float32")
+        if state.quantised is not None and kind in {"uint8", "int8", "uint16", "int16", "int32"}:
+            return self._dequantise(name, state.quantised)
+        return name if kind == "float32" else self.probe.add("Cast", [name], to=TensorProto.FLOAT)
+
+    def _dequantise(self, name: str, quantised: tuple[str, str]) -> str:
+        real = self.probe.add("Cast", [name], to=TensorProto.FLOAT)
+        scale, zero = quantised
+        if zero:
+            real = self.probe.add("Sub", [real, self.probe.add("Cast", [zero], to=TensorProto.FLOAT)])
+        return self.probe.add("Mul", [real, self.probe.add("Cast", [scale], to=TensorProto.FLOAT)])
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Observed shape."""
+        found = self.program.shapes.get(name)
+        return found if found is not None else tuple(self.program.constant(name).shape)
+
+    def channel_axis(self, name: str) -> int | None:
+        """The one axis along which a tensor's labels vary; None where there is none or several."""
+        state = self.topology.states.get(name, State())
+        axes = {a for t in state.tracks if t.via != "gate" for a in range(t.labels.ndim) if t.labels.shape[a] > 1}
+        return axes.pop() if len(axes) == 1 else None
+
+
+@dataclass(frozen=True)
+class Feature:
+    """Where a layer's kernels are judged: after affine map and activation, before an Add.
+
+    Attributes:
+        tensor: The tensor.
+        axis: Its kernel axis.
+    """
+
+    tensor: str
+    axis: int
+
+
+def feature_of(topology: Topology, layer: KernelLayer, target: str) -> Feature:
+    """Follow a layer's output through its affine map and activation."""
+    program = topology.program
+    axis = layer.parts[0].out_axis
+    if layer.split:
+        axis = next((a for t in topology.states[layer.output].tracks for a in range(t.labels.ndim) if t.labels.shape[a] > 1), axis)
+    best = Feature(layer.output, axis)
+    name = layer.output
+    while name != target:
+        step = _next_step(topology, name)
+        if step is None:
+            break
+        name, effect = step
+        state = topology.states[name]
+        axes = [a for a in range(state.tracks[0].labels.ndim) if state.tracks[0].labels.shape[a] > 1] if state.tracks else []
+        if len(axes) > 1 or (layer.kernels > 1 and len(axes) != 1):
+            break
+        if axes and program.shapes[name][axes[0]] != layer.kernels:
+            break
+        moved = axes[0] if axes else min(best.axis, max(0, len(program.shapes[name]) - 1))
+        if not isinstance(effect, fx.Move):
+            best = Feature(name, moved)
+        if isinstance(effect, fx.Activation | fx.Gate):
+            break
+    return best
+
+
+def _next_step(topology: Topology, name: str) -> tuple[str, fx.Effect] | None:
+    """The one thing that happens to a tensor next, where it stays the feature of the same kernels."""
+    program = topology.program
+    if any(p.name == name for p in program.model.outputs):
+        return None
+    users = program.consumers.get(name, [])
+    for user in users:
+        effect = topology.effects.get(user.name)
+        if isinstance(effect, fx.Gate) and effect.own and user.inputs[effect.value] == name and len(users) <= 2:
+            return user.outputs[0], effect
+    if len(users) != 1:
+        return None
+    effect = topology.effects.get(users[0].name)
+    plain = isinstance(effect, fx.Affine | fx.Identity | fx.Quantise | fx.Activation) and users[0].inputs[effect.source] == name
+    move = isinstance(effect, fx.Move) and len(effect.sources) == 1 and users[0].op in {"Transpose", "Reshape", "Squeeze", "Unsqueeze"}
+    if effect is None or not (plain or move):
+        return None
+    return users[0].outputs[0], effect
+
+
+class Walk:
+    """The backward walk from a target tensor, as nodes of a probe.
+
+    Attributes:
+        relevance: Layer index to the output that holds its kernels' relevance.
+        output_field: (layer index, part index) to the field at the part's output, before its fused activation.
+        input_value: (layer index, part index) to the float32 input of the part.
+    """
+
+    def __init__(
+        self, topology: Topology, target: str, *, depths: Mapping[int, int], depth: int | None, rule: str, probe: Probe
+    ) -> None:
+        self.topology = topology
+        self.program = topology.program
+        self.target = target
+        self.depths = depths
+        self.limit = max(depths.values(), default=0) if depth is None else depth
+        self.pooled = rule == "active"
+        self.probe = probe
+        self.value = Values(topology, probe)
+        self.relevance: dict[int, str] = {}
+        self.output_field: dict[tuple[int, int], str] = {}
+        self.input_value: dict[tuple[int, int], str] = {}
+        self._parts = {p.node.name: (layer, k) for layer in topology.layers for k, p in enumerate(layer.parts)}
+        self._ends = {p.output: p.node.name for layer in topology.layers for p in layer.parts}
+        self._pending: dict[str, list[str]] = {}
+        self._features: dict[str, list[tuple[KernelLayer, Feature]]] = {}
+        for layer in topology.layers:
+            if 0 < depths.get(layer.index, -1) <= self.limit:
+                found = feature_of(topology, layer, target)
+                self._features.setdefault(found.tensor, []).append((layer, found))
+        self._useful = self._reach()
+
+    def _reach(self) -> set[str]:
+        """Tensors through which a layer within the depth limit can still be reached."""
+        useful: set[str] = set()
+        inner = {n for layer in self.topology.layers for p in layer.parts for n in p.nodes[1:]}
+        for node in self.program.nodes:
+            place = self._parts.get(node.name)
+            if place is not None:
+                if self.depths.get(place[0].index, self.limit + 1) <= self.limit:
+                    useful.add(place[0].parts[place[1]].output)
+                continue
+            if node.name not in inner and any(i in useful for i in node.inputs):
+                useful.update(node.outputs)
+        return useful
+
+    def run(self) -> None:
+        """Append the whole walk."""
+        self.probe.seeded = self.value.shape(self.target)
+        self._pending[self.target] = [SEED]
+        ends = {part.node.name: part for layer in self.topology.layers for part in layer.parts}
+        for node in reversed(self.program.nodes):
+            part = ends.get(node.name)
+            outputs = [part.output] if part is not None else [o for o in node.outputs if o]
+            live = [o for o in outputs if o in self._pending]
+            if not live:
+                continue
+            fields = {o: self._settle(o) for o in live}
+            if part is not None:
+                self._layer(part, fields[part.output])
+            elif node.name in self.topology.effects:
+                self._hand_down(node, self.topology.effects[node.name], fields)
+
+    def _settle(self, tensor: str) -> str:
+        """Add up the fields of all consumers; note the relevance of kernels that are judged here."""
+        total = self._pending[tensor][0]
+        for other in self._pending[tensor][1:]:
+            total = self.probe.add("Add", [total, other])
+        self._pending[tensor] = [total]
+        for layer, feature in self._features.get(tensor, []):
+            self._note(layer, feature, total)
+        return total
+
+    def _note(self, layer: KernelLayer, feature: Feature, g: str) -> None:
+        rank = len(self.value.shape(feature.tensor))
+        product = self.probe.add("Mul", [g, self.value(feature.tensor)])
+        axes = [a for a in range(rank) if a != feature.axis]
+        self.relevance[layer.index] = self.probe.reduce("ReduceSum", product, axes, keep=False)
+
+    def _give(self, tensor: str, g: str, shape: tuple[int, ...] | None = None) -> None:
+        """Hand a field to a tensor; `shape` is the field's where it was broadcast."""
+        if tensor not in self._useful:
+            return
+        if shape is not None and shape != self.value.shape(tensor):
+            g = self._unbroadcast(g, shape, self.value.shape(tensor))
+        self._pending.setdefault(tensor, []).append(g)
+
+    def _unbroadcast(self, g: str, shape: tuple[int, ...], to: tuple[int, ...]) -> str:
+        aligned = (1,) * (len(shape) - len(to)) + to
+        axes = [a for a, (n, m) in enumerate(zip(shape, aligned, strict=True)) if n != m]
+        g = self.probe.reduce("ReduceSum", g, axes, keep=True)
+        return g if aligned == to else self.probe.reshape(g, to)
+
+    # ------------------------------------------------------------------------------------- layers
+
+    def _layer(self, part: Part, g: str) -> None:
+        layer, k = self._parts[part.node.name]
+        if self.depths.get(layer.index, self.limit + 1) >= self.limit and self.depths.get(layer.index) != 0:
+            return
+        if part.activation is not None:
+            g = self._fused(part, g)
+        quantised = self.topology.states.get(part.output, State()).quantised
+        if quantised is not None:
+            g = self._saturation(part.output, quantised, g)
+        self.output_field[layer.index, k] = g
+        self.input_value[layer.index, k] = self.value(part.source)
+        if part.source in self._useful:
+            self._give(part.source, transposed(self.probe, self.program.shapes, part, g))
+
+    def _fused(self, part: Part, g: str) -> str:
+        """Field before the activation inside a fused operator."""
+        name = (part.activation or "").lower()
+        y = self.value(part.output)
+        if name == "relu":
+            effect = fx.Activation(nonnegative=True, slope=0.0, rectifier=True)
+        elif name in {"leakyrelu", "tanh", "sigmoid", "hardsigmoid"}:
+            zero, slope = {"sigmoid": (0.5, 0.25), "hardsigmoid": (0.5, 0.2)}.get(name, (0.0, 1.0))
+            effect = fx.Activation(nonnegative="sigmoid" in name, zero=zero, slope=slope)
+        elif name in {"", "identity"}:
+            return g
+        else:
+            raise ModelError(f"{self.program.model.path}: node {part.node.name!r} has the unknown fused activation {part.activation!r}")
+        x = "" if effect.rectifier else forward(self.probe, part, self.value(part.source))
+        return self._activated(effect, g, x, y, part.output)
+
+    # ---------------------------------------------------------------------------------- operators
+
+    def _hand_down(self, node: Node, effect: fx.Effect, fields: Mapping[str, str]) -> None:
+        g = fields.get(node.outputs[0], "")
+        shape = self.value.shape(node.outputs[0])
+        match effect:
+            case fx.Move():
+                self._moved(node, effect, fields)
+            case _ if not g:
+                return
+            case fx.Identity(source):
+                self._give(node.inputs[source], g, shape)
+            case fx.Quantise(source):
+                if node.inputs[source] in self._useful:
+                    quantised = (node.input(1), node.input(2))
+                    self._give(node.inputs[source], self._saturation(node.outputs[0], quantised, g), shape)
+            case fx.Activation(source=source):
+                if node.inputs[source] in self._useful:
+                    x = "" if effect.rectifier and not self.pooled else self._lazy(node.inputs[source], effect)
+                    self._give(node.inputs[source], self._activated(effect, g, x, self.value(node.outputs[0]), node.outputs[0]), shape)
+            case fx.Affine(scale, source):
+                if node.inputs[source] in self._useful:
+                    self._give(node.inputs[source], g if scale is None else self._times(g, np.asarray(scale())), shape)
+            case fx.Sum(sources, signs):
+                for index, sign in zip(sources, signs, strict=True):
+                    if node.inputs[index] in self._useful:
+                        self._give(node.inputs[index], g if sign > 0 else self.probe.add("Neg", [g]), shape)
+            case fx.Select(sources):
+                self._selected(node, sources, g, shape)
+            case fx.Gate():
+                name = node.inputs[effect.value]
+                if name in self._useful:
+                    gate = self.value(node.inputs[effect.gate])
+                    self._give(name, self.probe.add("Div" if effect.reciprocal else "Mul", [g, gate]), shape)
+            case fx.Reduce():
+                self._reduced(node, effect, g)
+            case fx.Pool():
+                if node.inputs[effect.source] in self._useful:
+                    pooled = self._max_pooled if effect.kind == "max" else self._mean_pooled
+                    self._give(node.inputs[effect.source], pooled(node, effect, g))
+            case fx.Normalise():
+                self._normalised(node, effect, g, shape)
+            case fx.Mix(value):
+                self._mixed(node, value, g, shape)
+            case _:
+                return
+
+    def _lazy(self, name: str, effect: fx.Activation) -> str:
+        return "" if effect.rectifier else self.value(name)
+
+    def _times(self, g: str, scale: Array) -> str:
+        if scale.size == 1 and float(scale.reshape(-1)[0]) == 1.0:
+            return g
+        return self.probe.add("Mul", [g, self.probe.constant(scale.astype(np.float32), "scale")])
+
+    def _activated(self, effect: fx.Activation, g: str, x: str, y: str, name: str) -> str:
+        """Field before an activation: g * (f(x) - f(0)) / x; under `active` the map is pooled first."""
+        if self.pooled and effect.nonnegative:
+            g = self._pool_field(g, y, name)
+        if effect.rectifier:
+            return self.probe.mask(self.probe.add("Greater", [y, self.probe.number(0.0)]), g)
+        near = SMOOTH if effect.zero != 0.0 else TINY
+        size = self.probe.add("Abs", [x])
+        far = self.probe.add("Greater", [size, self.probe.number(near)])
+        safe = self.probe.where(far, x, self.probe.number(1.0))
+        top = y if effect.zero == 0.0 else self.probe.add("Sub", [y, self.probe.number(effect.zero)])
+        ratio = self.probe.where(far, self.probe.add("Div", [top, safe]), self.probe.number(effect.slope))
+        return self.probe.add("Mul", [g, ratio])
+
+    def _pool_field(self, g: str, y: str, name: str) -> str:
+        """R_c / sum_p y[c, p] at every position; 0 where the mean of y is below `POOL_FLOOR`."""
+        axis = self.value.channel_axis(name)
+        if axis is None:
+            return g
+        shape = self.value.shape(name)
+        axes = [a for a in range(len(shape)) if a != axis]
+        total = self.probe.reduce("ReduceSum", self.probe.add("Mul", [g, y]), axes, keep=True)
+        mass = self.probe.reduce("ReduceSum", y, axes, keep=True)
+        positions = int(np.prod([shape[a] for a in axes], dtype=np.int64))
+        alive = self.probe.add("Greater", [mass, self.probe.number(POOL_FLOOR * positions)])
+        ratio = self.probe.add("Div", [total, self.probe.where(alive, mass, self.probe.number(1.0))])
+        return self.probe.add("Expand", [self.probe.mask(alive, ratio), self.probe.constant(np.array(shape, np.int64))])
+
+    def _saturation(self, tensor: str, quantised: tuple[str, str], g: str) -> str:
+        """The field where an integer is inside the range of its type."""
+        kind = self.program.dtypes.get(tensor, "uint8")
+        info = np.iinfo(kind)
+        q = self.probe.add("Cast", [tensor], to=TensorProto.FLOAT)
+        inside = self.probe.add(
+            "And",
+            [
+                self.probe.add("Greater", [q, self.probe.number(float(info.min))]),
+                self.probe.add("Less", [q, self.probe.number(float(info.max))]),
+            ],
+        )
+        zero = self.program.constant_or_none(quantised[1]) if quantised[1] else np.zeros(1)
+        if self.pooled and zero is not None and zero.size == 1 and int(zero.reshape(-1)[0]) == info.min:
+            g = self._pool_field(g, self.value(tensor), tensor)
+        return self.probe.mask(inside, g)
+
+    def _selected(self, node: Node, sources: tuple[int, ...], g: str, shape: tuple[int, ...]) -> None:
+        for index in sources:
+            name = node.inputs[index]
+            if name not in self._useful:
+                continue
+            if node.op == "Where":
+                chosen = node.inputs[0] if index == 1 else self.probe.add("Not", [node.inputs[0]])
+            else:
+                chosen = self._equal(self.value(name), self.value(node.outputs[0]))
+            self._give(name, self.probe.mask(chosen, g), shape)
+
+    def _equal(self, a: str, b: str) -> str:
+        return self.probe.add("Not", [self.probe.add("Cast", [self.probe.add("Sub", [a, b])], to=TensorProto.BOOL)])
+
+    def _reduced(self, node: Node, effect: fx.Reduce, g: str) -> None:
+        name = node.inputs[effect.source]
+        if name not in self._useful:
+            return
+        shape = self.value.shape(name)
+        kept = [1 if a in effect.axes else n for a, n in enumerate(shape)]
+        g = self.probe.reshape(g, kept)
+        if effect.kind == "mean":
+            count = int(np.prod([shape[a] for a in effect.axes], dtype=np.int64))
+            g = self.probe.add("Mul", [g, self.probe.number(1.0 / count)])
+        full = self.probe.constant(np.array(shape, np.int64))
+        if effect.kind == "max":
+            top = self.probe.reshape(self.value(node.outputs[0]), kept)
+            hit = self.probe.add("Cast", [self._equal(self.value(name), top)], to=TensorProto.FLOAT)
+            count_hits = self.probe.reduce("ReduceSum", hit, effect.axes, keep=True)
+            self._give(name, self.probe.add("Mul", [hit, self.probe.add("Div", [g, count_hits])]))
+            return
+        self._give(name, self.probe.add("Expand", [g, full]))
+
+    def _max_pooled(self, node: Node, effect: fx.Pool, g: str) -> str:
+        """g at the first maximum of each window; overlapping windows add."""
+        name = node.inputs[effect.source]
+        indices = self._indices(node)
+        shape = self.value.shape(name)
+        if self.probe.opset < 16:
+            return self._max_pooled_by_taps(effect, shape, self.value.shape(node.outputs[0]), indices, g)
+        flat = self.probe.add("Reshape", [indices, self.probe.constant(np.array([-1], np.int64))])
+        zeros = self.probe.zeros((int(np.prod(shape)),))
+        spread = self.probe.add("ScatterElements", [zeros, flat, self.probe.reshape(g, (-1,))], axis=0, reduction="add")
+        return self.probe.reshape(spread, shape)
+
+    def _indices(self, node: Node) -> str:
+        if len(node.outputs) > 1 and node.outputs[1]:
+            return node.outputs[1]
+        if self.program.dtypes.get(node.inputs[0], "float32") == "float32":
+            return self.probe.with_indices.setdefault(node.name, self.probe.fresh("indices"))
+        attributes = {k: v for k, v in node.attributes.items() if v is not None}
+        self.probe.fresh("maxpool")
+        values, indices = self.probe.fresh("maxpool"), self.probe.fresh("indices")
+        self.probe.nodes.append(helper.make_node("MaxPool", [self.value(node.inputs[0])], [values, indices], values, **attributes))
+        return indices
+
+    def _max_pooled_by_taps(
+        self, effect: fx.Pool, shape: tuple[int, ...], out: tuple[int, ...], indices: str, g: str
+    ) -> str:
+        """The same without a scatter, for operator sets that have none that adds: one plane per tap of the window."""
+        maps, sizes = shape[0] * shape[1], shape[2:]
+        place = np.arange(maps, dtype=np.int64).reshape(shape[0], shape[1], *(1,) * len(sizes)) * int(np.prod(sizes))
+        geometry = _fitted(effect.geometry, sizes, out[2:])
+        taps = int(np.prod(geometry.kernel))
+        reference = _tap_positions(geometry, sizes, out[2:])
+        rows = self.probe.reshape(self.probe.add("Sub", [indices, self.probe.constant(place)]), (maps, 1, *out[2:]))
+        hit = self.probe.add("Equal", [rows, self.probe.constant(reference[None])])
+        planes = self.probe.mask(hit, self.probe.reshape(g, (maps, 1, *out[2:])))
+        weights = np.eye(taps, dtype=np.float32).reshape(taps, 1, *geometry.kernel)
+        spread = _conv_transpose(self.probe, planes, self.probe.constant(weights), geometry, sizes, out[2:], 1)
+        return self.probe.reshape(spread, shape)
+
+    def _mean_pooled(self, node: Node, effect: fx.Pool, g: str) -> str:
+        shape, out = self.value.shape(node.inputs[effect.source]), self.value.shape(node.outputs[0])
+        sizes = shape[2:]
+        geometry = _fitted(effect.geometry, sizes, out[2:])
+        divisors = _divisors(effect, geometry, sizes, out[2:])
+        g = self.probe.add("Mul", [g, self.probe.constant((1.0 / divisors).astype(np.float32)[None, None])])
+        if all(o == 1 for o in out[2:]) and geometry.kernel == sizes and not any(geometry.begins):
+            return self.probe.add("Expand", [g, self.probe.constant(np.array(shape, np.int64))])
+        maps = shape[0] * shape[1]
+        rows = self.probe.reshape(g, (maps, 1, *out[2:]))
+        ones = self.probe.constant(np.ones((1, 1, *geometry.kernel), np.float32))
+        return self.probe.reshape(_conv_transpose(self.probe, rows, ones, geometry, sizes, out[2:], 1), shape)
+
+    def _normalised(self, node: Node, effect: fx.Normalise, g: str, shape: tuple[int, ...]) -> None:
+        name = node.inputs[effect.source]
+        if name not in self._useful:
+            return
+        x = self.value(name)
+        if effect.scale is not None and effect.axes is not None and effect.centred:
+            g = self._times(g, np.asarray(effect.scale()))
+        if not effect.centred or effect.axes is None:
+            far = self.probe.add("Greater", [self.probe.add("Abs", [x]), self.probe.number(TINY)])
+            ratio = self.probe.add("Div", [self.value(node.outputs[0]), self.probe.where(far, x, self.probe.number(1.0))])
+            self._give(name, self.probe.mask(far, self.probe.add("Mul", [g, ratio])), shape)
+            return
+        self._give(name, self._uncentre(node, effect, x, g, shape), shape)
+
+    def _uncentre(self, node: Node, effect: fx.Normalise, x: str, g: str, shape: tuple[int, ...]) -> str:
+        axes = effect.axes or ()
+        view: tuple[int, ...] = shape
+        if 1 <= effect.groups < shape[1] and node.op == "GroupNormalization":
+            view = (shape[0], effect.groups, int(np.prod(shape[1:])) // effect.groups)
+            x, g, axes = self.probe.reshape(x, view), self.probe.reshape(g, view), (2,)
+        mean = self.probe.reduce("ReduceMean", x, axes, keep=True)
+        off = self.probe.add("Sub", [x, mean])
+        variance = self.probe.reduce("ReduceMean", self.probe.add("Mul", [off, off]), axes, keep=True)
+        epsilon = self.probe.number(float(node.attributes.get("epsilon", 1e-5)))
+        deviation = self.probe.add("Sqrt", [self.probe.add("Add", [variance, epsilon])])
+        h = self.probe.add("Div", [g, deviation])
+        h = self.probe.add("Sub", [h, self.probe.reduce("ReduceMean", h, axes, keep=True)])
+        return h if view == shape else self.probe.reshape(h, shape)
+
+    def _mixed(self, node: Node, value: int, g: str, shape: tuple[int, ...]) -> None:
+        name, other = node.inputs[value], node.inputs[1 - value]
+        if name not in self._useful:
+            return
+        rank = len(self.value.shape(other))
+        perm = [*range(rank - 2), rank - 1, rank - 2]
+        turned = self.probe.add("Transpose", [self.value(other)], perm=perm)
+        pair = [g, turned] if value == 0 else [turned, g]
+        wide = self.value.shape(name)
+        lead = np.broadcast_shapes(shape[:-2], self.value.shape(other)[:-2])
+        self._give(name, self.probe.add("MatMul", pair), (*lead, *wide[-2:]))
+
+    # ----------------------------------------------------------------------------------- movement
+
+    def _moved(self, node: Node, effect: fx.Move, fields: Mapping[str, str]) -> None:
+        op = node.op.rpartition("::")[2]
+        if op in {"Concat", "QLinearConcat"}:
+            self._uncat(node, effect, fields[node.outputs[0]])
+            return
+        name = node.inputs[effect.sources[0]]
+        if name not in self._useful:
+            return
+        shape = self.value.shape(name)
+        if op == "Split":
+            axis = int(node.attributes.get("axis", 0)) % len(shape)
+            pieces = [fields[o] if o in fields else self.probe.zeros(self.value.shape(o)) for o in node.outputs]
+            self._give(name, self.probe.add("Concat", pieces, axis=axis))
+            return
+        g = fields[node.outputs[0]]
+        if op == "Transpose":
+            perm = node.attributes.get("perm") or list(range(len(shape)))[::-1]
+            self._give(name, self.probe.add("Transpose", [g], perm=[int(i) for i in np.argsort(perm)]))
+        elif op in {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}:
+            self._give(name, self.probe.reshape(g, shape))
+        elif op == "Expand":
+            self._give(name, g, self.value.shape(node.outputs[0]))
+        else:
+            self._give(name, self._gathered(effect, g, shape))
+
+    def _uncat(self, node: Node, effect: fx.Move, g: str) -> None:
+        out = self.value.shape(node.outputs[0])
+        axis = int(node.attributes.get("axis", 1)) % len(out)
+        start = 0
+        for index in effect.sources:
+            size = self.value.shape(node.inputs[index])[axis]
+            if node.inputs[index] in self._useful:
+                self._give(node.inputs[index], self.probe.slice(g, axis, start, start + size))
+            start += size
+
+    def _gathered(self, effect: fx.Move, g: str, shape: tuple[int, ...]) -> str:
+        """Adjoint of any movement: each input element collects the field of every place it was copied to."""
+        size = int(np.prod(shape, dtype=np.int64))
+        seen = effect.apply([np.arange(size, dtype=np.int64).reshape(shape)], fx.NONE)[0].reshape(-1)
+        places = np.flatnonzero(seen >= 0)
+        order = places[np.argsort(seen[places], kind="stable")]
+        counts = np.bincount(seen[places], minlength=size)
+        table = np.full((max(1, int(counts.max(initial=0))), size), seen.size, np.int64)
+        offset = np.concatenate([[0], np.cumsum(counts)[:-1]])
+        for k in range(table.shape[0]):
+            has = counts > k
+            table[k, has] = order[offset[has] + k]
+        flat = self.probe.add("Concat", [self.probe.reshape(g, (-1,)), self.probe.constant(np.zeros(1, np.float32))], axis=0)
+        rows = self.probe.add("Gather", [flat, self.probe.constant(table)], axis=0)
+        return self.probe.reshape(self.probe.reduce("ReduceSum", rows, [0], keep=False), shape)
+
+
+# --------------------------------------------------------------------------------------- transposed layers
+
+
+def transposed(probe: Probe, shapes: Mapping[str, tuple[int, ...]], part: Part, g: str) -> str:
+    """Field of a layer's input: the transposed operator with the layer's own weights."""
+    if part.kind == "dense":
+        return _dense_transposed(probe, shapes, part, g)
+    sizes, out = shapes[part.source][2:], shapes[part.output][2:]
+    if part.kind == "deconv":
+        w = part.weight if part.plain_weight else probe.constant(_deconv_layout(part), "weight")
+        pads = [*part.geometry.begins, *part.geometry.ends]
+        return probe.add(
+            "Conv", [g, w], strides=list(part.geometry.strides), dilations=list(part.geometry.dilations), pads=pads, group=part.groups
+        )
+    geometry = _fitted(part.geometry, sizes, out)
+    if all(s == 1 for s in geometry.strides):
+        return _flipped(probe, part, geometry, g)
+    weight = part.weight if part.plain_weight else probe.constant(part.weights(), "weight")
+    return _conv_transpose(probe, g, weight, geometry, sizes, out, part.groups)
+
+
+def _flipped(probe: Probe, part: Part, geometry: Geometry, g: str) -> str:
+    """Without stride the transposed convolution is a convolution with turned weights, which runtimes do faster."""
+    w = part.weights()
+    o, c = w.shape[:2]
+    w = w.reshape(part.groups, o // part.groups, c, *w.shape[2:]).swapaxes(1, 2)
+    w = w.reshape(part.groups * c, o // part.groups, *w.shape[3:])
+    w = w[(slice(None), slice(None), *(slice(None, None, -1) for _ in geometry.kernel))]
+    reach = [d * (k - 1) for d, k in zip(geometry.dilations, geometry.kernel, strict=True)]
+    begins = [r - b for r, b in zip(reach, geometry.begins, strict=True)]
+    ends = [r - e for r, e in zip(reach, geometry.ends, strict=True)]
+    g = probe.pad(g, [0, 0, *(min(0, b) for b in begins)], [0, 0, *(min(0, e) for e in ends)])
+    return probe.add(
+        "Conv",
+        [g, probe.constant(w, "weight")],
+        pads=[*(max(0, b) for b in begins), *(max(0, e) for e in ends)],
+        dilations=list(geometry.dilations),
+        group=part.groups,
+    )
+
+
+def _deconv_layout(part: Part) -> Array:
+    w = part.weights()
+    g, o = part.groups, w.shape[0]
+    w = w.reshape(g, o // g, *w.shape[1:]).swapaxes(1, 2)
+    return w.reshape(w.shape[0] * w.shape[1], *w.shape[2:])
+
+
+def _dense_transposed(probe: Probe, shapes: Mapping[str, tuple[int, ...]], part: Part, g: str) -> str:
+    shape = shapes[part.source]
+    if part.in_axis == len(shape) - 1:
+        rows = g if len(shape) == 2 else probe.reshape(g, (-1, part.kernels))
+        if part.plain_weight:
+            down = probe.add("MatMul", [rows, part.weight])
+        else:
+            down = probe.add("MatMul", [rows, probe.constant(part.weights(), "weight")])
+        return down if len(shape) == 2 else probe.reshape(down, shape)
+    return probe.add("MatMul", [probe.constant(part.weights().T, "weight"), g])
+
+
+def _fitted(geometry: Geometry, sizes: tuple[int, ...], out: tuple[int, ...]) -> Geometry:
+    """Padding behind as the output's size shows it (ceil_mode and crops included)."""
+    ends = []
+    for n, o, k, s, d, b in zip(sizes, out, geometry.kernel, geometry.strides, geometry.dilations, geometry.begins, strict=True):
+        ends.append((o - 1) * s + d * (k - 1) + 1 - n - b)
+    return Geometry(geometry.kernel, geometry.strides, geometry.dilations, geometry.begins, tuple(ends))
+
+
+def _conv_transpose(
+    probe: Probe, g: str, weight: str, geometry: Geometry, sizes: tuple[int, ...], out: tuple[int, ...], group: int
+) -> str:
+    """ConvTranspose to exactly `sizes`; input that no window reads gets zero."""
+    del out
+    missing = [max(0, -e) for e in geometry.ends]
+    short = [m if m < s else 0 for m, s in zip(missing, geometry.strides, strict=True)]
+    begins = [max(0, b) for b in geometry.begins]
+    down = probe.add(
+        "ConvTranspose",
+        [g, weight],
+        strides=list(geometry.strides),
+        dilations=list(geometry.dilations),
+        pads=[*begins, *(max(0, e) for e in geometry.ends)],
+        output_padding=short,
+        group=group,
+    )
+    before = [max(0, -b) for b in geometry.begins]
+    after = [m - p for m, p in zip(missing, short, strict=True)]
+    del sizes
+    return probe.pad(down, [0, 0, *before], [0, 0, *after])
+
+
+def _divisors(effect: fx.Pool, geometry: Geometry, sizes: tuple[int, ...], out: tuple[int, ...]) -> Array:
+    """How many elements each window of an average pool divides by, (*out)."""
+    total = np.ones(out, np.float64)
+    declared = effect.geometry
+    for axis, (n, o) in enumerate(zip(sizes, out, strict=True)):
+        k, s, d, b = (x[axis] for x in (geometry.kernel, geometry.strides, geometry.dilations, geometry.begins))
+        positions = np.arange(o)[:, None] * s - b + np.arange(k)[None] * d
+        low, high = (-b, n + max(0, declared.ends[axis])) if effect.count_include_pad else (0, n)
+        count = ((positions >= low) & (positions < high)).sum(axis=1)
+        total *= np.maximum(count, 1).reshape([-1 if a == axis else 1 for a in range(len(out))])
+    return total
+
+
+def _tap_positions(geometry: Geometry, sizes: tuple[int, ...], out: tuple[int, ...]) -> Array:
+    """Flat input position that each tap of each window reads, (taps, *out); -1 outside."""
+    grids = []
+    for axis, n in enumerate(sizes):
+        taps = np.arange(geometry.kernel[axis]) * geometry.dilations[axis] - geometry.begins[axis]
+        at = np.arange(out[axis])[None] * geometry.strides[axis] + taps[:, None]
+        grids.append(np.where((at >= 0) & (at < n), at, -1))
+    rank = len(sizes)
+    flat = np.zeros((1,) * (2 * rank), np.int64)
+    bad = np.zeros((1,) * (2 * rank), bool)
+    for axis, grid in enumerate(grids):
+        shape = [1] * (2 * rank)
+        shape[axis], shape[rank + axis] = grid.shape
+        flat = flat * sizes[axis] + grid.reshape(shape)
+        bad = bad | (grid < 0).reshape(shape)
+    flat = np.where(bad, -1, flat)
+    return flat.reshape(-1, *out)
+
+
+def forward(probe: Probe, part: Part, x: str) -> str:
+    """A layer's value before any activation, recomputed from its float32 input."""
+    bias = probe.constant(np.asarray(part.bias(), np.float32))
+    if part.kind == "dense":
+        w = probe.constant(np.ascontiguousarray(part.weights().T), "weight")
+        return probe.add("Add", [probe.add("MatMul", [x, w]), bias])
+    g = part.geometry
+    weight = part.weight if part.plain_weight else probe.constant(part.weights(), "weight")
+    return probe.add(
+        "Conv", [x, weight, bias], strides=list(g.strides), dilations=list(g.dilations), pads=[*g.begins, *g.ends], group=part.groups
+    )
