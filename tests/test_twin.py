@@ -251,7 +251,8 @@ def test_attention_weights_are_held_and_the_value_receives(rng: np.random.Genera
     assert not checked & {"query", "key", "att"}
 
 
-ACTIVATIONS = """Relu LeakyRelu Elu Selu Celu Gelu HardSwish HardSigmoid Tanh ThresholdedRelu Mish Softsign Exp
+ACTIVATIONS = """Relu LeakyRelu
+Elu Selu Celu Gelu HardSwish HardSigmoid Tanh ThresholdedRelu Mish Softsign Exp
 Abs Sigmoid Softplus Erf"""
 
 

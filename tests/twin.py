@@ -309,7 +309,7 @@ def _unbroadcast(g: Array, shape: tuple[int, ...]) -> Array:
 
 @dataclass(frozen=True)
 class Axis:
-    """One spatial axis: ``index[tap, out]`` is the position read (``size``: none), ``counted``: within pads."""
+    """One spatial axis: ``index[tap, out]`` is the position (``size``: none), ``counted``: within pads."""
 
     size: int
     index: Array
