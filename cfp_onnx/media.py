@@ -35,6 +35,9 @@ PIXEL_LIMIT = 2**26
 BYTE_LIMIT = 2**31
 """Most bytes one picture file, one archive or one array made for a network may have."""
 
+BLOB_LIMIT = 2**26
+"""Most bytes one value of a frame database may have; a generated column could make any number of them."""
+
 # OpenCV reads these once, when it starts: the cap, and FFmpeg's quiet level (its failures become our errors).
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(PIXEL_LIMIT))
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -792,6 +795,16 @@ def _load_npz(file: str) -> dict[str, Array]:
 # --- pictures and folders ------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps OpenCV from printing a failure that becomes an error of ours."""
+    before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(before)
+
+
 def _decode(data: bytes, file: str) -> Frame:
     """Decodes a picture to ``(H, W, 3)`` RGB, turned upright where it says so.
 
@@ -802,7 +815,8 @@ def _decode(data: bytes, file: str) -> Frame:
     if cut_jpeg or cut_png or not data:
         raise ClipError(f"{file} is cut off; copy or extract the picture again")
     try:
-        picture = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
+        with _quiet():
+            picture = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
         raise ClipError(f"{file} cannot be decoded, or has more than {PIXEL_LIMIT} pixels") from error
     if picture is None:
@@ -881,6 +895,7 @@ def _database(file: str) -> Iterator[sqlite3.Connection]:
     allowed = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ}
     try:
         with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, BLOB_LIMIT)
             connection.set_authorizer(
                 lambda action, *_: sqlite3.SQLITE_OK if action in allowed else sqlite3.SQLITE_DENY
             )
@@ -930,7 +945,8 @@ def _capture(file: str, demuxer: str) -> Iterator[cv2.VideoCapture]:
     before = os.environ.get(key)
     os.environ[key] = f"format_whitelist;{demuxer}"
     try:
-        capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
+        with _quiet():
+            capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
     finally:
         if before is None:
             del os.environ[key]
