@@ -890,7 +890,7 @@ def _open_pattern(file: str, error: Exception) -> _Footage:
 
 @contextlib.contextmanager
 def _database(file: str) -> Iterator[sqlite3.Connection]:
-    """Opens a database that is read and nothing else: no functions, triggers, attached files or recursion."""
+    """Opens a database that is read and nothing else: no writing, attaching or recursion, no huge values."""
     uri = f"file:{urllib.parse.quote(str(Path(file).resolve()))}?mode=ro&immutable=1"
     allowed = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ}
     try:

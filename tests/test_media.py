@@ -423,12 +423,13 @@ def test_arrays_by_name_from_memory():
 @pytest.mark.parametrize(("name", "codec"), [("v.avi", "MJPG"), ("v.mp4", "mp4v"), ("misnamed.npy", "MJPG")])
 def test_video_frames_are_the_ones_sampled(tmp_path, name, codec):
     path = write_video(
-        tmp_path / "v.avi" if codec == "MJPG" else tmp_path / name, numbered(20, 64, 64), codec
+        tmp_path / "v.avi" if codec == "MJPG" else tmp_path / name, 3 * numbered(20, 64, 64), codec
     )
     path = path.rename(tmp_path / name)
     before = os.environ.get("OPENCV_FFMPEG_CAPTURE_OPTIONS")
     clip = load_clip(path, [VIDEO], preprocess=Preprocess(stride=5, start=2))
-    assert np.abs(np.array(numbers(clip)) - [2, 7, 12, 17]).max() == 0
+    # Steps of 12 grey values: a lossy codec may be off by a few.
+    assert [round(n / 3) for n in numbers(clip)] == [2, 7, 12, 17]
     assert clip.file == str(path)
     assert os.environ.get("OPENCV_FFMPEG_CAPTURE_OPTIONS") == before
 
@@ -567,7 +568,7 @@ def test_unusable_databases(tmp_path):
     refused(ClipError, "no JPEG blob", path)
 
 
-def test_a_database_cannot_run_a_view(tmp_path):
+def test_a_database_cannot_grow_in_memory(tmp_path):
     with sqlite3.connect(tmp_path / "v.db") as connection:
         connection.execute("CREATE TABLE Images (ObjId, frames AS (zeroblob(1000000000)))")
         connection.execute("INSERT INTO Images VALUES (1)")
