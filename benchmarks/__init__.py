@@ -1,0 +1,1 @@
+"""Benchmarks that measure the analyser against known ground truth."""

@@ -1,0 +1,1 @@
+"""Synthetic motion clips, and the small video classifier trained on them."""
