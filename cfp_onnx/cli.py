@@ -1,0 +1,484 @@
+"""The command ``cfp-onnx``: arguments to public calls, results to stdout, everything else to stderr.
+
+Exit codes: 0 fine; 2 wrong usage or unusable input; 3 the device or runtime is missing; 4 a limit was reached
+(130 after Ctrl-C, 141 where the reader of a pipe went away). A failure is one line on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from cfp_onnx import __version__
+from cfp_onnx.errors import CfpError, LimitError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from cfp_onnx.media import Preprocess
+    from cfp_onnx.model import Model
+
+PROGRAM = "cfp-onnx"
+WIDTH = 100
+"""Columns of a tree that does not go to a terminal."""
+
+INTERRUPTED, READER_GONE = 130, 141
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Arguments without the program's name; those of the process by default.
+
+    Returns:
+        The exit code.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    try:
+        options = _parser().parse_args(arguments)
+        with warnings.catch_warnings():
+            if not debug:
+                warnings.simplefilter("ignore")
+            code = int(options.command(options))
+        sys.stdout.flush()
+    except CfpError as error:
+        return _fail(error, error.exit_code, debug=debug)
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED, debug=debug)
+    except BrokenPipeError:
+        _drop_stdout()
+        return READER_GONE
+    except MemoryError as error:
+        return _fail(
+            f"out of memory ({error}); use a smaller input or --depth", LimitError.exit_code, debug=debug
+        )
+    except OSError as error:
+        _drop_stdout()
+        return _fail(f"the system refused: {error}", CfpError.exit_code, debug=debug)
+    except Exception as error:  # noqa: BLE001 - the outermost edge: whatever a file provokes, the user gets one sentence
+        what = f"unexpected {type(error).__name__}: {error}"
+        return _fail(f"{what}; run again with --debug and report it", CfpError.exit_code, debug=debug)
+    return code
+
+
+def _fail(message: object, code: int, *, debug: bool) -> int:
+    from cfp_onnx.tree import printable
+
+    if debug:
+        traceback.print_exc()
+    text = printable(" ".join(str(message).split()))
+    sys.stderr.write(f"{PROGRAM}: error: {text}\n")
+    return code
+
+
+def _drop_stdout() -> None:
+    """Sends what is still buffered nowhere, so that the interpreter does not fail on it when it ends."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError):
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+# --------------------------------------------------------------------------------------------- arguments
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = _Parser(add_help=False)
+    common.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
+    )
+    common.add_argument(
+        "--quiet", "-q", action="store_true", default=argparse.SUPPRESS, help="no status on stderr"
+    )
+    parser = _Parser(
+        prog=PROGRAM, allow_abbrev=False, parents=[common],
+        description="Which kernels of an ONNX classifier, at every depth, make a class come out on a clip.",
+    )  # fmt: skip
+    parser.set_defaults(debug=False, quiet=False)
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="name", parser_class=_Parser)
+
+    def command(name: str, call: Any, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, parents=[common], allow_abbrev=False)
+        sub.set_defaults(command=call)
+        return sub
+
+    _demo_options(command("demo", _demo, "the built-in model and clip, end to end"))
+    _inspect_options(
+        command("inspect", _inspect, "layers, wires, branches, shortcuts, gates, fibers, coverage")
+    )
+    _explain_options(
+        command("explain", _explain, "the kernels behind a class on a clip, from the class down")
+    )
+    command("doctor", _doctor, "what is installed, and the command that mends what is wrong")
+    return parser
+
+
+def _demo_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-o", "--out", metavar="DIR", default="cfp_demo", help="folder for pyramid.json (cfp_demo)"
+    )
+
+
+def _inspect_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("--json", metavar="F", help="write the topology as JSON; - is stdout")
+    parser.add_argument("--graphml", metavar="F", help="write the graph of layers as GraphML")
+    parser.add_argument(
+        "--input-shape", metavar="NAME=1,3,16,112,112", action="append", default=[], type=_named_shape,
+        help="size of an input that the file leaves open; repeat for several inputs",
+    )  # fmt: skip
+    parser.add_argument(
+        "--allow-barriers", action="store_true", help="pass over unknown operators, and say so"
+    )
+
+
+def _explain_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("model", metavar="MODEL")
+    add("clip", metavar="CLIP", help="video, folder of frames, frame database, image, .npy or .npz")
+    add("-o", "--out", metavar="DIR", help="folder for pyramid.json")
+    add("--json", metavar="F", help="write the pyramid as JSON; - is stdout")
+    add("--class", dest="target", metavar="INDEX|LABEL", help="class to explain (the top-1 class)")
+    add("--output", metavar="NAME", help="output to explain (the first)")
+    add(
+        "--rule", default="positional", metavar="RULE", help="positional (default), active, published or mean"
+    )
+    add(
+        "--class-step",
+        metavar="STEP",
+        help="weights, contribution or contrast (each rule has its own default)",
+    )
+    add("--theta", type=_number, default=0.6, metavar="X", help="threshold on v, 0..1 (0.6)")
+    add("--top-k", type=_count, metavar="K", help="most kernels per layer")
+    add("--depth", default="3", metavar="D|all", help="deepest level (3)")
+    add("--layout", metavar="NCTHW|..", help="axes of the model's input, where they are ambiguous")
+    add("--labels", metavar="F", help="class names, one a line or a JSON list")
+    add("--frames", type=_count, metavar="N", help="frames to sample")
+    add("--stride", type=_count, metavar="S", help="step between sampled frames")
+    add("--size", type=_size, metavar="HxW", help="height and width in pixels")
+    add("--mean", type=_numbers, metavar="R,G,B", help="subtracted, on the 0..1 scale")
+    add("--std", type=_numbers, metavar="R,G,B", help="divided by, on the 0..1 scale")
+    base = parser.add_mutually_exclusive_group()
+    base.add_argument("--preprocess", metavar="FILE", help="preprocessing as JSON")
+    base.add_argument(
+        "--preset", metavar="NAME", help="preprocessing of a known family: resnet3d, mfnet, i3d ..."
+    )
+    add("--device", default="auto", metavar="auto|cpu|cuda[:N]|tensorrt", type=_device)
+    add("--threads", type=_count, metavar="N", help="threads on the CPU")
+    add("--allow-barriers", action="store_true", help="pass over unknown operators, and say so")
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text[:10]) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text[:10])
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    values = tuple(_number(part) for part in text.split(","))
+    if len(values) not in (1, 3):
+        raise argparse.ArgumentTypeError(f"{text!r} must be one number or three, such as 0.5,0.5,0.5")
+    return values
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"([1-9][0-9]{0,6})[xX×]([1-9][0-9]{0,6})", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} must be height x width, such as 112x112")
+    return int(found[1]), int(found[2])
+
+
+def _device(text: str) -> str:
+    if re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?|tensorrt(:[0-9]+)?", text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is unknown; choose auto, cpu, cuda, cuda:N or tensorrt")
+    return text
+
+
+def _named_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    name, _, sizes = text.rpartition("=")
+    parts = sizes.replace("x", ",").split(",")
+    if not all(p.isascii() and p.isdigit() and 1 <= int(p[:10]) < 2**31 for p in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} must be NAME=1,3,16,112,112")
+    return name, tuple(int(p) for p in parts)
+
+
+# ---------------------------------------------------------------------------------------------- commands
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from cfp_onnx.demo import run_demo
+    from cfp_onnx.tree import pyramid_tree
+
+    out = Path(options.out)
+    _check_folder(out, "pyramid.json")
+    with _status("explaining the built-in clip", options):
+        pyramid, file = run_demo(out)
+    _print(pyramid_tree(pyramid))
+    sys.stdout.write(f"\n{_shown(file)}\n")
+    return 0
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from cfp_onnx.describe import topology_json, write_graphml
+    from cfp_onnx.explain import topology
+    from cfp_onnx.model import load
+    from cfp_onnx.tree import topology_tree
+
+    if options.graphml == "-":
+        raise UsageError("--graphml needs a file name; only --json can go to stdout")
+    json_file = _check_file(options.json, options.model)
+    graphml = _check_file(options.graphml, options.model)
+    if json_file is not None and json_file == graphml:
+        raise UsageError(f"--json and --graphml both name {json_file}; give two files")
+    with _status(f"reading {options.model}", options):
+        model = load(options.model)
+        engine = topology(
+            model, input_shape=_shapes(model, options.input_shape), barriers=options.allow_barriers
+        )
+        value = topology_json(engine)
+        if graphml is not None:
+            write_graphml(engine, graphml)
+    _deliver(value, json_file, options.json)
+    if options.json != "-":
+        _print(topology_tree(engine))
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from cfp_onnx.explain import RULES, explain, read_labels
+    from cfp_onnx.model import load
+    from cfp_onnx.tree import pyramid_tree
+
+    if options.rule not in RULES:
+        what = "is not there yet" if options.rule == "zplus" else "is unknown"
+        raise UsageError(f"rule {options.rule!r} {what}; choose one of {', '.join(RULES)}")
+    out = None if options.out is None else Path(options.out)
+    if out is not None:
+        _check_folder(out, "pyramid.json")
+    json_file = _check_file(options.json, options.model, options.clip, options.labels, options.preprocess)
+    labels = None if options.labels is None else read_labels(options.labels)
+    with _status(f"explaining {options.clip}", options):
+        model = load(options.model)
+        pyramid = explain(
+            model,
+            options.clip,
+            target=options.target,
+            output=options.output,
+            rule=options.rule,
+            class_step=options.class_step,
+            theta=options.theta,
+            top_k=options.top_k,
+            depth=options.depth,
+            layout=options.layout,
+            labels=labels,
+            preprocess=_preprocess(model, options),
+            device=options.device,
+            threads=options.threads,
+            barriers=options.allow_barriers,
+        )
+    if out is not None:
+        pyramid.save(out)
+    _deliver(pyramid.to_json(), json_file, options.json)
+    if options.json != "-":
+        _print(pyramid_tree(pyramid))
+    return 0
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    from cfp_onnx.doctor import diagnose, render
+
+    diagnosis = diagnose()
+    sys.stdout.write(render(diagnosis) + "\n")
+    return 0 if diagnosis.ok else 3
+
+
+# ---------------------------------------------------------------------------------------------- readings
+
+
+def _shapes(model: Model, given: Sequence[tuple[str, tuple[int, ...]]]) -> dict[str, tuple[int, ...]]:
+    """Sizes by input name; a nameless one belongs to the only input.
+
+    Raises:
+        UsageError: If there are several inputs, or one is given twice.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    names = [p.name for p in model.inputs]
+    for name, shape in given:
+        if not name and len(names) != 1:
+            raise UsageError(f"--input-shape needs a name, NAME=...; the inputs are: {', '.join(names)}")
+        key = name or names[0]
+        if key in shapes:
+            raise UsageError(f"--input-shape gives {key!r} twice")
+        shapes[key] = shape
+    return shapes
+
+
+def _preprocess(model: Model, options: argparse.Namespace) -> Preprocess | None:
+    """Options over a preset or file over the model's metadata; None leaves it to the model.
+
+    Raises:
+        UsageError: If the preset is unknown, the file cannot be read, or an option contradicts the model.
+    """
+    from cfp_onnx.media import PRESETS, Preprocess
+
+    if options.preset is not None and options.preset not in PRESETS:
+        raise UsageError(f"preset {options.preset!r} is unknown; choose one of {', '.join(PRESETS)}")
+    names = ("frames", "stride", "size", "mean", "std")
+    given = {k: getattr(options, k) for k in names if getattr(options, k) is not None}
+    if options.preset is not None:
+        base = PRESETS[options.preset]
+    elif options.preprocess is not None:
+        base = Preprocess.from_json(_json_file(options.preprocess))
+    elif not given:
+        return None
+    else:
+        base = Preprocess() if model.preprocess is None else Preprocess.from_json(dict(model.preprocess))
+    if base.yields and {"frames", "size"} & set(given):
+        base = _fitted(base, model, options.layout)
+    if "size" in given and base.size is not None and base.short_side is not None:
+        sides = (min(given["size"]), min(base.size))
+        given["short_side"] = max(sides[0], round(base.short_side * sides[0] / sides[1]))
+    return replace(base, **given)
+
+
+def _fitted(base: Preprocess, model: Model, layout: str | None) -> Preprocess:
+    """A preset at the sizes that the model fixes, so that an option which contradicts them is an error."""
+    from cfp_onnx.explain import specs
+    from cfp_onnx.media import layout_of
+
+    spec = specs(model)[0]
+    return base.fitted(spec, layout_of(spec, layout or base.layout))
+
+
+def _json_file(file: str) -> object:
+    try:
+        return json.loads(Path(file).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read preprocessing from {file}: {error}") from error
+
+
+# ----------------------------------------------------------------------------------------------- results
+
+
+def _check_file(name: str | None, *inputs: str | None) -> Path | None:
+    """The file a result goes to, once it can be expected to work; None for none and for stdout.
+
+    Raises:
+        OutputError: If the file is one of the inputs, no file, or its folder cannot be written to.
+    """
+    if name is None or name == "-":
+        return None
+    if not name:
+        raise OutputError("the name of an output file is empty; give one, or - for stdout")
+    path = Path(name)
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a folder; give a file name")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"cannot write {path}: it is not a regular file; use - for stdout")
+    path = path.resolve()
+    for other in inputs:
+        if other is not None and path.exists() and Path(other).exists() and path.samefile(other):
+            raise OutputError(f"{name} is an input of this command; give another file")
+    _check_writable(path.parent)
+    return path
+
+
+def _check_folder(folder: Path, file: str) -> None:
+    """Refuses a folder that cannot be written to, before a long run; nothing is made yet.
+
+    Raises:
+        OutputError: If it cannot be used.
+    """
+    if not str(folder).strip():
+        raise OutputError("the name of the output folder is empty; give one with -o")
+    if (folder / file).is_dir():
+        raise OutputError(f"cannot write {folder / file}: it is a folder; choose another place with -o")
+    _check_writable(folder)
+
+
+def _check_writable(folder: Path) -> None:
+    here = folder.absolute()
+    try:
+        while not (here.exists() or here.is_symlink()):
+            here = here.parent
+        if not here.is_dir():
+            raise OutputError(f"cannot write to {folder}: {here} is not a folder; choose another place")
+        with tempfile.TemporaryFile(dir=here):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {folder}: {error.strerror or error}; choose another place"
+        ) from error
+
+
+def _deliver(value: Mapping[str, Any], file: Path | None, name: str | None) -> None:
+    from cfp_onnx.pyramid import write_json
+
+    if name == "-":
+        sys.stdout.write(json.dumps(value, allow_nan=False, indent=1) + "\n")
+    elif file is not None:
+        write_json(file, value)
+
+
+def _print(result: RenderableType) -> None:
+    from rich.console import Console
+
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    width = None if sys.stdout.isatty() else WIDTH
+    Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False).print(result)
+
+
+def _shown(path: Path) -> str:
+    from cfp_onnx.tree import printable
+
+    return printable(path)
+
+
+@contextmanager
+def _status(text: str, options: argparse.Namespace) -> Iterator[None]:
+    """One line on a terminal's stderr while something runs."""
+    from cfp_onnx.tree import printable
+
+    if options.quiet or not sys.stderr.isatty():
+        yield
+        return
+    sys.stderr.write(f"{printable(text)} ...")
+    sys.stderr.flush()
+    try:
+        yield
+    finally:
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()
+
+
+__all__ = ["main"]
