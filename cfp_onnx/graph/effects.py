@@ -33,9 +33,14 @@ class Layer:
 
 @dataclass(frozen=True)
 class Identity:
-    """The values pass as they are (Cast, Dropout, de-quantisation ...)."""
+    """The values pass as they are (Cast, Dropout, de-quantisation ...).
+
+    Attributes:
+        mixes: Whether channels influence each other, through a scale that is taken from all of them.
+    """
 
     source: int = 0
+    mixes: bool = False
 
 
 @dataclass(frozen=True)

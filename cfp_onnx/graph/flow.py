@@ -111,8 +111,7 @@ def effect_of(node: Node, view: View) -> fx.Effect | None:
 # ----------------------------------------------------------------------------------------------- in place
 
 IN_PLACE = (
-    "Identity", "Cast", "CastLike", "Dropout", "DequantizeLinear", "com.microsoft::DequantizeLinear", "StopGradient",
-    "com.microsoft::BiasDropout",
+    "Identity", "Cast", "CastLike", "Dropout", "DequantizeLinear", "com.microsoft::DequantizeLinear",
 )  # fmt: skip
 
 RECTIFIERS = ("Relu",)
@@ -164,7 +163,7 @@ def _identity(node: Node, view: View) -> fx.Effect:
 @operator("QuantizeLinear", "com.microsoft::QuantizeLinear", "DynamicQuantizeLinear")
 def _quantise(node: Node, view: View) -> fx.Effect:
     del view
-    return fx.Identity() if node.op == "DynamicQuantizeLinear" else fx.Quantise()
+    return fx.Identity(mixes=True) if node.op == "DynamicQuantizeLinear" else fx.Quantise()
 
 
 @operator(*RECTIFIERS)
@@ -359,7 +358,7 @@ def _batch_norm(node: Node, view: View) -> fx.Effect | None:
 # ---------------------------------------------------------------------------------------- normalisation
 
 
-@operator("LayerNormalization", "RMSNormalization", "com.microsoft::LayerNormalization", "SimplifiedLayerNormalization")
+@operator("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
 def _layer_norm(node: Node, view: View) -> fx.Effect:
     rank = len(view.shape(node.input(0)))
     axis = int(node.attributes.get("axis", -1)) % rank
@@ -520,7 +519,7 @@ def _concat(node: Node, view: View) -> fx.Effect:
     return fx.Move(sources, apply)
 
 
-@operator("Split", "com.microsoft::QSplit")
+@operator("Split")
 def _split(node: Node, view: View) -> fx.Effect:
     axis = int(node.attributes.get("axis", 0)) % len(view.shape(node.input(0)))
     sizes = [view.shape(o)[axis] if o else 0 for o in node.outputs]

@@ -571,7 +571,10 @@ class _Flow:
             case fx.Pool(source=source):
                 return [self._pool(node, source), *self._held(node, node.outputs[1:])]
             case fx.Identity(source) | fx.Quantise(source) | fx.Activation(source=source) | fx.Affine(source=source):
-                return [self._in_place(node, source), *self._held(node, node.outputs[1:])]
+                state = self._in_place(node, source)
+                if isinstance(effect, fx.Identity) and effect.mixes:
+                    state = replace(state, side=state.side | self._members(state))
+                return [state, *self._held(node, node.outputs[1:])]
             case fx.Barrier():
                 return [self._unknown(node, o) for o in node.outputs]
             case fx.Held():
@@ -654,7 +657,8 @@ class _Flow:
         moved = effect.apply(labels, fx.NONE)
         moved_share = effect.apply(shares, 0)
         for place, a, s in zip(out, moved, moved_share, strict=True):
-            place.tracks.append(Track(a, s, via))
+            shape = np.broadcast_shapes(a.shape, s.shape)
+            place.tracks.append(Track(np.broadcast_to(a, shape), np.broadcast_to(s, shape), via))
 
     def _layers_in(self, state: State) -> tuple[int, ...]:
         found = (self.origins[k].layer for k in self._members(state))
@@ -743,7 +747,7 @@ class _Flow:
 
     def _normalise(self, node: Node, effect: fx.Normalise) -> list[State]:
         state = self._in_place(node, effect.source)
-        if effect.mixes:
+        if effect.mixes or any(fx.varies(t.labels, a) for t in state.tracks for a in effect.axes or ()):
             state = replace(state, side=state.side | self._members(state))
         return [state, *self._held(node, node.outputs[1:])]
 
