@@ -455,7 +455,13 @@ def _print(result: RenderableType) -> None:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
     width = None if sys.stdout.isatty() else WIDTH
-    Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False).print(result)
+    console = Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
+    with console.capture() as captured:  # rich would end the process itself where the reader has gone
+        console.print(result)
+    text = captured.get()
+    if width is not None:
+        text = "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+    sys.stdout.write(text)
 
 
 def _shown(path: Path) -> str:

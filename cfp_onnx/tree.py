@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
@@ -25,6 +26,9 @@ SOURCES = 3
 
 LINE = 56
 """Characters that the sources of a channel may take on its own line."""
+
+TOP_LINE = 85
+"""Characters that the strongest classes may take on one line."""
 
 HELD = ("positional", "active", "zplus")
 """Rules that hold gates."""
@@ -89,15 +93,14 @@ def _header(pyramid: Pyramid) -> list[RenderableType]:
     model, clip, run, target = pyramid.model, pyramid.input, pyramid.run, pyramid.target
     produced = f"{model['producer'] or 'unknown producer'}, opset {model['opset']}"
     shape = "x".join(map(str, clip["shape"]))
-    rows = [
+    rows: list[tuple[str, str | Text]] = [
         ("model", f"{PurePath(model['file']).name}  ({produced})"),
         ("clip", f"{clip['file']}  ({shape}{' ' + clip['layout'] if clip['layout'] else ''})"),
         ("class", f"{_class_name(target['index'], target['label'])}   score {_number(target['score'])}"),
-        ("top 5", "   ".join(f"{_class_name(i, name)} {_number(score)}" for i, name, score in target["top"])),
+        ("top 5", _top(target["top"])),
         ("rule", _rule(run)),
     ]  # fmt: skip
-    out: list[RenderableType] = [_row(name, text) for name, text in rows]
-    out.append(_coverage(pyramid.coverage))
+    out: list[RenderableType] = [_table([*rows, ("coverage", _coverage(pyramid.coverage))])]
     top = target["top"][0] if target["top"] else None
     if top is not None and top[0] != target["index"]:
         out.append(_note(f"the model itself answers {_class_name(top[0], top[1])} on this clip"))
@@ -112,6 +115,13 @@ def _header(pyramid: Pyramid) -> list[RenderableType]:
     return out
 
 
+def _top(top: Sequence[Sequence[Any]]) -> Text:
+    """The strongest classes, on one line where that is short enough."""
+    parts = [printable(f"{_class_name(i, label)} {_number(score)}") for i, label, score in top]
+    line = "   ".join(parts)
+    return Text(line if len(line) <= TOP_LINE else "\n".join(parts))
+
+
 def _rule(run: Mapping[str, Any]) -> str:
     top = "" if run["top_k"] is None else f", top-k {run['top_k']}"
     where = str(run["provider"]).removesuffix("ExecutionProvider")
@@ -121,17 +131,24 @@ def _rule(run: Mapping[str, Any]) -> str:
     )
 
 
+def _table(rows: Sequence[tuple[str, str | Text]]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(Text(name, style="dim"), Text(printable(value)) if isinstance(value, str) else value)
+    return table
+
+
 def _coverage(coverage: Mapping[str, Any]) -> Text:
     unknown = list(coverage["operators_unknown"])
     channels, layers = coverage["channels"], coverage["layers"]
     if channels == 1.0 and layers == 1.0 and not unknown:
-        return _row("coverage", "100 % of channels and layers")
+        return Text("100 % of channels and layers")
     text = f"{_percent(channels)} of channels, {_percent(layers)} of layers"
     if unknown:
-        text += f"; passed over: {', '.join(unknown)}"
-    line = _row("coverage", f"{text}  !! INCOMPLETE: what lies behind the gap is missing from this result !!")
-    line.stylize("bold red")
-    return line
+        text += f"; passed over: {printable(', '.join(unknown))}"
+    return Text(f"!! INCOMPLETE !!  {text}; what lies behind is missing from this result", style="bold red")
 
 
 def _percent(fraction: float) -> str:
@@ -201,8 +218,10 @@ def _kernel_line(before: str, kernel: int, width: int, share: float) -> Text:
 
 
 def _bar(share: float) -> str:
-    """Eighths of a block; at least a sliver for what is not zero."""
+    """Eighths of a block; at least a sliver for what is not zero, and a mark for what is cut off."""
     eighths = min(8 * BAR, max(1, round(abs(share) * 8 * BAR))) if share else 0
+    if abs(share) > 1.005:
+        return "█" * BAR + "»"
     return "█" * (eighths // 8) + ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")[eighths % 8]
 
 
@@ -224,7 +243,8 @@ def _add_link(item: Tree, link: Link, top: float) -> None:
     if not sources:
         item.add(head.append("unknown (not traced)", style="red"))
         return
-    parts = [_source(s, alone=len(sources) == 1) for s in sources[:SOURCES]]
+    alone = sum(s.via != "gate" for s in sources) == 1
+    parts = [_source(s, alone=alone) for s in sources[:SOURCES]]
     if len(sources) > SOURCES:
         parts.append(f"{len(sources) - SOURCES} more")
     if len(parts) == 1 or sum(map(len, parts)) <= LINE:
@@ -240,7 +260,8 @@ def _source(source: LinkSource, *, alone: bool) -> str:
         name = f"the input's channel {source.kernel}"
     else:
         name = f"{printable(source.layer)}:{source.kernel}"
-    notes = [] if alone else [f"{100 * source.share:.0f} %"]
+    share = f"{100 * source.share:.0f} %" if source.share >= 0.005 else "<1 %"
+    notes = [] if alone else [share]
     if source.via == "gate":
         notes = ["gate, held"]
     elif source.via != "chain":
@@ -290,18 +311,13 @@ def _model_header(engine: Engine) -> list[RenderableType]:
     shapes = ", ".join(f"{p.name} {'x'.join(map(str, engine.program.shapes[p.name]))}" for p in file.inputs)
     count, _ = engine.classes()
     coverage = engine.coverage
-    return [
-        _row("model", f"{file.path.name}  ({file.producer or 'unknown producer'}, opset {file.opset})"),
-        _row("inputs", f"{shapes}  (open sizes were filled in)" if _open(engine) else shapes),
-        _row("output", f"{engine.output}  ({count} classes)"),
-        _coverage(
-            {
-                "channels": coverage.channels,
-                "layers": coverage.layers,
-                "operators_unknown": coverage.operators_unknown,
-            }
-        ),
+    rows: list[tuple[str, str | Text]] = [
+        ("model", f"{file.path.name}  ({file.producer or 'unknown producer'}, opset {file.opset})"),
+        ("inputs", f"{shapes}  (open sizes were filled in)" if _open(engine) else shapes),
+        ("output", f"{engine.output}  ({count} class{'' if count == 1 else 'es'})"),
+        ("coverage", _coverage(asdict(coverage))),
     ]
+    return [_table(rows)]
 
 
 def _open(engine: Engine) -> bool:
@@ -346,10 +362,6 @@ def _class_name(index: int, label: str | None) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.4g}"
-
-
-def _row(name: str, text: str) -> Text:
-    return Text(f"{name:<9} ", style="dim").append(printable(text), style="not dim")
 
 
 def _line(*parts: object, style: str = "") -> Text:

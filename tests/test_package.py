@@ -19,6 +19,8 @@ ENGINE = {
     "model",
     *GRAPH,
     "fields",
+    "messages",
+    "statistics",
     "record",
     "rules",
     "pyramid",
@@ -27,7 +29,7 @@ ENGINE = {
     "media",
     "doctor",
 }
-ALL = {"", *ENGINE, "tree", "demo", "cli"}
+ALL = {"", *ENGINE, "describe", "tree", "demo", "cli"}
 
 #: Module -> the modules of the package that it may import. "" is the package itself.
 ALLOWED = {
@@ -39,15 +41,19 @@ ALLOWED = {
     "graph.flow": {"errors", "model", "graph", "graph.layers", "graph.effects"},
     "graph.topology": {"errors", "model", "graph", "graph.layers", "graph.effects", "graph.flow"},
     "fields": {"errors", "model", *GRAPH},
-    "record": {"errors", "model", "fields", *GRAPH},
+    "record": {"errors", "model", "fields"},
+    "messages": {"errors", "model", *GRAPH},
+    "statistics": {"errors", "model", "fields", *GRAPH},
     "rules": {"errors"},
     "pyramid": {"errors"},
     "walk": {"errors", "model", "rules", "pyramid", *GRAPH},
     "explain": ENGINE,
-    "tree": {"errors", "pyramid", "graph.topology", "explain"},
+    "describe": {"errors", "model", "pyramid", "graph.topology", "explain"},
+    "tree": {"errors", "model", "pyramid", "graph.topology", "explain"},
     "media": {"errors"},
     "doctor": {"errors"},
-    "demo": ENGINE | {"tree"},
+    "data": set(),
+    "demo": {"errors", "pyramid", "explain"},
     "cli": ALL,
     "__main__": ALL,
     "": ALL,
