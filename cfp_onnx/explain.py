@@ -35,6 +35,12 @@ DEFAULT_STEP = {"positional": "contrast", "active": "contrast", "published": "we
 LINK_BUDGET = 2**28
 """Bytes of inputs and fields fetched by one forward pass for the links; more layers take a further pass."""
 
+LINK_LIMIT = 2**17
+"""Most links of one pyramid; where kernels tie by the thousand the strongest are kept and the rest is counted."""
+
+KERNEL_BLOCK = 256
+"""Kernels whose messages are computed at a time."""
+
 TOP = 5
 
 
@@ -270,15 +276,21 @@ class Engine:
                 total[group * width : (group + 1) * width] = z[group * per : (group + 1) * per].sum(axis=0)
             kernel = int(walked.chosen[layer.index][0])
             walked.relevance[layer.index][kernel] = float(total.sum())
-            walked.links[layer.index, kernel] = walk.link_messages(total, 0, settings.theta)
+            walked.links[layer.index, kernel], omitted = walk.link_messages(total, 0, settings.theta, LINK_LIMIT)
+            walked.omitted += omitted
             return
         kernels = np.sort(walked.chosen[layer.index])
         mine = kernels[(kernels >= offset) & (kernels < offset + piece.kernels)] - offset
         if not mine.size:
             return
-        for kernel, row in zip(mine, messages.messages(piece, x, g, mine), strict=True):
-            low, _ = walk.group_slices(layer, int(kernel) + offset)
-            walked.links[layer.index, int(kernel) + offset] = walk.link_messages(row, low, settings.theta)
+        limit = max(4, LINK_LIMIT // max(1, len(self.depths)) // max(1, kernels.size))
+        for start in range(0, mine.size, KERNEL_BLOCK):
+            block = mine[start : start + KERNEL_BLOCK]
+            for kernel, row in zip(block, messages.messages(piece, x, g, block), strict=True):
+                low, _ = walk.group_slices(layer, int(kernel) + offset)
+                links, omitted = walk.link_messages(row, low, settings.theta, limit)
+                walked.links[layer.index, int(kernel) + offset] = links
+                walked.omitted += omitted
 
     def _class_value(self, walked: Walked) -> float:
         return float(sum(walked.relevance[i].sum() for i, d in self.depths.items() if d == 0 and i in walked.relevance))
@@ -352,7 +364,7 @@ class Engine:
                 "rule": rule, "class_step": settings.class_step, "theta": settings.theta, "top_k": settings.top_k,
                 "depth": settings.depth if settings.depth is not None else "all", "gates": "frozen", "provider": self.provider(),
                 "onnxruntime": record.runtime().__version__, "output_difference": difference,
-                "undefined": walked.undefined, "negative_sums": walked.negative_sums,
+                "undefined": walked.undefined, "negative_sums": walked.negative_sums, "links_omitted": walked.omitted,
             },
             target={
                 "output": self.output, "index": settings.index, "label": _label(labels, settings.index),

@@ -24,11 +24,11 @@ def messages(part: Part, x: Array, g: Array, kernels: Array) -> Array:
     Returns:
         (len(kernels), channels / groups): messages from the channels of each kernel's own group.
     """
-    w = part.weights()[kernels].astype(np.float64)
+    w = part.weights()[kernels]
     if part.kind == "dense":
         rows = np.moveaxis(x, part.in_axis, -1).reshape(-1, part.channels)
         fields = np.moveaxis(g, part.out_axis, -1).reshape(-1, part.kernels)[:, kernels]
-        return np.asarray(w * (fields.T.astype(np.float64) @ rows))
+        return np.asarray(w * (fields.T @ rows), dtype=np.float64)
     width = part.channels // part.groups
     per_group = part.kernels // part.groups
     out = np.zeros((len(kernels), width))

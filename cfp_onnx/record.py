@@ -209,6 +209,7 @@ def _skeleton(model: Model, weights: dict[str, Array]) -> onnx.ModelProto:
         if tensor.name in weights:
             tensor.CopyFrom(_placeholder(tensor.name, weights[tensor.name]))
     del proto.functions[:]
+    proto.ir_version = max(proto.ir_version, 8)  # older versions want every initializer to be an input as well
     return proto
 
 

@@ -31,6 +31,7 @@ class Walked:
         chosen: Layer index to chosen kernels, strongest first.
         undefined: Kernels without children because their sum was zero or all values were equal.
         negative_sums: Kernels whose sum of products was negative, which reverses their order.
+        omitted: Links left out because kernels tie by the thousand.
     """
 
     relevance: dict[int, Array] = field(default_factory=dict)
@@ -38,6 +39,7 @@ class Walked:
     chosen: dict[int, Array] = field(default_factory=dict)
     undefined: int = 0
     negative_sums: int = 0
+    omitted: int = 0
 
 
 @dataclass(frozen=True)
@@ -282,10 +284,24 @@ def _share_out(topology: Topology, layer: KernelLayer, received: Array, states: 
 # ----------------------------------------------------------------------------------------------- results
 
 
-def link_messages(z: Array, low: int, theta: float) -> list[tuple[int, float]]:
-    """Channels kept for one kernel: v of its messages >= theta; `low` is the first channel of its group."""
+def link_messages(z: Array, low: int, theta: float, limit: int | None = None) -> tuple[list[tuple[int, float]], int]:
+    """Channels kept for one kernel: v of its messages >= theta, at most `limit`, the strongest.
+
+    Args:
+        z: (channels,) signed messages from the kernel's group.
+        low: First channel of the group.
+        theta: Threshold on v.
+        limit: Most links, None for all.
+
+    Returns:
+        (channel, message) in the order of channels, and how many were left out.
+    """
     v = rules.relative(z)
-    return [(low + int(c), float(z[c])) for c in np.flatnonzero((v >= theta) & (v > 0))]
+    picked = np.flatnonzero((v >= theta) & (v > 0))
+    omitted = 0 if limit is None else max(0, picked.size - limit)
+    if omitted:
+        picked = np.sort(picked[np.argsort(-v[picked], kind="stable")[:limit]])
+    return [(low + int(c), float(z[c])) for c in picked], omitted
 
 
 def layer_results(topology: Topology, depths: Mapping[int, int], walked: Walked) -> tuple[LayerResult, ...]:
@@ -313,14 +329,18 @@ def levels(topology: Topology, depths: Mapping[int, int], walked: Walked) -> dic
 
 def edges(topology: Topology, walked: Walked, states: Mapping[str, State]) -> tuple[Edge, ...]:
     """Every expanded kernel with its channels and what feeds them, from the class down."""
+    wanted: dict[int, set[int]] = {}
+    for (index, _), links in walked.links.items():
+        wanted.setdefault(index, set()).update(c for c, _ in links)
+    found: dict[tuple[int, int], tuple[LinkSource, ...]] = {}
+    for index, channels in wanted.items():
+        ordered = sorted(channels)
+        for channel, sources in zip(ordered, topology.sources(topology.layers[index], ordered, states), strict=True):
+            found[index, channel] = _named(topology, sources)
     out = []
     for (index, kernel), links in sorted(walked.links.items(), key=lambda item: (-item[0][0], item[0][1])):
-        layer = topology.layers[index]
-        channels = [c for c, _ in links]
-        found = topology.sources(layer, channels, states)
-        out.append(
-            Edge(layer.name, kernel, tuple(Link(c, w, _named(topology, s)) for (c, w), s in zip(links, found, strict=True)))
-        )
+        rows = tuple(Link(c, w, found[index, c]) for c, w in links)
+        out.append(Edge(topology.layers[index].name, kernel, rows))
     return tuple(out)
 
 

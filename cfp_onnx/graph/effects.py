@@ -89,7 +89,7 @@ class Move:
 
 @dataclass(frozen=True)
 class Sum:
-    """Addends that meet; a constant addend is not listed."""
+    """Addends that meet; a constant addend is not listed, one without channels of its own (a mean over them) is."""
 
     sources: tuple[int, ...]
     signs: tuple[int, ...]

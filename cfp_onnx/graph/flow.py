@@ -243,7 +243,8 @@ def _addends(node: Node, view: View, indexes: tuple[int, ...], signs: tuple[int,
     if len(live) == 1 and len(indexes) - sum(view.program.is_constant(node.inputs[i]) for i in indexes) == 1:
         index, sign = live[0]
         return fx.Affine(scale=None if sign > 0 else (lambda: np.float32(-1)), source=index)
-    return fx.Sum(tuple(i for i, _ in live), tuple(s for _, s in live))
+    moving = [(i, s) for i, s in zip(indexes, signs, strict=True) if not view.program.is_constant(node.inputs[i])]
+    return fx.Sum(tuple(i for i, _ in moving), tuple(s for _, s in moving))
 
 
 @operator("Neg")

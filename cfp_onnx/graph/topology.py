@@ -658,7 +658,7 @@ class _Flow:
         moved_share = effect.apply(shares, 0)
         for place, a, s in zip(out, moved, moved_share, strict=True):
             shape = np.broadcast_shapes(a.shape, s.shape)
-            place.tracks.append(Track(np.broadcast_to(a, shape), np.broadcast_to(s, shape), via))
+            place.tracks.append(Track(*_compact(np.broadcast_to(a, shape), np.broadcast_to(s, shape)), via))
 
     def _layers_in(self, state: State) -> tuple[int, ...]:
         found = (self.origins[k].layer for k in self._members(state))
@@ -666,7 +666,7 @@ class _Flow:
 
     def _sum(self, node: Node, sources: tuple[int, ...]) -> State:
         rank = len(self.program.shapes[node.outputs[0]])
-        names = [node.inputs[i] for i in sources]
+        names = [n for i in sources if self._view.carries(n := node.inputs[i])]
         shares = self._addend_shares(names, rank)
         vias = self._addend_kinds(node, names)
         tracks: list[Track] = []
@@ -762,6 +762,16 @@ class _Flow:
 class _Moved:
     tracks: list[Track]
     unused: list[int]
+
+
+def _compact(labels: Array, share: Array) -> tuple[Array, Array]:
+    """Length 1 on every axis along which neither varies; a Reshape that cuts and merges again leaves such axes."""
+    for axis in range(labels.ndim):
+        if labels.shape[axis] > 1:
+            first = tuple(slice(0, 1) if a == axis else slice(None) for a in range(labels.ndim))
+            if (labels == labels[first]).all() and (share == share[first]).all():
+                labels, share = labels[first], share[first]
+    return labels, share
 
 
 def _merge(tracks: Sequence[Track]) -> list[Track]:
