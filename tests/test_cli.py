@@ -218,6 +218,16 @@ def test_open_sizes_are_given_with_or_without_a_name(call, tmp_path, rng):
         assert call("inspect", open_model, "--input-shape", given, "--json", "-")[0] == 0
 
 
+def test_the_demo_prints_where_its_result_is(call, tmp_path):
+    code, out, err = call("demo", "-o", tmp_path / "out")
+    assert (code, err) == (0, "")
+    file = tmp_path / "out" / "pyramid.json"
+    assert out.splitlines()[-1] == str(file)
+    value = strict(file.read_text("utf-8"))
+    assert value["run"]["depth"] == "all"
+    assert value["coverage"]["channels"] == 1
+
+
 def test_doctor_answers(call):
     code, out, _ = call("doctor")
     assert code in (0, 3)
