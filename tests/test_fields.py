@@ -302,6 +302,77 @@ NETS: tuple[Net, ...] = (
          "s2": np.ones(6), "o2": (6,), "wh": (6, 10), "bh": (10,), "wz": (10, 6), "one": [1], "wy": (6, 5), "by": (5,)},
     ),
     Net(
+        "layer norm written out",
+        "x=1,3,4,4",
+        """c1 = Conv (x, w1, b1)
+        t = Transpose <perm=[0,2,3,1]> (c1)
+        m = ReduceMean <axes=[-1]> (t)
+        d = Sub (t, m)
+        q = Pow (d, two)
+        v = ReduceMean <axes=[-1]> (q)
+        e = Add (v, eps)
+        r = Sqrt (e)
+        n = Div (d, r)
+        k = Mul (n, s)
+        l = Add (k, o)
+        h = MatMul (l, w2)
+        r2 = Relu (h)
+        p = ReduceMean <axes=[1,2], keepdims=0> (r2)
+        y = Gemm (p, w3)""",
+        {"w1": (6, 3, 2, 2), "b1": (6,), "two": 2.0, "eps": 1e-5, "s": (6,), "o": (6,), "w2": (6, 4), "w3": (4, 5)},
+        13,
+    ),
+    Net(
+        "group norm as PyTorch exports it",
+        "x=1,3,4,4",
+        """c1 = Conv (x, w1, b1)
+        a = Reshape (c1, three)
+        n = InstanceNormalization (a, one3, zero3)
+        c = Reshape (n, four)
+        k = Mul (c, s)
+        l = Add (k, o)
+        r = Relu (l)
+        c2 = Conv (r, w2, b2)
+        f = Relu (c2)""",
+        {"w1": (6, 3, 1, 1), "b1": (6,), "three": [0, 3, -1], "four": [1, 6, 4, 4], "one3": np.ones(3), "zero3": np.zeros(3),
+         "s": (6, 1, 1), "o": (6, 1, 1), "w2": (4, 6, 1, 1), "b2": (4,)},
+        13,
+        4,
+    ),
+    Net(
+        "three addends, one negated, and a slope per channel",
+        "x=1,3,6,6",
+        """c1 = Conv (x, w1, b1)
+        r1 = PRelu (c1, a1)
+        c2 = Conv (r1, w2, b2)
+        n2 = Neg (c2)
+        c3 = Conv (r1, w3, b3)
+        s = Sum (n2, c3, r1)
+        d = Sub (s, c2)
+        f = Relu (d)""",
+        {"w1": (5, 3, 1, 1), "b1": (5,), "a1": (5, 1, 1), "w2": (5, 5, 1, 1), "b2": (5,), "w3": (5, 5, 1, 1), "b3": (5,)},
+        21,
+        5,
+    ),
+    Net(
+        "spatial gate and a mean over channels",
+        "x=1,3,6,6",
+        """c1 = Conv (x, w1, b1)
+        r1 = Relu (c1)
+        m = ReduceMean (r1, one)
+        t = ReduceMax (r1, one)
+        k = Concat <axis=1> (m, t)
+        e = Conv <pads=[1,1,1,1]> (k, w2, b2)
+        g = Sigmoid (e)
+        p = Mul (r1, g)
+        c3 = Conv (p, w3, b3)
+        q = Add (c3, m)
+        f = Relu (q)""",
+        {"w1": (5, 3, 1, 1), "b1": (5,), "one": [1], "w2": (1, 2, 3, 3), "b2": (1,), "w3": (4, 5, 1, 1), "b3": (4,)},
+        21,
+        4,
+    ),
+    Net(
         "two inputs", "x=1,3,6,6 u=1,2,6,6",
         "c1 = Conv (x, w1, b1)\nr1 = Relu (c1)\nc2 = Conv (u, w2, b2)\nr2 = Relu (c2)\nk = Concat <axis=1> (r1, r2)\nc3 = Conv (k, w3, b3)\nr3 = Relu (c3)\nl = Add (r3, r1)\nf = Relu (l)",
         {"w1": (4, 3, 3, 3), "b1": (4,), "w2": (5, 2, 3, 3), "b2": (5,), "w3": (4, 9, 1, 1), "b3": (4,)}, 21, 4,
