@@ -5,7 +5,9 @@ Weights are handed to the runtime from memory once (`ort.OrtValue`), so a sessio
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -90,11 +92,17 @@ def providers(device: Device) -> list[Any]:
         raise DeviceError(f"unknown device {device.name!r}; choose auto, cpu, cuda, cuda:N or tensorrt")
     if wanted not in available:
         raise DeviceError(f"device {device.name!r} was asked for but this onnxruntime has no {wanted}; see `cfp-onnx doctor`")
-    ort.preload_dlls()
+    _preload(ort)
     chain: list[Any] = [(wanted, {"device_id": int(index or 0)})]
     if name == "tensorrt":
         chain.append(("CUDAExecutionProvider", {"device_id": int(index or 0)}))
     return [*chain, "CPUExecutionProvider"]
+
+
+def _preload(ort: Any) -> None:
+    """Loads NVIDIA's libraries; the runtime prints what is missing, and stdout is for results."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        ort.preload_dlls()
 
 
 def _usable(ort: Any, provider: str) -> bool:
@@ -103,7 +111,7 @@ def _usable(ort: Any, provider: str) -> bool:
         return True
     if not Path("/proc/driver/nvidia").exists() and not Path("/dev/nvidia0").exists() and os.name != "nt":
         return False
-    ort.preload_dlls()
+    _preload(ort)
     return True
 
 
