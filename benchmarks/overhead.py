@@ -101,7 +101,11 @@ def own_file(engine: Engine, feeds: Feeds) -> Measured:
 
 
 def probed(engine: Engine, feeds: Feeds, mode: str, index: int) -> Measured:
-    """The session of a rule over all layers, and what the engine fetches from it."""
+    """The session of a rule over all layers, and what the engine fetches from it.
+
+    Raises:
+        RuntimeError: If the engine has made this session before, so that its graph is gone.
+    """
     from cfp_onnx.fields import SEED
 
     base, kept = engine.graph, _keeping(engine.graph)
@@ -118,6 +122,8 @@ def probed(engine: Engine, feeds: Feeds, mode: str, index: int) -> Measured:
     finally:
         engine.graph = base
     names = [n for n in dict.fromkeys(names) if n not in inputs]
+    if not kept.made:
+        raise RuntimeError(f"the engine holds the session of {mode} already; take a fresh engine")
     graph, probe = kept.made[-1]
     return Measured(session, names, inputs, graph, probe)
 
@@ -348,6 +354,7 @@ class Result:
         engine_mb: Mode (and ``plain``) to VmHWM of a process that goes through the package.
         activations_mb: All float tensors of one pass.
         kept_mb: Those that the positional walk reads.
+        constants_mb: Constants that the positional walk adds, turned weights above all.
     """
 
     model: str
@@ -359,6 +366,7 @@ class Result:
     engine_mb: dict[str, float] = field(default_factory=dict)
     activations_mb: float = 0.0
     kept_mb: float = 0.0
+    constants_mb: float = 0.0
 
     @property
     def steady(self) -> bool:
@@ -397,6 +405,7 @@ def measure(path: Path, options: Options) -> Result:
     )
     if "positional" in others and (probe := others["positional"].probe) is not None:
         result.kept_mb = float_bytes(engine, read_by(engine, probe)) / MB
+        result.constants_mb = sum(v.nbytes for v in probe.constants.values()) / MB
     if options.memory:
         for mode in ("plain", *options.modes):
             measured = base if mode == "plain" else others[mode]
@@ -462,7 +471,7 @@ def _memory(r: Result, modes: Sequence[str]) -> list[str]:
     if "positional" in r.session_mb and r.kept_mb:
         more = r.session_mb["positional"] - r.session_mb["plain"]
         shares = [f"{more / r.activations_mb:.2f}", f"{more / r.kept_mb:.2f}"]
-    sums = [f"{r.activations_mb:.0f}", f"{r.kept_mb:.0f}"]
+    sums = [f"{v:.0f}" for v in (r.activations_mb, r.kept_mb, r.constants_mb)]
     whole = f"{r.engine_mb['plain']:.0f}"
     return [r.model, f"{r.session_mb['plain']:.0f}", *extra, *sums, *shares, whole, *package]
 
