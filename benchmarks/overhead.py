@@ -422,9 +422,7 @@ def markdown(results: Sequence[Result]) -> str:
     for r in results:
         cells = [_ratio(r.timings.get(m)) for m in modes]
         control = _ratio(r.timings["control"]) + ("" if r.steady else " **noisy**")
-        lines.append(
-            _line([r.model, f"{r.plain_ms:.1f}", *cells, control, _ratio(r.timings.get("file")), _walk(r)])
-        )
+        lines.append(_line([r.model, f"{r.plain_ms:.1f}", *cells, control, _ratio(r.timings.get("file")), _walk(r)]))
     if any(r.session_mb for r in results):
         head = [
             "network",
@@ -477,9 +475,7 @@ def _memory(r: Result, modes: Sequence[str]) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.overhead", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__.splitlines()[0])
     parser.add_argument("models", type=Path, nargs="+", metavar="MODEL.onnx")
     parser.add_argument("--clip", type=Path, help="a clip for all files; seeded random arrays without it")
     parser.add_argument("--pairs", type=int, default=15)

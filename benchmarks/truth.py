@@ -121,10 +121,7 @@ class Suffix:
 
     def __call__(self, target: str, maps: Array, recorded: Feeds) -> Array:
         """Value of the target for the tensor's maps: (batch, ...), or (batch, 1, ...) where not batched."""
-        held = {
-            n: np.repeat(recorded[n], len(maps), axis=0) if self.batched else recorded[n]
-            for n in self.boundary
-        }
+        held = {n: np.repeat(recorded[n], len(maps), axis=0) if self.batched else recorded[n] for n in self.boundary}
         if self.batched:
             return np.asarray(record.run(self.session, [target], {**held, self.tensor: maps})[0])
         rows = [record.run(self.session, [target], {**held, self.tensor: one})[0] for one in maps]
@@ -244,15 +241,11 @@ class Ablation:
                 twice = cut(self.target, np.repeat(value, 2, axis=0), recorded)
             except RunError:
                 twice = np.empty(0)
-            if twice.shape == (2 * len(truth), *truth.shape[1:]) and _close(
-                twice, np.repeat(truth, 2, axis=0)
-            ):
+            if twice.shape == (2 * len(truth), *truth.shape[1:]) and _close(twice, np.repeat(truth, 2, axis=0)):
                 return cut
             cut = replace(cut, batched=False)
         if not _close(cut(self.target, value[None], recorded), truth):
-            raise RunError(
-                f"the network after {cut.tensor!r} does not reproduce the recorded {self.target!r}"
-            )
+            raise RunError(f"the network after {cut.tensor!r} does not reproduce the recorded {self.target!r}")
         return cut
 
     def falls(self, feature: Feature, index: int, recorded: Feeds, *, live: bool) -> NDArray[np.float64]:
@@ -399,9 +392,7 @@ def _rho(row: Row) -> list[float]:
     return [a.rho for a in row.frozen]
 
 
-def clips(
-    engine_model: model.Model, count: int, first_seed: int
-) -> Iterator[tuple[dict[str, Array], int | None]]:
+def clips(engine_model: model.Model, count: int, first_seed: int) -> Iterator[tuple[dict[str, Array], int | None]]:
     """Feeds and, for motion clips, the label; random arrays where the model does not take motion clips."""
     port = engine_model.inputs[0]
     motion = len(engine_model.inputs) == 1 and tuple(port.shape or ())[1:] == (3, FRAMES, SIZE, SIZE)

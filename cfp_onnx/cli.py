@@ -62,9 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_stdout()
         return READER_GONE
     except MemoryError as error:
-        return _fail(
-            f"out of memory ({error}); use a smaller input or --depth", LimitError.exit_code, debug=debug
-        )
+        return _fail(f"out of memory ({error}); use a smaller input or --depth", LimitError.exit_code, debug=debug)
     except OSError as error:
         _drop_stdout()
         return _fail(f"the system refused: {error}", CfpError.exit_code, debug=debug)
@@ -108,9 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument(
         "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
     )
-    common.add_argument(
-        "--quiet", "-q", action="store_true", default=argparse.SUPPRESS, help="no status on stderr"
-    )
+    common.add_argument("--quiet", "-q", action="store_true", default=argparse.SUPPRESS, help="no status on stderr")
     parser = _Parser(
         prog=PROGRAM, allow_abbrev=False, parents=[common],
         description="Which kernels of an ONNX classifier, at every depth, make a class come out on a clip.",
@@ -125,20 +121,14 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     _demo_options(command("demo", _demo, "the built-in model and clip, end to end"))
-    _inspect_options(
-        command("inspect", _inspect, "layers, wires, branches, shortcuts, gates, fibers, coverage")
-    )
-    _explain_options(
-        command("explain", _explain, "the kernels behind a class on a clip, from the class down")
-    )
+    _inspect_options(command("inspect", _inspect, "layers, wires, branches, shortcuts, gates, fibers, coverage"))
+    _explain_options(command("explain", _explain, "the kernels behind a class on a clip, from the class down"))
     command("doctor", _doctor, "what is installed, and the command that mends what is wrong")
     return parser
 
 
 def _demo_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-o", "--out", metavar="DIR", default="cfp_demo", help="folder for pyramid.json (cfp_demo)"
-    )
+    parser.add_argument("-o", "--out", metavar="DIR", default="cfp_demo", help="folder for pyramid.json (cfp_demo)")
 
 
 def _inspect_options(parser: argparse.ArgumentParser) -> None:
@@ -149,9 +139,7 @@ def _inspect_options(parser: argparse.ArgumentParser) -> None:
         "--input-shape", metavar="NAME=1,3,16,112,112", action="append", default=[], type=_named_shape,
         help="size of an input that the file leaves open; repeat for several inputs",
     )  # fmt: skip
-    parser.add_argument(
-        "--allow-barriers", action="store_true", help="pass over unknown operators, and say so"
-    )
+    parser.add_argument("--allow-barriers", action="store_true", help="pass over unknown operators, and say so")
 
 
 def _explain_options(parser: argparse.ArgumentParser) -> None:
@@ -162,9 +150,7 @@ def _explain_options(parser: argparse.ArgumentParser) -> None:
     add("--json", metavar="F", help="write the pyramid as JSON; - is stdout")
     add("--class", dest="target", metavar="INDEX|LABEL", help="class to explain (the top-1 class)")
     add("--output", metavar="NAME", help="output to explain (the first)")
-    add(
-        "--rule", default="positional", metavar="RULE", help="positional (default), active, published or mean"
-    )
+    add("--rule", default="positional", metavar="RULE", help="positional (default), active, published or mean")
     add(
         "--class-step",
         metavar="STEP",
@@ -182,9 +168,7 @@ def _explain_options(parser: argparse.ArgumentParser) -> None:
     add("--std", type=_numbers, metavar="R,G,B", help="divided by, on the 0..1 scale")
     base = parser.add_mutually_exclusive_group()
     base.add_argument("--preprocess", metavar="FILE", help="preprocessing as JSON")
-    base.add_argument(
-        "--preset", metavar="NAME", help="preprocessing of a known family: resnet3d, mfnet, i3d ..."
-    )
+    base.add_argument("--preset", metavar="NAME", help="preprocessing of a known family: resnet3d, mfnet, i3d ...")
     add("--device", default="auto", metavar="auto|cpu|cuda[:N]|tensorrt", type=_device)
     add("--threads", type=_count, metavar="N", help="threads on the CPU")
     add("--allow-barriers", action="store_true", help="pass over unknown operators, and say so")
@@ -261,9 +245,7 @@ def _inspect(options: argparse.Namespace) -> int:
         raise UsageError(f"--json and --graphml both name {json_file}; give two files")
     with _status(f"reading {options.model}", options):
         model = load(options.model)
-        engine = topology(
-            model, input_shape=_shapes(model, options.input_shape), barriers=options.allow_barriers
-        )
+        engine = topology(model, input_shape=_shapes(model, options.input_shape), barriers=options.allow_barriers)
         value = topology_json(engine)
         if graphml is not None:
             write_graphml(engine, graphml)
@@ -435,9 +417,7 @@ def _check_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=here):
             pass
     except OSError as error:
-        raise OutputError(
-            f"cannot write to {folder}: {error.strerror or error}; choose another place"
-        ) from error
+        raise OutputError(f"cannot write to {folder}: {error.strerror or error}; choose another place") from error
 
 
 def _deliver(value: Mapping[str, Any], file: Path | None, name: str | None) -> None:

@@ -213,17 +213,14 @@ def _load_runtime(importer: Callable[[str], Any]) -> tuple[Any | None, str]:
     return runtime, ""
 
 
-def _runtime_problems(
-    runtimes: tuple[tuple[str, str], ...], why: str, pip: str, *, gpu: bool
-) -> tuple[str, ...]:
+def _runtime_problems(runtimes: tuple[tuple[str, str], ...], why: str, pip: str, *, gpu: bool) -> tuple[str, ...]:
     names = [name for name, _ in runtimes]
     if not names:
         if not why:
             return ()  # built from source, on the path: no distribution, but it works
         return (f"No onnxruntime is installed. Type: {pip} install {_choice(names, gpu=gpu)}",)
     again = (
-        f"{pip} uninstall -y {' '.join(names)} && "
-        f"{pip} install --force-reinstall --no-deps {_choice(names, gpu=gpu)}"
+        f"{pip} uninstall -y {' '.join(names)} && {pip} install --force-reinstall --no-deps {_choice(names, gpu=gpu)}"
     )
     if len(names) > 1:
         return (f"{' and '.join(names)} overwrite each other's files; keep one. Type: {again}",)

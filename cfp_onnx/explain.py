@@ -15,7 +15,7 @@ from cfp_onnx import messages, record, rules, walk
 from cfp_onnx.errors import ModelError, RunError, TargetError, UsageError
 from cfp_onnx.fields import SEED, Probe, Values, Walk
 from cfp_onnx.graph.flow import State
-from cfp_onnx.graph.topology import KernelLayer, Topology, build, channel_axis, shared_states, target_tensor
+from cfp_onnx.graph.topology import KernelLayer, build, channel_axis, shared_states, target_tensor
 from cfp_onnx.model import Model, Program, input_shape, load
 from cfp_onnx.pyramid import Pyramid
 from cfp_onnx.statistics import Statistics
@@ -110,8 +110,14 @@ class Engine:
         names = [p.name for p in self.file.outputs]
         results = dict(zip(names, record.run(self._plain, names, feeds), strict=True))
         for name, value in results.items():
-            if isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
-                raise RunError(f"output {name!r} of {self.file.path} holds NaN or infinity for this clip; check the clip and its preprocessing")
+            if (
+                isinstance(value, np.ndarray)
+                and np.issubdtype(value.dtype, np.floating)
+                and not np.isfinite(value).all()
+            ):
+                raise RunError(
+                    f"output {name!r} of {self.file.path} holds NaN or infinity for this clip; check the clip and its preprocessing"
+                )
         return results
 
     def provider(self) -> str:
@@ -141,7 +147,9 @@ class Engine:
             item = value[:1] if axis != 0 else value
             return item.mean(axis=tuple(a for a in range(value.ndim) if a != axis))
         flat = value[:1].reshape(-1) if value.ndim else value.reshape(-1)
-        return flat if flat.size == count else (flat.reshape(count, -1).mean(axis=1) if flat.size % count == 0 else flat)
+        return (
+            flat if flat.size == count else (flat.reshape(count, -1).mean(axis=1) if flat.size % count == 0 else flat)
+        )
 
     def seed(self, index: int, step: str) -> Array:
         """Field at the target: the class, less the mean of the others under ``contrast``. Shape of the target."""
@@ -155,7 +163,11 @@ class Engine:
         batch = shape[0] if shape and axis != 0 else 1
         if axis is None:
             positions = max(1, int(np.prod(shape)) // (batch * count))
-            return np.broadcast_to(weights.reshape(1, -1), (batch, count)).reshape(shape) / np.float32(batch * positions) if positions == 1 else np.full(shape, 1.0 / np.prod(shape), np.float32)
+            return (
+                np.broadcast_to(weights.reshape(1, -1), (batch, count)).reshape(shape) / np.float32(batch * positions)
+                if positions == 1
+                else np.full(shape, 1.0 / np.prod(shape), np.float32)
+            )
         view = [1] * len(shape)
         view[axis] = count
         total = int(np.prod(shape)) // count
@@ -175,9 +187,7 @@ class Engine:
         steps = Walk(self.topology, self.target, depths=self.depths, depth=depth, rule=rule, probe=probe)
         steps.run()
         probe.outputs.extend(steps.relevance.values())
-        links = {
-            k: (steps.input_value[k], g) for k, g in steps.output_field.items() if k[0] in linked
-        }
+        links = {k: (steps.input_value[k], g) for k, g in steps.output_field.items() if k[0] in linked}
         statistics = Statistics.begin(self.topology, probe, steps.value)
         if linked:
             statistics.want_addends(self._joints(depth))
@@ -206,7 +216,13 @@ class Engine:
         return list(names)
 
     def relevance(
-        self, feeds: Mapping[str, Array], index: int, *, rule: str = "positional", class_step: str = "contrast", depth: int | None = None
+        self,
+        feeds: Mapping[str, Array],
+        index: int,
+        *,
+        rule: str = "positional",
+        class_step: str = "contrast",
+        depth: int | None = None,
     ) -> dict[int, Array]:
         """Relevance of every kernel of every layer walked, by a field rule: layer index to (kernels,) float64."""
         probe = self.field_probe(rule, depth)
@@ -214,7 +230,9 @@ class Engine:
         results = record.run(probe.session, names, {**feeds, SEED: self.seed(index, class_step)})
         return {i: np.asarray(r, np.float64).reshape(-1) for i, r in zip(probe.relevance, results, strict=True)}
 
-    def _field_walk(self, feeds: Mapping[str, Array], rule: str, settings: Settings) -> tuple[Walked, Mapping[str, State], float, dict[str, Array]]:
+    def _field_walk(
+        self, feeds: Mapping[str, Array], rule: str, settings: Settings
+    ) -> tuple[Walked, Mapping[str, State], float, dict[str, Array]]:
         deepest = max(self.depths.values(), default=0) if settings.depth is None else settings.depth
         expanded = [i for i, d in sorted(self.depths.items(), key=lambda x: x[1]) if d < deepest]
         chunks = self._chunks(expanded)
@@ -235,7 +253,9 @@ class Engine:
                 self._link(walked, self.topology.layers[layer], part, results[x], results[g], settings)
         return walked, states, self._class_value(walked), outputs
 
-    def _take_relevance(self, probe: FieldProbe, results: Mapping[str, Array], walked: Walked, settings: Settings) -> Mapping[str, State]:
+    def _take_relevance(
+        self, probe: FieldProbe, results: Mapping[str, Array], walked: Walked, settings: Settings
+    ) -> Mapping[str, State]:
         for i, name in probe.relevance.items():
             walked.relevance[i] = results[name].astype(np.float64).reshape(-1)
             walked.chosen[i] = rules.choose(walked.relevance[i], theta=settings.theta, top_k=settings.top_k)
@@ -255,7 +275,9 @@ class Engine:
         size = 0
         for i in layers:
             need = sum(
-                4 * int(np.prod(self.program.shapes[t])) for p in self.topology.layers[i].parts for t in (p.source, p.output)
+                4 * int(np.prod(self.program.shapes[t]))
+                for p in self.topology.layers[i].parts
+                for t in (p.source, p.output)
             )
             if chunks[-1] and size + need > LINK_BUDGET:
                 chunks.append([])
@@ -313,7 +335,9 @@ class Engine:
             self._statistics[key] = (self.graph.with_probe(probe).session(self.device), statistics)
         return self._statistics[key]
 
-    def statistics(self, feeds: Mapping[str, Array], rule: str, depth: int | None = None) -> tuple[Statistics, dict[str, Array]]:
+    def statistics(
+        self, feeds: Mapping[str, Array], rule: str, depth: int | None = None
+    ) -> tuple[Statistics, dict[str, Array]]:
         """Pooled statistics of one clip, and the model's own outputs of the same pass."""
         session, statistics = self.statistics_session(rule, depth)
         wanted = [*statistics.pooled.values(), *statistics.taps.values(), *statistics.addends.values()]
@@ -321,7 +345,9 @@ class Engine:
         results = dict(zip(names, record.run(session, names, feeds), strict=True))
         return statistics, {**results, **feeds}
 
-    def _pooled_walk(self, feeds: Mapping[str, Array], rule: str, settings: Settings) -> tuple[Walked, Mapping[str, State], float, dict[str, Array]]:
+    def _pooled_walk(
+        self, feeds: Mapping[str, Array], rule: str, settings: Settings
+    ) -> tuple[Walked, Mapping[str, State], float, dict[str, Array]]:
         statistics, results = self.statistics(feeds, rule, settings.depth)
         means = {t: results[o] for t, o in statistics.addends.items()}
         states = shared_states(self.topology, self.axes, means.get) if means else self.topology.states
@@ -350,7 +376,9 @@ class Engine:
         difference = _difference(plain, outputs)
         layers = walk.layer_results(self.topology, self.depths, walked)
         if not all(np.isfinite(r).all() for r in walked.relevance.values()):
-            raise RunError(f"the relevance of {self.file.path} is not finite on this clip; its activations overflow float32")
+            raise RunError(
+                f"the relevance of {self.file.path} is not finite on this clip; its activations overflow float32"
+            )
         order = np.argsort(-scores, kind="stable")[:TOP]
         name = self.model.inputs[0].name
         return Pyramid(
@@ -388,7 +416,9 @@ def _label(labels: Sequence[str] | None, index: int) -> str | None:
 def _difference(plain: Mapping[str, Array], probed: Mapping[str, Array]) -> float:
     """Largest absolute difference of the model's outputs with and without probes."""
     pairs = [(plain[k], v) for k, v in probed.items() if k in plain and np.issubdtype(np.asarray(v).dtype, np.number)]
-    return max((float(np.max(np.abs(a.astype(np.float64) - b.astype(np.float64)), initial=0.0)) for a, b in pairs), default=0.0)
+    return max(
+        (float(np.max(np.abs(a.astype(np.float64) - b.astype(np.float64)), initial=0.0)) for a, b in pairs), default=0.0
+    )
 
 
 def _output(model: Model, name: str | None) -> str:
@@ -416,7 +446,10 @@ def channel_axes(program: Program) -> dict[str, int]:
 
 
 def topology(
-    model: Model | str | os.PathLike[str], *, input_shape: Mapping[str, tuple[int, ...]] | None = None, barriers: bool = False
+    model: Model | str | os.PathLike[str],
+    *,
+    input_shape: Mapping[str, tuple[int, ...]] | None = None,
+    barriers: bool = False,
 ) -> Engine:
     """The network of a file without a clip; `Engine.topology` and `Engine.coverage` hold the answer.
 
@@ -432,7 +465,7 @@ def topology(
 
 def specs(model: Model) -> list[InputSpec]:
     """The model's inputs as the clip reader wants them, the channel axis found in the graph where the shape leaves it open."""
-    from cfp_onnx.media import InputSpec, layout_of  # noqa: PLC0415  (OpenCV is slow to import)
+    from cfp_onnx.media import InputSpec, layout_of
 
     shapes = input_shape(model, {})
     out = [InputSpec(p.name, tuple(shapes[p.name]), p.dtype, None) for p in model.inputs]
@@ -492,7 +525,7 @@ def explain(
     Raises:
         CfpError: With one sentence that says what cannot be used and what to do.
     """
-    from cfp_onnx.media import Preprocess, load_clip  # noqa: PLC0415  (OpenCV is slow to import)
+    from cfp_onnx.media import Preprocess, load_clip
 
     settings = _settings(rule, class_step, theta, top_k, depth)
     loaded = model if isinstance(model, Model) else load(model)
@@ -528,7 +561,9 @@ def _depth(depth: int | str) -> int:
     return int(text)
 
 
-def pick_class(engine: Engine, feeds: Mapping[str, Array], target: int | str | None, labels: Sequence[str] | None) -> int:
+def pick_class(
+    engine: Engine, feeds: Mapping[str, Array], target: int | str | None, labels: Sequence[str] | None
+) -> int:
     """The class index for an index, a label, or None (the top-1 class).
 
     Raises:
@@ -543,7 +578,9 @@ def pick_class(engine: Engine, feeds: Mapping[str, Array], target: int | str | N
     elif text.lstrip("-").isdigit():
         index = int(text)
     else:
-        known = "the model has no labels, give --labels or an index" if labels is None else "see --labels, or give an index"
+        known = (
+            "the model has no labels, give --labels or an index" if labels is None else "see --labels, or give an index"
+        )
         raise TargetError(f"label {text!r} is unknown; {known}")
     if not 0 <= index < count:
         raise TargetError(f"class {index} is out of range; {engine.file.path} has {count} classes, 0 to {count - 1}")
@@ -556,7 +593,7 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
     Raises:
         UsageError: If it cannot be read.
     """
-    import json  # noqa: PLC0415
+    import json
 
     file = Path(path)
     try:

@@ -124,9 +124,7 @@ class InputSpec:
 
     def __post_init__(self) -> None:
         if any(size is not None and size < 1 for size in self.shape):
-            raise ClipError(
-                f"input {self.name!r} has an empty axis in {_shape(self.shape)}; export the model anew"
-            )
+            raise ClipError(f"input {self.name!r} has an empty axis in {_shape(self.shape)}; export the model anew")
 
 
 @dataclass(frozen=True)
@@ -163,9 +161,7 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         for key in ("frames", "stride", "short_side"):
-            _require(
-                key, getattr(self, key), lambda v: v is None or _is_count(v), "a whole number of at least 1"
-            )
+            _require(key, getattr(self, key), lambda v: v is None or _is_count(v), "a whole number of at least 1")
         _require("start", self.start, lambda v: type(v) is int and v >= 0, "a whole number of at least 0")
         _require("size", self.size, _is_size, "height and width, two whole numbers of at least 1")
         _require("mean", self.mean, _is_numbers, "1 or 3 finite numbers on the 0..1 scale")
@@ -173,9 +169,7 @@ class Preprocess:
         _require("color", self.color, lambda v: v in ("RGB", "BGR"), "RGB or BGR")
         _require("layout", self.layout, lambda v: v is None or isinstance(v, str), "letters such as NCTHW")
         names = ", ".join(_INTERPOLATIONS)
-        _require(
-            "interpolation", self.interpolation, lambda v: v in tuple(_INTERPOLATIONS), f"one of {names}"
-        )
+        _require("interpolation", self.interpolation, lambda v: v in tuple(_INTERPOLATIONS), f"one of {names}")
 
     @classmethod
     def from_json(cls, data: object) -> Preprocess:
@@ -231,9 +225,7 @@ _DEFAULT = Preprocess()
 
 _KINETICS_MEAN = (124 / 255, 117 / 255, 104 / 255)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
-_RESNET_3D = Preprocess(
-    frames=16, size=(112, 112), short_side=128, mean=_KINETICS_MEAN, std=_IMAGENET_STD, yields=True
-)
+_RESNET_3D = Preprocess(frames=16, size=(112, 112), short_side=128, mean=_KINETICS_MEAN, std=_IMAGENET_STD, yields=True)
 
 PRESETS: dict[str, Preprocess] = {
     "resnet3d": _RESNET_3D,
@@ -251,9 +243,7 @@ PRESETS: dict[str, Preprocess] = {
         yields=True,
     ),
     "i3d": Preprocess(size=(224, 224), short_side=256, mean=(0.5,) * 3, std=(0.5,) * 3, yields=True),
-    "imagenet": Preprocess(
-        size=(224, 224), short_side=256, mean=(0.485, 0.456, 0.406), std=_IMAGENET_STD, yields=True
-    ),
+    "imagenet": Preprocess(size=(224, 224), short_side=256, mean=(0.485, 0.456, 0.406), std=_IMAGENET_STD, yields=True),
 }
 """Preprocessing that the published weights of a family were trained with."""
 
@@ -369,9 +359,7 @@ def _checked_layout(spec: InputSpec, requested: str) -> str:
     letters = _letters(requested)
     where = f"input {spec.name!r} {_shape(spec.shape)}"
     if len(set(letters)) != len(letters) or not set(letters) <= set("NCTHWL") or "C" not in letters:
-        raise UsageError(
-            f"layout {requested!r} must name each axis once with N, C, T, H, W or L, C among them"
-        )
+        raise UsageError(f"layout {requested!r} must name each axis once with N, C, T, H, W or L, C among them")
     if len(letters) != len(spec.shape):
         raise UsageError(f"layout {requested!r} names {len(letters)} axes, {where} has {len(spec.shape)}")
     axis = letters.index("C")
@@ -381,9 +369,7 @@ def _checked_layout(spec: InputSpec, requested: str) -> str:
             f"{spec.channel_axis} of {where}"
         )
     if spec.shape[axis] not in (None, 1, 3) and _axes_of_size(spec, 3):
-        raise UsageError(
-            f"layout {requested!r} gives {where} {spec.shape[axis]} channels; name the axis of size 3 C"
-        )
+        raise UsageError(f"layout {requested!r} gives {where} {spec.shape[axis]} channels; name the axis of size 3 C")
     return letters
 
 
@@ -461,9 +447,7 @@ def _from_footage(footage: _Footage, spec: InputSpec, preprocess: Preprocess, la
 def _plan(spec: InputSpec, layout: str, preprocess: Preprocess) -> _Plan:
     axes = dict(zip(layout, spec.shape, strict=True))
     if not {"H", "W"} <= set(axes):
-        raise ClipError(
-            f"input {spec.name!r} ({layout}) has no height and width for frames; pass an .npy array"
-        )
+        raise ClipError(f"input {spec.name!r} ({layout}) has no height and width for frames; pass an .npy array")
     channels = axes["C"] or 3
     if channels not in (1, 3):
         raise ClipError(
@@ -541,9 +525,7 @@ def _resize_and_crop(frame: Frame, size: tuple[int, int], preprocess: Preprocess
     if tall * wide > PIXEL_LIMIT:
         raise LimitError(f"a {height}x{width} frame would be resized to {tall}x{wide}; crop the clip first")
     if (tall, wide) != (height, width):
-        frame = cast(
-            "Frame", cv2.resize(frame, (wide, tall), interpolation=_INTERPOLATIONS[preprocess.interpolation])
-        )
+        frame = cast("Frame", cv2.resize(frame, (wide, tall), interpolation=_INTERPOLATIONS[preprocess.interpolation]))
     top, left = (tall - size[0]) // 2, (wide - size[1]) // 2
     return frame[top : top + size[0], left : left + size[1]]
 
@@ -568,13 +550,9 @@ def _normalise(frames: Frame, spec: InputSpec, plan: _Plan, preprocess: Preproce
     return _cast(scaled, spec, "the preprocessed clip")
 
 
-def _per_channel(
-    key: str, values: tuple[float, ...], channels: int, spec: InputSpec
-) -> npt.NDArray[np.float32]:
+def _per_channel(key: str, values: tuple[float, ...], channels: int, spec: InputSpec) -> npt.NDArray[np.float32]:
     if channels == 1 and len(set(values)) > 1:
-        raise UsageError(
-            f"{key} has {len(values)} values, input {spec.name!r} takes one grey channel; give one"
-        )
+        raise UsageError(f"{key} has {len(values)} values, input {spec.name!r} takes one grey channel; give one")
     return np.array(values[:1] if channels == 1 else values, dtype=np.float32)
 
 
@@ -619,9 +597,7 @@ def _by_input(opened: _Arrays, inputs: Sequence[InputSpec]) -> dict[str, Array]:
     return {name: opened.arrays[name] for name in names}
 
 
-def _from_array(
-    array: Array, file: str, spec: InputSpec, preprocess: Preprocess, layout: str | None
-) -> _Part:
+def _from_array(array: Array, file: str, spec: InputSpec, preprocess: Preprocess, layout: str | None) -> _Part:
     """Preprocesses uint8 frames; feeds anything else as it is."""
     if array.dtype == np.uint8 and array.ndim in (3, 4) and array.shape[-1] == 3 and array.size:
         return _from_footage(_array_footage(array, file), spec, preprocess, layout)
@@ -681,9 +657,7 @@ def _cast(array: Array, spec: InputSpec, file: str) -> Array:
         result = array.astype(dtype)
     exact = dtype.kind == "f" or np.array_equal(result, array)
     if not exact or (dtype.kind == "f" and not np.isfinite(result).all()):
-        raise ClipError(
-            f"{file} has values that input {spec.name!r} cannot hold as {spec.dtype}; rescale them"
-        )
+        raise ClipError(f"{file} has values that input {spec.name!r} cannot hold as {spec.dtype}; rescale them")
     return result
 
 
@@ -734,9 +708,7 @@ def _open_file(file: str) -> _Footage | _Arrays:
     for offset, magic, demuxer in _CONTAINERS:
         if head.startswith(magic, offset):
             return _open_video(file, sha256, demuxer)
-    raise ClipError(
-        f"{file} is no video, picture, NumPy array or frame database that can be read; convert it to .mp4"
-    )
+    raise ClipError(f"{file} is no video, picture, NumPy array or frame database that can be read; convert it to .mp4")
 
 
 @contextlib.contextmanager
@@ -780,9 +752,7 @@ def _load_npz(file: str) -> dict[str, Array]:
         with zipfile.ZipFile(file) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
         if size > BYTE_LIMIT:
-            raise LimitError(
-                f"{file} unpacks to {size} bytes, the limit is {BYTE_LIMIT}; pass a smaller clip"
-            )
+            raise LimitError(f"{file} unpacks to {size} bytes, the limit is {BYTE_LIMIT}; pass a smaller clip")
         with np.load(file, allow_pickle=False) as arrays:
             loaded = {name: arrays[name] for name in arrays.files}
     except _UNREADABLE as error:
@@ -909,9 +879,7 @@ def _database(file: str) -> Iterator[sqlite3.Connection]:
 def _open_database(file: str, sha256: str) -> _Footage:
     """Reads the JPEG blobs of ``Images(ObjId, frames)`` in the order of ObjId."""
     with _database(file) as connection:
-        tables = [
-            name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        ]
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         if "images" not in [str(name).lower() for name in tables]:
             raise ClipError(f"{file} has no table Images(ObjId, frames); write the frames there as JPEG")
         ids = [row[0] for row in connection.execute("SELECT ObjId FROM Images")]

@@ -42,10 +42,13 @@ def messages(part: Part, x: Array, g: Array, kernels: Array) -> Array:
 
 
 def _correlate(x: Array, g: Array, geometry: Geometry, *, swap: bool) -> Array:
-    """sum over positions of g * x, tap by tap: (kernels, channels, taps) float64."""
+    """Sum over positions of g * x, tap by tap: (kernels, channels, taps) float64."""
     fixed, moving = (x, g) if swap else (g, x)
     sizes = fixed.shape[2:]
-    reach = [(n - 1) * s + d * (k - 1) + 1 for n, k, s, d in zip(sizes, geometry.kernel, geometry.strides, geometry.dilations, strict=True)]
+    reach = [
+        (n - 1) * s + d * (k - 1) + 1
+        for n, k, s, d in zip(sizes, geometry.kernel, geometry.strides, geometry.dilations, strict=True)
+    ]
     widths = [(max(0, b), max(0, r - b - m)) for b, r, m in zip(geometry.begins, reach, moving.shape[2:], strict=True)]
     padded = np.pad(moving, [(0, 0), (0, 0), *widths])
     offset = [max(0, -b) for b in geometry.begins]

@@ -374,7 +374,9 @@ def _splice(graph: ir.Graph, call: ir.Node, body: ir.Graph, _depth: int) -> None
 
 
 _SHAPE_ONLY = frozenset({"Shape", "Size"})
-_RANDOM = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"})
+_RANDOM = frozenset(
+    {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"}
+)
 
 
 class Program:
@@ -483,13 +485,24 @@ class Program:
         graph = onnx.helper.make_graph(
             [proto],
             "constant",
-            [onnx.helper.make_tensor_value_info(i, onnx.helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for i, a in feeds.items()],
+            [
+                onnx.helper.make_tensor_value_info(i, onnx.helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
+                for i, a in feeds.items()
+            ],
             [onnx.helper.make_tensor_value_info(o, onnx.TensorProto.UNDEFINED, None) for o in names],
         )
         try:
             with np.errstate(all="ignore"):
                 results = ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=opset)).run(None, feeds)
-        except (NotImplementedError, RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
+        except (
+            NotImplementedError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+            IndexError,
+            KeyError,
+            AttributeError,
+        ) as error:
             raise ModelError(
                 f"{self.model.path}: the constant expression at node {node.name!r} ({node.op}) cannot be evaluated: "
                 f"{_first_line(error)}"
@@ -547,7 +560,9 @@ def node_proto(node: Node) -> onnx.NodeProto:
 
 
 _INT64_OUT = frozenset({"Shape", "Size", "NonZero", "ArgMax", "ArgMin"})
-_BOOL_OUT = frozenset({"Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Not", "And", "Or", "Xor", "IsNaN", "IsInf"})
+_BOOL_OUT = frozenset(
+    {"Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Not", "And", "Or", "Xor", "IsNaN", "IsInf"}
+)
 _INT32_OUT = frozenset({"ConvInteger", "MatMulInteger"})
 
 

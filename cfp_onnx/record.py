@@ -58,7 +58,11 @@ def runtime() -> Any:
         DeviceError: If it is missing, or two flavours of it are installed over each other.
     """
     found = sorted(
-        {d.metadata["Name"].lower() for d in importlib.metadata.distributions() if (d.metadata["Name"] or "").lower().startswith("onnxruntime")}
+        {
+            d.metadata["Name"].lower()
+            for d in importlib.metadata.distributions()
+            if (d.metadata["Name"] or "").lower().startswith("onnxruntime")
+        }
         & {"onnxruntime", "onnxruntime-gpu"}
     )
     if len(found) > 1:
@@ -67,7 +71,7 @@ def runtime() -> Any:
             'pip uninstall -y onnxruntime onnxruntime-gpu && pip install "cfp-onnx[gpu]"'
         )
     try:
-        import onnxruntime as ort  # noqa: PLC0415  (slow to import, and `import cfp_onnx` must not need it)
+        import onnxruntime as ort
     except ImportError as error:
         raise DeviceError(f'onnxruntime is not installed ({error}); type: pip install "cfp-onnx[gpu]"') from error
     ort.set_default_logger_severity(4)
@@ -91,7 +95,9 @@ def providers(device: Device) -> list[Any]:
     if wanted is None or (index and not index.isdigit()):
         raise DeviceError(f"unknown device {device.name!r}; choose auto, cpu, cuda, cuda:N or tensorrt")
     if wanted not in available:
-        raise DeviceError(f"device {device.name!r} was asked for but this onnxruntime has no {wanted}; see `cfp-onnx doctor`")
+        raise DeviceError(
+            f"device {device.name!r} was asked for but this onnxruntime has no {wanted}; see `cfp-onnx doctor`"
+        )
     _preload(ort)
     chain: list[Any] = [(wanted, {"device_id": int(index or 0)})]
     if name == "tensorrt":
@@ -157,7 +163,6 @@ class Graph:
             options.add_external_initializers(list(self.weights), values)
         return _create(rt, self.proto.SerializeToString(), options, device)
 
-
     def with_probe(self, probe: Probe, *, keep_outputs: bool = True) -> Graph:
         """This graph with a probe's nodes, constants and outputs added; the model's own nodes stay as they are."""
         proto = onnx.ModelProto()
@@ -178,7 +183,9 @@ class Graph:
         if not keep_outputs:
             del graph.output[:]
         known = {o.name for o in graph.output}
-        graph.output.extend(helper.make_empty_tensor_value_info(n) for n in dict.fromkeys(probe.outputs) if n not in known)
+        graph.output.extend(
+            helper.make_empty_tensor_value_info(n) for n in dict.fromkeys(probe.outputs) if n not in known
+        )
         return Graph(proto, weights)
 
 
@@ -225,13 +232,15 @@ def _create(rt: Any, source: bytes | str, options: Any, device: Device) -> ort.I
     chain = providers(device)
     try:
         session = rt.InferenceSession(source, options, providers=chain)
-    except Exception as error:  # noqa: BLE001  (the runtime's exception classes derive from Exception itself)
+    except Exception as error:
         if type(error).__module__.startswith("onnxruntime") or isinstance(error, RuntimeError | ValueError):
             raise ModelError(f"onnxruntime cannot run this model: {_reason(error)}") from error
         raise
     first = chain[0][0] if isinstance(chain[0], tuple) else chain[0]
     if session.get_providers()[0] != first:
-        raise DeviceError(f"{first} was asked for but the session fell back to {session.get_providers()[0]}; see `cfp-onnx doctor`")
+        raise DeviceError(
+            f"{first} was asked for but the session fell back to {session.get_providers()[0]}; see `cfp-onnx doctor`"
+        )
     session.disable_fallback()
     return session
 
@@ -259,7 +268,7 @@ def run(session: ort.InferenceSession, names: Sequence[str], feeds: Mapping[str,
     """
     try:
         return list(session.run(list(names), dict(feeds)))
-    except Exception as error:  # noqa: BLE001  (the runtime's exception classes derive from Exception itself)
+    except Exception as error:
         if type(error).__module__.startswith("onnxruntime") or isinstance(error, RuntimeError | ValueError):
             raise RunError(f"onnxruntime failed on this input: {_reason(error)}") from error
         raise
@@ -285,7 +294,9 @@ def observe(model: Model, feeds: Mapping[str, Array]) -> Program:
         if not conditions:
             break
         values = _fetch(model, feeds, conditions, device)
-        model = take_branches(model, {n: bool(np.asarray(v).reshape(-1)[0]) for n, v in zip(conditions, values, strict=True)})
+        model = take_branches(
+            model, {n: bool(np.asarray(v).reshape(-1)[0]) for n, v in zip(conditions, values, strict=True)}
+        )
     graph = Graph.of(model, {k: v.shape for k, v in feeds.items()})
     initializers = {v.name for v in graph.proto.graph.initializer}
     skip = {o for n in canonical_nodes(model) if n.op in _SEQUENCES for o in n.outputs}
@@ -337,7 +348,9 @@ def random_feeds(model: Model, given: Mapping[str, tuple[int, ...]] | None = Non
             continue
         return feeds
     names = ", ".join(f"{k}={show(s)}" for k, s in shapes.items())
-    raise RunError(f"no common input size fits {model.path} ({names}); give --input-shape NAME=1,3,16,112,112: {error}") from error
+    raise RunError(
+        f"no common input size fits {model.path} ({names}); give --input-shape NAME=1,3,16,112,112: {error}"
+    ) from error
 
 
 def _fill(shape: Sequence[int | None], clip: tuple[int, int]) -> tuple[int, ...]:

@@ -112,7 +112,7 @@ def positive_shares(z: Array, relevance: Array) -> Array:
 
 
 def relative(relevance: Array) -> Array:
-    """v = max(R, 0) / max R; all zero where nothing is positive."""
+    """V = max(R, 0) / max R; all zero where nothing is positive."""
     positive = np.maximum(np.nan_to_num(np.asarray(relevance, np.float64)), 0.0)
     top = positive.max(initial=0.0)
     return positive / top if top > 0 else positive

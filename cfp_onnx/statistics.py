@@ -71,7 +71,9 @@ class Statistics:
             grid = np.einsum("ah,bw->abhw", grid, m).reshape(grid.shape[0] * m.shape[0], -1)
         lead = shape[: len(shape) - len(inner)]
         flat = self.probe.reshape(self.value(part.source), (*lead, grid.shape[1]))
-        name = self.probe.add("MatMul", [flat, self.probe.constant(np.ascontiguousarray(grid.T.astype(np.float32)), "selector")])
+        name = self.probe.add(
+            "MatMul", [flat, self.probe.constant(np.ascontiguousarray(grid.T.astype(np.float32)), "selector")]
+        )
         self.taps[key] = name
         self.probe.outputs.append(name)
 

@@ -107,9 +107,7 @@ def _header(pyramid: Pyramid) -> list[RenderableType]:
     if run["output_difference"] > 1e-3 * max(1.0, abs(target["score"])):
         out.append(_note(f"the probes moved the outputs by {_number(run['output_difference'])}"))
     if run["undefined"]:
-        out.append(
-            _note(f"the rule is undefined for {run['undefined']} expanded kernels; they have no links")
-        )
+        out.append(_note(f"the rule is undefined for {run['undefined']} expanded kernels; they have no links"))
     if run.get("negative_sums"):
         out.append(_note(f"a negative sum turns the order round in {run['negative_sums']} expanded kernels"))
     return out
@@ -125,10 +123,7 @@ def _top(top: Sequence[Sequence[Any]]) -> Text:
 def _rule(run: Mapping[str, Any]) -> str:
     top = "" if run["top_k"] is None else f", top-k {run['top_k']}"
     where = str(run["provider"]).removesuffix("ExecutionProvider")
-    return (
-        f"{run['rule']}, class step {run['class_step']}, theta {run['theta']}{top}, "
-        f"depth {run['depth']}, on {where}"
-    )
+    return f"{run['rule']}, class step {run['class_step']}, theta {run['theta']}{top}, depth {run['depth']}, on {where}"
 
 
 def _table(rows: Sequence[tuple[str, str | Text]]) -> Table:
@@ -329,9 +324,7 @@ def _joint_tree(title: str, joints: Sequence[Joint], names: Sequence[str]) -> li
         return []
     kinds = Counter(j.kind for j in joints)
     summary = "" if set(kinds) == {"gate"} else ": " + ", ".join(f"{n} {kind}" for kind, n in kinds.items())
-    tree = Tree(
-        _line(f"{len(joints)} {title if len(joints) > 1 else _singular(title)}{summary}", style="bold")
-    )
+    tree = Tree(_line(f"{len(joints)} {title if len(joints) > 1 else _singular(title)}{summary}", style="bold"))
     for joint in joints:
         kind = "" if joint.kind == "gate" else f" {joint.kind}"
         paths = " | ".join(_short_list([names[i] for i in path], 3) or "the input" for path in joint.paths)

@@ -232,13 +232,17 @@ def _mean_class(layer: KernelLayer, taps: Sequence[Array], settings: Settings, o
     part = layer.parts[0]
     z = rules.contributions(part.weights(), taps[0], part.groups)
     index = settings.index if settings.index < layer.kernels else 0
-    scores = rules.class_weights(z, np.ones(z.shape[1]), index, settings.class_step if settings.class_step != "weights" else "contribution")
+    scores = rules.class_weights(
+        z, np.ones(z.shape[1]), index, settings.class_step if settings.class_step != "weights" else "contribution"
+    )
     if settings.class_step == "weights":
         scores = part.weights()[index].reshape(part.channels, -1).mean(axis=1)
     out.relevance[layer.index][index] = float(scores.sum())
     out.chosen[layer.index] = np.array([index])
     v = rules.relative(scores)
-    out.links[layer.index, index] = [(int(c), float(scores[c])) for c in np.flatnonzero((v >= settings.theta) & (v > 0))]
+    out.links[layer.index, index] = [
+        (int(c), float(scores[c])) for c in np.flatnonzero((v >= settings.theta) & (v > 0))
+    ]
     return scores
 
 
@@ -265,7 +269,9 @@ def _mean_layer(layer: KernelLayer, taps: Sequence[Array], settings: Settings, o
     return received
 
 
-def _share_out(topology: Topology, layer: KernelLayer, received: Array, states: Mapping[str, State], out: Walked) -> None:
+def _share_out(
+    topology: Topology, layer: KernelLayer, received: Array, states: Mapping[str, State], out: Walked
+) -> None:
     for via, labels, shares in topology.wires(layer, states):
         if via == "gate":
             continue
@@ -317,7 +323,9 @@ def layer_results(topology: Topology, depths: Mapping[int, int], walked: Walked)
     )  # fmt: skip
 
 
-def levels(topology: Topology, depths: Mapping[int, int], walked: Walked) -> dict[int, tuple[tuple[str, int, float], ...]]:
+def levels(
+    topology: Topology, depths: Mapping[int, int], walked: Walked
+) -> dict[int, tuple[tuple[str, int, float], ...]]:
     """Chosen kernels by depth; within a depth by layer, strongest first."""
     out: dict[int, list[tuple[str, int, float]]] = {}
     for index in sorted(walked.chosen):
@@ -346,5 +354,6 @@ def edges(topology: Topology, walked: Walked, states: Mapping[str, State]) -> tu
 
 def _named(topology: Topology, sources: Sequence[Source]) -> tuple[LinkSource, ...]:
     return tuple(
-        LinkSource(None if s.layer is None else topology.layers[s.layer].name, s.kernel, s.share, s.via) for s in sources
+        LinkSource(None if s.layer is None else topology.layers[s.layer].name, s.kernel, s.share, s.via)
+        for s in sources
     )

@@ -120,10 +120,7 @@ def _compared(*ops: str) -> list[Row]:
 
 def _steering(*ops: str, **options: Any) -> list[Row]:
     """Reductions that carry no channel: their result scales ``p``."""
-    return [
-        Row(op, f"r = {op} (q, axes)\nb = Mul (p, r)", {"axes": [1, 2, 3]}, steers=True, **options)
-        for op in ops
-    ]
+    return [Row(op, f"r = {op} (q, axes)\nb = Mul (p, r)", {"axes": [1, 2, 3]}, steers=True, **options) for op in ops]
 
 
 ROWS: tuple[Row, ...] = (
@@ -172,9 +169,7 @@ ROWS: tuple[Row, ...] = (
         "Round",
     ),
     *_alone("Gelu", "HardSwish", "Mish", opset=22, reference="onnxruntime"),
-    *_alone(
-        "com.microsoft::Gelu", "com.microsoft::FastGelu", "com.microsoft::QuickGelu", reference="onnxruntime"
-    ),
+    *_alone("com.microsoft::Gelu", "com.microsoft::FastGelu", "com.microsoft::QuickGelu", reference="onnxruntime"),
     Row("Swish", "b = Swish (p)", opset=24),
     Row("Sqrt", "a = Abs (p)\nb = Sqrt (a)"),
     Row("Log", "a = Exp (p)\nc = Add (a, a)\nb = Log (c)"),
@@ -288,8 +283,7 @@ ROWS: tuple[Row, ...] = (
     Row("SpaceToDepth", "b = SpaceToDepth <blocksize=2> (p)", channels=16),
     Row(
         "Resize",
-        'b = Resize <mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"> '
-        "(p, , scales)",
+        'b = Resize <mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"> (p, , scales)',
         {"scales": [1.0, 1.0, 2.0, 3.0]},
     ),
     Row(
@@ -393,8 +387,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         "com.microsoft::MatMulIntegerToFloat",
-        EIGHT
-        + "t = Transpose <perm=[0,2,3,1]> (i)\nb = com.microsoft.MatMulIntegerToFloat (t, w, s, ws, z, wz, c)",
+        EIGHT + "t = Transpose <perm=[0,2,3,1]> (i)\nb = com.microsoft.MatMulIntegerToFloat (t, w, s, ws, z, wz, c)",
         {**SCALE, "w": _bytes(4, 6), "ws": 0.01, "wz": np.int8(0), "c": _random(6)},
         channels=6,
         reads="dense",
@@ -472,9 +465,7 @@ CASES: tuple[Row, ...] = (
         reads="dense",
         case="attention",
     ),
-    Row(
-        "MatMul", "b = MatMul (w, p)", {"w": _random(6, 6)}, case="positions mixed by a constant on the left"
-    ),
+    Row("MatMul", "b = MatMul (w, p)", {"w": _random(6, 6)}, case="positions mixed by a constant on the left"),
     Row(
         "Mul",
         "g = GlobalAveragePool (p)\nh = Conv (g, w)\ns = Sigmoid (h)\nb = Mul (s, p)",
@@ -544,9 +535,7 @@ CASES: tuple[Row, ...] = (
         case="pooled",
     ),
     Row("DepthToSpace", "b = DepthToSpace <blocksize=2> (p)", channels=1, case="DCR"),
-    Row(
-        "Split", "a, c = Split <axis=1> (p)\nd = Relu (a)\nb = Concat <axis=1> (d, c)", opset=11, case="even"
-    ),
+    Row("Split", "a, c = Split <axis=1> (p)\nd = Relu (a)\nb = Concat <axis=1> (d, c)", opset=11, case="even"),
     Row(
         "Split",
         "a, c = Split <axis=1> (p)\nd = Conv (a, w)\ne = Conv (c, v)\nb = Concat <axis=1> (d, e)",

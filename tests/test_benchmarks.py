@@ -149,9 +149,7 @@ def test_before_a_linear_head_positional_relevance_is_the_ablation_itself(engine
     assert engine.relevance(FRAMES, 2)[layer.index] == pytest.approx(falls, abs=1e-5)
 
 
-def test_truth_prints_one_row_for_each_rule(
-    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_truth_prints_one_row_for_each_rule(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = tmp_path / "truth.json"
     arguments = ["--model", str(tiny), "--clips", "2", "--threads", "1", "--layers", "--json", str(found)]
     assert truth.main(arguments) == 0

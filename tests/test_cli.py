@@ -115,9 +115,7 @@ def strict(text):
 
 
 def test_explain_json_has_the_promised_keys(call, tiny, clip, tmp_path):
-    code, out, err = call(
-        "explain", tiny, clip, "--json", tmp_path / "p.json", "-o", tmp_path / "new" / "out"
-    )
+    code, out, err = call("explain", tiny, clip, "--json", tmp_path / "p.json", "-o", tmp_path / "new" / "out")
     assert (code, err) == (0, "")
     assert "conv1" in out
     assert "Ranks hold within a layer" in out
@@ -205,9 +203,7 @@ def test_options_override_a_file_which_overrides_the_model(call, tmp_path, frame
     assert scores() == pytest.approx(by_hand)
     of_file = scores("--preprocess", tmp_path / "pre.json")
     assert of_file != pytest.approx(by_hand)
-    assert scores("--preprocess", tmp_path / "pre.json", "--mean", "0.5", "--std", "0.5") == pytest.approx(
-        by_hand
-    )
+    assert scores("--preprocess", tmp_path / "pre.json", "--mean", "0.5", "--std", "0.5") == pytest.approx(by_hand)
     assert scores("--mean", "0.1", "--std", "0.3") == pytest.approx(of_file)
     assert scores("--preset", "i3d") == pytest.approx(by_hand, rel=0.9)
 
@@ -324,9 +320,7 @@ def test_wrong_options(refuses, tiny, clip, options, says):
     refuses("explain", tiny, clip, *options, says=says)
 
 
-@pytest.mark.parametrize(
-    "argv", [[], ["explain"], ["explain", "model.onnx"], ["compare", "a", "b"], ["--json", "-"]]
-)
+@pytest.mark.parametrize("argv", [[], ["explain"], ["explain", "model.onnx"], ["compare", "a", "b"], ["--json", "-"]])
 def test_wrong_usage(refuses, argv):
     refuses(*argv, says="see cfp-onnx")
 

@@ -44,9 +44,7 @@ def everything(tmp_path, rng):
         "w/a": (4, 3, 1, 1), "w/b": (4, 3, 3, 3), "w/dw": (8, 1, 3, 3), "w/gate": (8, 8, 1, 1),
         "w/f0": (2, 4, 1, 1), "w/f1": (2, 4, 1, 1), "w/head": (5, 4),
     }  # fmt: skip
-    weights = [
-        numpy_helper.from_array(rng.standard_normal(v).astype(np.float32), k) for k, v in sizes.items()
-    ]
+    weights = [numpy_helper.from_array(rng.standard_normal(v).astype(np.float32), k) for k, v in sizes.items()]
     weights.append(numpy_helper.from_array(np.array([4, 4], np.int64), "four"))
     graph = helper.make_graph(
         nodes,
@@ -100,9 +98,7 @@ def test_every_reference_is_a_layer(everything):
     value = topology_json(everything)
     names = {x["name"] for x in value["layers"]}
     read = {f["layer"] for w in value["wires"] for f in w["from"]} - {None}
-    joined = {
-        n for kind in ("branches", "shortcuts", "gates") for j in value[kind] for p in j["paths"] for n in p
-    }
+    joined = {n for kind in ("branches", "shortcuts", "gates") for j in value[kind] for p in j["paths"] for n in p}
     assert read | joined | {w["layer"] for w in value["wires"]} <= names
 
 

@@ -52,9 +52,7 @@ def importing(module):
 def diagnose(module=None, *, devices=(), python="python", drop=(), **versions):
     found = {k: v for k, v in HEALTHY.items() if k not in drop}
     found |= {k.replace("_", "-"): v for k, v in versions.items()}
-    return doctor.diagnose(
-        distributions=found, importer=importing(module or runtime()), devices=devices, python=python
-    )
+    return doctor.diagnose(distributions=found, importer=importing(module or runtime()), devices=devices, python=python)
 
 
 def commands(problem):

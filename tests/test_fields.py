@@ -53,12 +53,8 @@ class Net:
         if self.head is not None:
             body += "\npooled = GlobalAveragePool (f)\nflat = Flatten (pooled)\ny = Gemm <transB=1> (flat, wy, by)"
             weights |= {"wy": (5, self.head), "by": (5,)}
-        inputs = ", ".join(
-            f"float[{shape}] {name}" for name, shape in (i.split("=") for i in self.inputs.split())
-        )
-        text = (
-            f'<ir_version: 9, opset_import: ["" : {self.opset}]> net ({inputs}) => (float[N] y) {{ {body} }}'
-        )
+        inputs = ", ".join(f"float[{shape}] {name}" for name, shape in (i.split("=") for i in self.inputs.split()))
+        text = f'<ir_version: 9, opset_import: ["" : {self.opset}]> net ({inputs}) => (float[N] y) {{ {body} }}'
         model = onnx.parser.parse_model(text)
         for name, value in weights.items():
             for full, array in _values(rng, name, value):
@@ -69,10 +65,7 @@ class Net:
         """Random inputs."""
         rng = np.random.default_rng(seed + 100)
         shapes = dict(i.split("=") for i in self.inputs.split())
-        return {
-            k: rng.standard_normal([int(n) for n in v.split(",")]).astype(np.float32)
-            for k, v in shapes.items()
-        }
+        return {k: rng.standard_normal([int(n) for n in v.split(",")]).astype(np.float32) for k, v in shapes.items()}
 
 
 @dataclass(frozen=True)
@@ -106,16 +99,16 @@ def activated(op: str, opset: int = 22) -> Net:
 
 
 def pooling(kind: str, attributes: str, opset: int = 21) -> Net:
-    body = f"c1 = Conv (x, w1, b1)\na1 = Relu (c1)\np1 = {kind} <{attributes}> (a1)\nc2 = Conv (p1, w2, b2)\nf = Relu (c2)"
+    body = (
+        f"c1 = Conv (x, w1, b1)\na1 = Relu (c1)\np1 = {kind} <{attributes}> (a1)\nc2 = Conv (p1, w2, b2)\nf = Relu (c2)"
+    )
     return Net(
         f"{kind} {attributes} {opset}", "x=1,3,9,8", body,
         {"w1": (6, 3, 2, 2), "b1": (6,), "w2": (5, 6, 1, 1), "b2": (5,)}, opset, 5,
     )  # fmt: skip
 
 
-def convolved(
-    attributes: str, weight: tuple[int, ...], inputs: str, opset: int = 21, op: str = "Conv"
-) -> Net:
+def convolved(attributes: str, weight: tuple[int, ...], inputs: str, opset: int = 21, op: str = "Conv") -> Net:
     spatial = len(weight) - 2
     ones = (1,) * spatial
     out = weight[0] if op == "Conv" else weight[1] * (2 if "group=2" in attributes else 1)
@@ -406,9 +399,7 @@ NETS: tuple[Net, ...] = (
 @twin.adjoint("Max", "Min")
 def _extreme_back(step: twin.Step, g: Array) -> twin.Fields:
     """An element's field goes to the input it was taken from."""
-    return [
-        np.where(x == step.y, g, 0.0) if x is not None and x.shape == g.shape else None for x in step.inputs
-    ]
+    return [np.where(x == step.y, g, 0.0) if x is not None and x.shape == g.shape else None for x in step.inputs]
 
 
 def engine_of(model: onnx.ModelProto, feeds: Mapping[str, Array], folder: Path) -> Engine:
@@ -423,9 +414,7 @@ def test_the_walk_in_the_graph_is_the_twins(net: Net, tmp_path: Path) -> None:
     engine = engine_of(model, feeds, tmp_path)
     values = Values(engine.topology, engine.field_probe("positional", None).statistics.probe)
     axes = {
-        n: a
-        for n in engine.program.shapes
-        if n in engine.topology.states and (a := values.channel_axis(n)) is not None
+        n: a for n in engine.program.shapes if n in engine.topology.states and (a := values.channel_axis(n)) is not None
     }
     count = engine.classes()[0]
     positions = int(np.prod(engine.program.shapes[engine.target])) / count
@@ -434,9 +423,7 @@ def test_the_walk_in_the_graph_is_the_twins(net: Net, tmp_path: Path) -> None:
     for rule in ("positional", "active"):
         for step in ("contrast", "contribution"):
             found = engine.relevance(feeds, count // 2, rule=rule, class_step=step)
-            truth = twin.fields(
-                model, feeds, target=count // 2, rule=rule, class_step=step, channel_axes=axes
-            )
+            truth = twin.fields(model, feeds, target=count // 2, rule=rule, class_step=step, channel_axes=axes)
             for layer in walked:
                 feature = feature_of(engine.topology, layer, engine.target)
                 where = f"{rule} {step}: {layer.name} at {feature.tensor}"
@@ -468,9 +455,7 @@ def with_weights(model: onnx.ModelProto, weights: Mapping[str, Array]) -> onnx.M
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     del copy.graph.initializer[:]
-    copy.graph.initializer.extend(
-        numpy_helper.from_array(np.ascontiguousarray(v), k) for k, v in weights.items()
-    )
+    copy.graph.initializer.extend(numpy_helper.from_array(np.ascontiguousarray(v), k) for k, v in weights.items())
     return copy
 
 
@@ -495,9 +480,7 @@ def test_a_grouped_convolution_is_a_dense_one_with_zeros(tmp_path: Path) -> None
     net = by_name("shuffle")
     model, feeds = net.model(), net.feeds()
     weights = weights_of(model)
-    dense = with_weights(
-        model, {k: _ungrouped(v, 8) if k in {"w2", "w3", "w4"} else v for k, v in weights.items()}
-    )
+    dense = with_weights(model, {k: _ungrouped(v, 8) if k in {"w2", "w3", "w4"} else v for k, v in weights.items()})
     for node in dense.graph.node:
         kept = [a for a in node.attribute if a.name != "group"]
         del node.attribute[:]
@@ -506,9 +489,7 @@ def test_a_grouped_convolution_is_a_dense_one_with_zeros(tmp_path: Path) -> None
     assert {layer.groups for layer in second.topology.layers} == {1}
     expected = first.relevance(feeds, 2)
     for index, found in second.relevance(feeds, 2).items():
-        np.testing.assert_allclose(
-            found, expected[index], rtol=1e-3, atol=1e-5 * np.abs(expected[index]).max()
-        )
+        np.testing.assert_allclose(found, expected[index], rtol=1e-3, atol=1e-5 * np.abs(expected[index]).max())
 
 
 def _ungrouped(weight: Array, channels: int) -> Array:
@@ -574,9 +555,7 @@ def test_messages_and_bias_add_up_to_the_kernels_relevance(net: Net, tmp_path: P
     probe = engine.field_probe("positional", None, layers)
     names = [n for pair in probe.links.values() for n in pair if n not in {*feeds, SEED}]
     seed = {SEED: engine.seed(1, "contrast")}
-    results = (
-        dict(zip(names, record.run(probe.session, names, {**feeds, **seed}), strict=True)) | feeds | seed
-    )
+    results = dict(zip(names, record.run(probe.session, names, {**feeds, **seed}), strict=True)) | feeds | seed
     deepest = max(engine.depths.values())
     held = {i for i in layers if i not in probe.relevance and engine.depths[i] > 0}
     assert {k[0] for k in probe.links} == {i for i, d in engine.depths.items() if d < deepest} - held
@@ -624,3 +603,36 @@ def test_contributions_are_the_terms_of_the_convolution(
     for o in range(groups * per):
         own = reads[o // per * width : (o // per + 1) * width]
         np.testing.assert_allclose(z[o], (weights[o] * own).sum(axis=1))
+
+
+FUSED = {
+    "Relu": ("Relu", ""),
+    "LeakyRelu": ("LeakyRelu <alpha=0.2>", "activation_params=[0.2]"),
+    "Sigmoid": ("Sigmoid", ""),
+    "Tanh": ("Tanh", ""),
+    "HardSigmoid": ("HardSigmoid <alpha=0.3, beta=0.4>", "activation_params=[0.3, 0.4]"),
+    "Clip": ("Clip <min=0.0, max=1.5>", "activation_params=[0.0, 1.5]"),
+}
+
+
+@pytest.mark.parametrize("rule", ["positional", "active"])
+@pytest.mark.parametrize("activation", FUSED)
+def test_an_activation_inside_a_convolution_counts_as_one_behind_it(activation: str, rule: str, tmp_path: Path) -> None:
+    plain, options = FUSED[activation]
+    fused = f'activation="{activation}"' + (f", {options}" if options else "")
+    tail = "f = Conv (r, w2, b2)"
+    weights = {"w1": (6, 3, 3, 3), "b1": (6,), "w2": (5, 6, 1, 1), "b2": (5,)}
+    bodies = (
+        f"c = Conv <pads=[1,0,1,0]> (x, w1, b1)\nr = {plain} (c)\n{tail}",
+        f"r = com.microsoft.FusedConv <pads=[1,0,1,0], {fused}> (x, w1, b1)\n{tail}",
+    )
+    found = []
+    for body in bodies:
+        net = Net("fused", "x=1,3,6,6", body, weights, 9, 5)
+        model = net.model()
+        model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+        found.append(engine_of(model, net.feeds(), tmp_path).relevance(net.feeds(), 2, rule=rule))
+    assert found[0].keys() == found[1].keys() == {0, 1}
+    for index, expected in found[0].items():
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(found[1][index], expected, rtol=0, atol=1e-5 * scale)

@@ -48,9 +48,7 @@ def engine_of(
     model: onnx.ModelProto, folder: Path, *, barriers: bool = False, feeds: Mapping[str, Array] | None = None
 ) -> Engine:
     loaded = load(saved(model, folder))
-    return Engine(
-        loaded, feeds or record.random_feeds(loaded), device=record.Device("cpu"), barriers=barriers
-    )
+    return Engine(loaded, feeds or record.random_feeds(loaded), device=record.Device("cpu"), barriers=barriers)
 
 
 def layer_of(topology: Topology, output: str) -> KernelLayer:
@@ -62,9 +60,7 @@ def wires(engine: Engine, output: str) -> list[list[tuple[str | None, int, str]]
     layer = layer_of(engine.topology, output)
     names = {one.index: one.output for one in engine.topology.layers}
     found = engine.topology.sources(layer, range(layer.channels))
-    return [
-        [(names.get(s.layer) if s.layer is not None else None, s.kernel, s.via) for s in one] for one in found
-    ]
+    return [[(names.get(s.layer) if s.layer is not None else None, s.kernel, s.via) for s in one] for one in found]
 
 
 def test_a_channel_shuffle_is_followed_exactly(tmp_path: Path) -> None:
@@ -192,8 +188,7 @@ def chosen(sign: float) -> tuple[onnx.ModelProto, dict[str, Array]]:
     one = helper.make_node("Conv", ["a", "u"], ["then_value"], "deep")
     other = helper.make_node("Relu", ["a"], ["else_value"], "flat")
     made = [
-        helper.make_graph([n], "branch", [], [helper.make_empty_tensor_value_info(n.output[0])])
-        for n in (one, other)
+        helper.make_graph([n], "branch", [], [helper.make_empty_tensor_value_info(n.output[0])]) for n in (one, other)
     ]
     call = helper.make_node("If", ["c"], ["k"], "switch", then_branch=made[0], else_branch=made[1])
     model.graph.node.insert(3, call)
@@ -243,9 +238,7 @@ def test_an_unknown_operator_off_the_channel_paths_does_not_matter(tmp_path: Pat
 def test_a_group_that_contradicts_the_weight_is_refused(tmp_path: Path) -> None:
     with pytest.raises((ModelError, RunError), match="group"):
         engine_of(
-            network(
-                "a = Conv <group=3> (x, w)\ng = GlobalAveragePool (a)\ny = Flatten (g)", {"w": (6, 3, 1, 1)}
-            ),
+            network("a = Conv <group=3> (x, w)\ng = GlobalAveragePool (a)\ny = Flatten (g)", {"w": (6, 3, 1, 1)}),
             tmp_path,
         )
 
@@ -268,9 +261,7 @@ def test_a_function_in_a_standard_domain_is_refused(tmp_path: Path) -> None:
 
 
 def test_names_carry_call_paths_and_repeats(tmp_path: Path) -> None:
-    extra = (
-        '<domain: "local", opset_import: ["" : 21]> Block (x, w) => (y) { a = Conv (x, w)\n y = Relu (a) }'
-    )
+    extra = '<domain: "local", opset_import: ["" : 21]> Block (x, w) => (y) { a = Conv (x, w)\n y = Relu (a) }'
     model = network(
         """a = local.Block (x, w)
         b = local.Block (a, v)
@@ -281,9 +272,7 @@ def test_names_carry_call_paths_and_repeats(tmp_path: Path) -> None:
         {"w": (4, 3, 1, 1), "v": (4, 4, 1, 1), "u": (4, 5)},
         extra=extra,
     )
-    for node, name in zip(
-        model.graph.node, ("first", "second", "second", "pool", "flat", "first"), strict=True
-    ):
+    for node, name in zip(model.graph.node, ("first", "second", "second", "pool", "flat", "first"), strict=True):
         node.name = name
     model.functions[0].node[0].name = "conv"
     engine = engine_of(model, tmp_path)
@@ -347,9 +336,7 @@ def check_contributions(engine: Engine, feeds: Mapping[str, Array], tolerance: f
             bias = part.bias().astype(np.float64)
             scale = np.abs(z).sum(axis=1) + np.abs(bias)
             difference = np.abs(z.sum(axis=1) + bias - means[part.output])
-            assert (difference <= tolerance * scale + 1e-12).all(), (
-                f"{part.node.name}: {(difference / scale).max()}"
-            )
+            assert (difference <= tolerance * scale + 1e-12).all(), f"{part.node.name}: {(difference / scale).max()}"
             compared += 1
     return compared
 

@@ -195,9 +195,7 @@ def ramp(height, width):
     return np.stack([rows, columns, np.zeros_like(rows)], axis=-1)
 
 
-@pytest.mark.parametrize(
-    ("height", "width", "corner"), [(32, 64, (0, 16)), (48, 32, (8, 0)), (32, 32, (0, 0))]
-)
+@pytest.mark.parametrize(("height", "width", "corner"), [(32, 64, (0, 16)), (48, 32, (8, 0)), (32, 32, (0, 0))])
 def test_without_a_short_side_the_crop_is_just_covered(height, width, corner):
     shown = load_clip(ramp(height, width), [IMAGE]).frames[0]
     assert shown.shape == (32, 32, 3)
@@ -377,9 +375,7 @@ def test_an_array_must_be_finite(bad):
 
 
 def test_an_array_the_input_cannot_hold():
-    refused(
-        ClipError, "cannot hold as float16", values(1, 3, 4, 32, 32) * 1e6, [replace(VIDEO, dtype="float16")]
-    )
+    refused(ClipError, "cannot hold as float16", values(1, 3, 4, 32, 32) * 1e6, [replace(VIDEO, dtype="float16")])
     refused(ClipError, "cannot hold as uint8", values(1, 3, 4, 32, 32), [replace(VIDEO, dtype="uint8")])
 
 
@@ -422,9 +418,7 @@ def test_arrays_by_name_from_memory():
 
 @pytest.mark.parametrize(("name", "codec"), [("v.avi", "MJPG"), ("v.mp4", "mp4v"), ("misnamed.npy", "MJPG")])
 def test_video_frames_are_the_ones_sampled(tmp_path, name, codec):
-    path = write_video(
-        tmp_path / "v.avi" if codec == "MJPG" else tmp_path / name, 3 * numbered(20, 64, 64), codec
-    )
+    path = write_video(tmp_path / "v.avi" if codec == "MJPG" else tmp_path / name, 3 * numbered(20, 64, 64), codec)
     path = path.rename(tmp_path / name)
     before = os.environ.get("OPENCV_FFMPEG_CAPTURE_OPTIONS")
     clip = load_clip(path, [VIDEO], preprocess=Preprocess(stride=5, start=2))
@@ -573,9 +567,7 @@ def test_a_database_cannot_grow_in_memory(tmp_path):
         connection.execute("CREATE TABLE Images (ObjId, frames AS (zeroblob(1000000000)))")
         connection.execute("INSERT INTO Images VALUES (1)")
     connection.close()
-    refused(
-        ClipError, "is no frame database", tmp_path / "v.db", preprocess=Preprocess(stride=1), inputs=[IMAGE]
-    )
+    refused(ClipError, "is no frame database", tmp_path / "v.db", preprocess=Preprocess(stride=1), inputs=[IMAGE])
 
 
 def test_models_that_take_no_frames():

@@ -71,9 +71,7 @@ def test_a_clip_has_the_promised_shapes_and_a_mask(label: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_the_mask_covers_what_changes(seed: int, label: int) -> None:
     """Where there is no distractor, the largest change from frame to frame lies on the mover."""
-    clip = next(
-        clip for clip in (make_clip(100 * seed + k, label) for k in range(100)) if not clip.distractors
-    )
+    clip = next(clip for clip in (make_clip(100 * seed + k, label) for k in range(100)) if not clip.distractors)
     change = np.abs(np.diff(clip.frames.astype(int), axis=0)).sum((0, 3))
     swept = clip.mask.any(0)
     grown = swept.copy()  # the mover's border is blended, so a pixel beside the mask may change with it

@@ -86,9 +86,7 @@ def _with_outputs(model: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
     copy.CopyFrom(model)
     del copy.graph.output[:]
     made = {o for n in copy.graph.node for o in n.output}
-    copy.graph.output.extend(
-        onnx.helper.make_empty_tensor_value_info(n) for n in dict.fromkeys(names) if n in made
-    )
+    copy.graph.output.extend(onnx.helper.make_empty_tensor_value_info(n) for n in dict.fromkeys(names) if n in made)
     return copy
 
 
@@ -176,9 +174,7 @@ def test_what_moves_is_a_wire_or_a_side_input_and_every_wire_moves(row: Row, tmp
                 side = any(o.layer == origin.index for o in topology.side_inputs(layer))
                 steered |= side
                 where = f"kernel {kernel} of {origin.name} at {layer.name}"
-                assert not (wired & ~moves).any(), (
-                    f"{where}: wires that do not move: {np.flatnonzero(wired & ~moves)}"
-                )
+                assert not (wired & ~moves).any(), f"{where}: wires that do not move: {np.flatnonzero(wired & ~moves)}"
                 if not side:
                     assert not (moves & ~wired).any(), (
                         f"{where}: moves without a wire: {np.flatnonzero(moves & ~wired)}"

@@ -82,9 +82,7 @@ def imported(source: str, module: str, *, is_package: bool, known: set[str]) -> 
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             up = node.level - is_package
-            base = ".".join(
-                (here[: len(here) - up] if node.level else []) + ([node.module] if node.module else [])
-            )
+            base = ".".join((here[: len(here) - up] if node.level else []) + ([node.module] if node.module else []))
             for alias in node.names:
                 name = f"{base}.{alias.name}"
                 found.add(name if name.removeprefix("cfp_onnx.") in known and name != base else base)
@@ -92,9 +90,7 @@ def imported(source: str, module: str, *, is_package: bool, known: set[str]) -> 
 
 
 def ours(names: set[str]) -> set[str]:
-    return {
-        name.removeprefix("cfp_onnx").removeprefix(".") for name in names if name.split(".")[0] == "cfp_onnx"
-    }
+    return {name.removeprefix("cfp_onnx").removeprefix(".") for name in names if name.split(".")[0] == "cfp_onnx"}
 
 
 def imports_of(module: str) -> set[str]:
@@ -130,11 +126,7 @@ def test_every_module_has_its_place():
 
 
 def test_the_order_has_no_circle():
-    below = {
-        module: names - {module}
-        for module, names in ALLOWED.items()
-        if module not in ("", "__main__", "graph")
-    }
+    below = {module: names - {module} for module, names in ALLOWED.items() if module not in ("", "__main__", "graph")}
     below = {module: names - {"", "graph"} for module, names in below.items()}
     below["cli"] -= {"cli"}
     below["explain"] -= {"explain"}
@@ -159,9 +151,7 @@ def test_outside_packages_have_one_owner(module):
 def test_import_is_light():
     heavy = sorted({"onnxruntime", "cv2"} | FRAMEWORKS)
     code = f"import sys, cfp_onnx; print([m for m in {heavy!r} if m in sys.modules])"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 

@@ -29,10 +29,7 @@ def test_recorded_call(shared_dir: pathlib.Path, number: int) -> None:
     call, kernels, activation = _call(shared_dir / "oracle" / "goldens", number)
 
     def run() -> dict[str, list[int]]:
-        return {
-            str(i): backstep(kernels, activation, i, call["theta"], topn=call["topn"])
-            for i in call["indices"]
-        }
+        return {str(i): backstep(kernels, activation, i, call["theta"], topn=call["topn"]) for i in call["indices"]}
 
     if "error" not in call:
         assert run() == call["result"]

@@ -129,9 +129,7 @@ def test_a_gap_is_loud(coverage):
 def test_notes_about_the_run():
     run = dict(result().run)
     text = draw(
-        result(
-            run=run | {"undefined": 3, "output_difference": 0.5}, target=dict(result().target) | {"index": 0}
-        )
+        result(run=run | {"undefined": 3, "output_difference": 0.5}, target=dict(result().target) | {"index": 0})
     )
     assert "undefined for 3" in text
     assert "moved the outputs by 0.5" in text
@@ -148,9 +146,7 @@ def test_a_layer_whose_kernels_are_all_against():
 def test_lines_fit_and_names_are_harmless():
     name = "/very/long/" + "block/" * 10 + "conv\x1b[31m\n[red]:smile:"
     edge = Edge(name, 1, (Link(0, 1.0, tuple(LinkSource(name, k, 0.25) for k in range(4))),))
-    text = draw(
-        result(layers=(replace(result().layers[0], name=name),), levels={2: ((name, 1, 1.0),)}, edges=(edge,))
-    )
+    text = draw(result(layers=(replace(result().layers[0], name=name),), levels={2: ((name, 1, 1.0),)}, edges=(edge,)))
     assert max(map(len, text.splitlines())) <= 100
     assert "\x1b" not in text
     joined = "".join(line.lstrip("│├└─ ") for line in text.splitlines())

@@ -21,8 +21,7 @@ STEP = 1e-6
 def build(body: str, weights: Mapping[str, Array], inputs: str, opset: int = 21) -> onnx.ModelProto:
     """A model from ONNX text; ``y`` is the output, numbers are float32."""
     model = onnx.parser.parse_model(
-        f'<ir_version: 9, opset_import: ["" : {opset}]> '
-        f"net (float[{inputs}] x) => (float[N, J] y) {{ {body} }}"
+        f'<ir_version: 9, opset_import: ["" : {opset}]> net (float[{inputs}] x) => (float[N, J] y) {{ {body} }}'
     )
     for name, value in weights.items():
         wide = value.astype(np.float32) if value.dtype.kind == "f" else value
@@ -31,10 +30,7 @@ def build(body: str, weights: Mapping[str, Array], inputs: str, opset: int = 21)
 
 
 def conv_weights(rng: np.random.Generator, **shapes: tuple[int, ...]) -> dict[str, Array]:
-    return {
-        name: rng.standard_normal(shape) / np.sqrt(max(1, np.prod(shape[1:])))
-        for name, shape in shapes.items()
-    }
+    return {name: rng.standard_normal(shape) / np.sqrt(max(1, np.prod(shape[1:]))) for name, shape in shapes.items()}
 
 
 def residual(rng: np.random.Generator) -> onnx.ModelProto:
@@ -284,9 +280,7 @@ def test_permuting_kernels_permutes_relevance(rng: np.random.Generator) -> None:
     for rule in ("positional", "active"):
         one, two = (fields(m, feeds, target=1, rule=rule) for m in (model, turned))
         for name in ("c1", "r1", "p1"):
-            np.testing.assert_allclose(
-                two.relevance(name), one.relevance(name)[order], rtol=1e-10, atol=1e-12
-            )
+            np.testing.assert_allclose(two.relevance(name), one.relevance(name)[order], rtol=1e-10, atol=1e-12)
         np.testing.assert_allclose(two.relevance("x"), one.relevance("x"), rtol=1e-10, atol=1e-12)
 
 

@@ -335,9 +335,7 @@ def _axes(step: Step, sizes: Sequence[int], kernel: Sequence[int]) -> list[Axis]
     for i, size in enumerate(sizes):
         pair = (pads[i], pads[rank + i])
         if auto in {b"SAME_UPPER", b"SAME_LOWER"}:
-            total = max(
-                (-(-size // strides[i]) - 1) * strides[i] + (kernel[i] - 1) * dilations[i] + 1 - size, 0
-            )
+            total = max((-(-size // strides[i]) - 1) * strides[i] + (kernel[i] - 1) * dilations[i] + 1 - size, 0)
             pair = (total // 2, total - total // 2)[:: 1 if auto == b"SAME_UPPER" else -1]
         elif auto == b"VALID":
             pair = (0, 0)
@@ -655,16 +653,13 @@ SLOPE_AT_ZERO: dict[str, Callable[[Step], Any]] = {
     "PRelu": lambda s: s.need(1),
     "Elu": lambda s: s.attributes.get("alpha", 1.0),
     "Selu": lambda s: (
-        s.attributes.get("alpha", 1.67326319217681884765625)
-        * s.attributes.get("gamma", 1.05070102214813232421875)
+        s.attributes.get("alpha", 1.67326319217681884765625) * s.attributes.get("gamma", 1.05070102214813232421875)
     ),
     "Celu": lambda _: 1.0,
     "Gelu": lambda _: 0.5,
     "HardSwish": lambda _: 0.5,
     "Swish": lambda _: 0.5,
-    "HardSigmoid": lambda s: (
-        s.attributes.get("alpha", 0.2) if 0 < s.attributes.get("beta", 0.5) <= 1 else 0.0
-    ),
+    "HardSigmoid": lambda s: s.attributes.get("alpha", 0.2) if 0 < s.attributes.get("beta", 0.5) <= 1 else 0.0,
     "Tanh": lambda _: 1.0,
     "ThresholdedRelu": lambda _: 0.0,
     "Mish": lambda _: 0.6,

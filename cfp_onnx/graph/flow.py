@@ -83,7 +83,7 @@ class View:
         return None if found is None else tuple(int(x) for x in found.reshape(-1))
 
 
-Handler = Callable[[Node, View], fx.Effect]
+Handler = Callable[[Node, View], fx.Effect | None]
 
 OPERATORS: dict[str, Handler] = {}
 """Every operator whose effect on channels is known."""
@@ -179,7 +179,9 @@ def _activation(node: Node, view: View) -> fx.Effect:
     if node.op == "HardSigmoid":
         zero, slope = float(node.attributes.get("beta", 0.5)), float(node.attributes.get("alpha", 0.2))
     if node.op == "Selu":
-        slope = float(node.attributes.get("gamma", 1.0507009873554805)) * float(node.attributes.get("alpha", 1.6732632423543772))
+        slope = float(node.attributes.get("gamma", 1.0507009873554805)) * float(
+            node.attributes.get("alpha", 1.6732632423543772)
+        )
     return fx.Activation(nonnegative=nonnegative, zero=zero, slope=slope)
 
 
@@ -233,7 +235,9 @@ def _sub(node: Node, view: View) -> fx.Effect:
 
 @operator("Mean")
 def _mean(node: Node, view: View) -> fx.Effect | None:
-    return _addends(node, view, tuple(range(len(node.inputs))), (1,) * len(node.inputs)) if len(node.inputs) == 1 else None
+    return (
+        _addends(node, view, tuple(range(len(node.inputs))), (1,) * len(node.inputs)) if len(node.inputs) == 1 else None
+    )
 
 
 def _addends(node: Node, view: View, indexes: tuple[int, ...], signs: tuple[int, ...]) -> fx.Effect:
@@ -280,7 +284,15 @@ def _div(node: Node, view: View) -> fx.Effect:
 
 
 BOUNDED = frozenset(
-    {"Sigmoid", "HardSigmoid", "Softmax", "Tanh", "Clip", "com.microsoft::QLinearSigmoid", "com.microsoft::QLinearSoftmax"}
+    {
+        "Sigmoid",
+        "HardSigmoid",
+        "Softmax",
+        "Tanh",
+        "Clip",
+        "com.microsoft::QLinearSigmoid",
+        "com.microsoft::QLinearSoftmax",
+    }
 )
 _PASSES = frozenset(
     {"Reshape", "Unsqueeze", "Squeeze", "Expand", "Transpose", "Identity", "Cast", "QuantizeLinear", "DequantizeLinear",
@@ -303,7 +315,7 @@ def _same_labels(view: View, left: str, right: str) -> bool:
 
 
 def _product(node: Node, view: View, right: int) -> fx.Effect:
-    """value * gate: the bounded operand is the gate, else the smaller one, else the second."""
+    """Value * gate: the bounded operand is the gate, else the smaller one, else the second."""
     a, b = node.inputs[0], node.inputs[right]
     if not view.carries(a) or not view.carries(b):
         if not view.carries(a) and not view.carries(b):
@@ -493,7 +505,9 @@ def _tile(node: Node, view: View) -> fx.Effect | None:
     counts = [int(r) for r in repeats.reshape(-1)]
 
     def apply(a: Array, _: int) -> Array:
-        return np.tile(a, [r if a.shape[i] > 1 or old[i] == 1 and _is_full(a, old) else 1 for i, r in enumerate(counts)])
+        return np.tile(
+            a, [r if a.shape[i] > 1 or (old[i] == 1 and _is_full(a, old)) else 1 for i, r in enumerate(counts)]
+        )
 
     return _one(apply)
 

@@ -18,7 +18,9 @@ from cfp_onnx.model import Node, Program, show
 
 Array = npt.NDArray[Any]
 
-CONVOLUTIONS = frozenset({"Conv", "com.microsoft::FusedConv", "ConvInteger", "QLinearConv", "com.microsoft::QLinearConv"})
+CONVOLUTIONS = frozenset(
+    {"Conv", "com.microsoft::FusedConv", "ConvInteger", "QLinearConv", "com.microsoft::QLinearConv"}
+)
 TRANSPOSED = frozenset({"ConvTranspose"})
 GEMMS = frozenset({"Gemm", "com.microsoft::FusedGemm", "com.microsoft::QGemm"})
 MATMULS = frozenset(
@@ -126,7 +128,7 @@ def _convolution(program: Program, node: Node) -> Part | None:
             f"{program.model.path}: node {node.name!r} ({node.op}, group {group}) reads {channels} channels but its weight "
             f"{program.stem(weight)!r} {show(shape)} fits {reads}; the export is broken, repair it or export again"
         )
-    tail, scale, bias = (_integer_tail(program, node) if node.op == "ConvInteger" else ((), None, None))
+    tail, scale, bias = _integer_tail(program, node) if node.op == "ConvInteger" else ((), None, None)
     output = program_output(program, node, tail)
     return Part(
         node=node,
@@ -171,9 +173,7 @@ def _dtype(program: Program, name: str) -> str:
     return str(program.constant(name).dtype)
 
 
-def _geometry(
-    program: Program, node: Node, source: str, kernel: tuple[int, ...], *, transposed: bool
-) -> Geometry:
+def _geometry(program: Program, node: Node, source: str, kernel: tuple[int, ...], *, transposed: bool) -> Geometry:
     rank = len(kernel)
     a = node.attributes
     strides = tuple(int(x) for x in a.get("strides") or (1,) * rank)
@@ -184,7 +184,10 @@ def _geometry(
     if transposed and auto != "NOTSET":
         outs = program.shapes[node.outputs[0]][2:]
         sizes = program.shapes[source][2:]
-        total = [(i - 1) * s + d * (k - 1) + 1 - o for i, s, d, k, o in zip(sizes, strides, dilations, kernel, outs, strict=True)]
+        total = [
+            (i - 1) * s + d * (k - 1) + 1 - o
+            for i, s, d, k, o in zip(sizes, strides, dilations, kernel, outs, strict=True)
+        ]
         begins = tuple((t // 2 if auto == "SAME_UPPER" else t - t // 2) for t in total)
         ends = tuple(t - b for t, b in zip(total, begins, strict=True))
     elif auto in {"SAME_UPPER", "SAME_LOWER"}:
@@ -195,7 +198,12 @@ def _geometry(
 
 
 def same_pads(
-    sizes: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...], *, lower: bool
+    sizes: tuple[int, ...],
+    kernel: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
+    *,
+    lower: bool,
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Zeros in front and behind for ``auto_pad = SAME_*`` (ONNX Conv: output = ceil(input / stride))."""
     begins, ends = [], []
@@ -318,7 +326,9 @@ def _gemm(program: Program, node: Node) -> Part | None:
     def weights() -> Array:
         w = program.constant(weight)
         if quantised:
-            w = dequantise(w, program.constant(node.input(4)), program.constant_or_none(node.input(5)), axis=0 if flip else 1)
+            w = dequantise(
+                w, program.constant(node.input(4)), program.constant_or_none(node.input(5)), axis=0 if flip else 1
+            )
         return np.asarray((w if flip else w.T), dtype=np.float32) * np.float32(alpha)
 
     def bias() -> Array:
@@ -327,7 +337,9 @@ def _gemm(program: Program, node: Node) -> Part | None:
         if c is None:
             return np.zeros(kernels, np.float32)
         if quantised:
-            scale = program.constant(node.input(1)).astype(np.float32) * program.constant(node.input(4)).astype(np.float32)
+            scale = program.constant(node.input(1)).astype(np.float32) * program.constant(node.input(4)).astype(
+                np.float32
+            )
             return np.broadcast_to(c.reshape(-1).astype(np.float32) * scale.reshape(-1) * alpha, (kernels,))
         return np.broadcast_to(np.asarray(c, np.float32).reshape(-1) * np.float32(beta), (kernels,))
 

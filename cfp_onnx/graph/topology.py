@@ -340,7 +340,9 @@ def _per_channel(track: Track, part: Part, program: Program) -> tuple[Array, Arr
     out, out_share = np.full((len(rows), width), fx.NONE, np.int64), np.zeros((len(rows), width))
     for i, (unique, inverse) in enumerate(rows):
         out[i, : len(unique)] = unique
-        out_share[i, : len(unique)] = np.bincount(inverse.reshape(-1), weights=shares[i], minlength=len(unique)) / labels.shape[1]
+        out_share[i, : len(unique)] = (
+            np.bincount(inverse.reshape(-1), weights=shares[i], minlength=len(unique)) / labels.shape[1]
+        )
     return out, out_share
 
 
@@ -361,7 +363,9 @@ def build(program: Program, *, channel_axes: Mapping[str, int], barriers: bool =
     """
     parts = find_parts(program)
     if not parts:
-        raise ModelError(f"{program.model.path}: no convolution and no dense layer with weights; there are no kernels to rank")
+        raise ModelError(
+            f"{program.model.path}: no convolution and no dense layer with weights; there are no kernels to rank"
+        )
     layers = _layers(program, parts, find_fibers(program, parts))
     origins = _origins(program, layers, channel_axes)
     flow = _Flow(program, layers, origins, channel_axes, barriers=barriers)
@@ -650,7 +654,9 @@ class _Flow:
         self, node: Node, effect: fx.Move, picked: list[Track | None], out: list[_Moved], *, joins: bool
     ) -> None:
         ranks = [len(self._view.shape(node.inputs[i])) for i in effect.sources]
-        labels = [np.full((1,) * r, fx.NONE, np.int64) if t is None else t.labels for t, r in zip(picked, ranks, strict=True)]
+        labels = [
+            np.full((1,) * r, fx.NONE, np.int64) if t is None else t.labels for t, r in zip(picked, ranks, strict=True)
+        ]
         shares = [np.zeros((1,) * r) if t is None else t.share for t, r in zip(picked, ranks, strict=True)]
         vias = [t.via for t in picked if t is not None]
         via = "branch" if joins and node.outputs[0] not in self._fiber_joints else vias[0]
@@ -674,10 +680,16 @@ class _Flow:
             for t in self.states[name].tracks:
                 part = fx.align(t.share, rank) * share
                 labels = fx.align(t.labels, rank)
-                labels = np.broadcast_to(labels, np.broadcast_shapes(labels.shape, part.shape)) if part.shape != labels.shape else labels
+                labels = (
+                    np.broadcast_to(labels, np.broadcast_shapes(labels.shape, part.shape))
+                    if part.shape != labels.shape
+                    else labels
+                )
                 via = t.via if kind == "chain" or t.via == "gate" else kind
                 tracks.append(Track(labels, part, via))
-        return State(tuple(_merge(tracks)), self._side(node, sources), _quantised(node, State(), self.effects[node.name]))
+        return State(
+            tuple(_merge(tracks)), self._side(node, sources), _quantised(node, State(), self.effects[node.name])
+        )
 
     def _addend_shares(self, names: list[str], rank: int) -> list[Array]:
         if self.means is not None:
@@ -702,7 +714,9 @@ class _Flow:
             self.branches.append(Joint(node.name, "add", tuple(paths)))
         for i, kind in enumerate(kinds):
             if kind == "shortcut":
-                self.shortcuts.append(Joint(node.name, self._shortcut_kind(names[main], names[i]), (paths[main], paths[i])))
+                self.shortcuts.append(
+                    Joint(node.name, self._shortcut_kind(names[main], names[i]), (paths[main], paths[i]))
+                )
         return kinds
 
     def _shortcut_kind(self, main: str, shortcut: str) -> str:
@@ -725,13 +739,18 @@ class _Flow:
     def _gate(self, node: Node, effect: fx.Gate) -> State:
         rank = len(self.program.shapes[node.outputs[0]])
         value, gate = node.inputs[effect.value], node.inputs[effect.gate]
-        tracks = [replace(t, labels=fx.align(t.labels, rank), share=fx.align(t.share, rank)) for t in self.states[value].tracks]
+        tracks = [
+            replace(t, labels=fx.align(t.labels, rank), share=fx.align(t.share, rank))
+            for t in self.states[value].tracks
+        ]
         side = self._side(node, (effect.value, effect.gate))
         if not effect.own and self._view.carries(gate):
             for t in self.states[gate].tracks:
                 labels = fx.align(t.labels, rank)
                 tracks.append(Track(labels, np.zeros(labels.shape), "gate"))
-            self.gates.append(Joint(node.name, "gate", (self._layers_in(self.states[value]), self._layers_in(self.states[gate]))))
+            self.gates.append(
+                Joint(node.name, "gate", (self._layers_in(self.states[value]), self._layers_in(self.states[gate])))
+            )
         return State(tuple(_merge(tracks)), side, _quantised(node, State(), effect))
 
     def _reduce(self, node: Node, effect: fx.Reduce) -> State:
@@ -851,7 +870,11 @@ def _reads(program: Program, name: str, axis: int) -> bool:
             continue
         effect = effect_of(node, view)
         if isinstance(effect, fx.Move) and len(effect.sources) == 1:
-            for o, moved in zip(node.outputs, effect.apply([states[node.inputs[effect.sources[0]]].tracks[0].labels], fx.NONE), strict=True):
+            for o, moved in zip(
+                node.outputs,
+                effect.apply([states[node.inputs[effect.sources[0]]].tracks[0].labels], fx.NONE),
+                strict=True,
+            ):
                 states[o] = State((Track(moved, np.ones(moved.shape)),))
         elif isinstance(effect, fx.Identity | fx.Quantise | fx.Affine | fx.Activation | fx.Pool):
             source = node.inputs[effect.source]
@@ -873,7 +896,17 @@ def target_tensor(topology: Topology, output: str) -> str:
         if op in {"Softmax", "LogSoftmax", "Sigmoid", "QLinearSigmoid", "QLinearSoftmax"}:
             tensor = name = made.inputs[0]
             continue
-        if op in {"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "DequantizeLinear", "QuantizeLinear", "Dropout"}:
+        if op in {
+            "Identity",
+            "Cast",
+            "Reshape",
+            "Flatten",
+            "Squeeze",
+            "Unsqueeze",
+            "DequantizeLinear",
+            "QuantizeLinear",
+            "Dropout",
+        }:
             name = made.inputs[0]
             continue
         break
