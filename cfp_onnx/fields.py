@@ -346,9 +346,8 @@ class Walk:
         y = self.value(part.output)
         if name == "relu":
             effect = fx.Activation(nonnegative=True, slope=0.0, rectifier=True)
-        elif name in {"leakyrelu", "tanh", "sigmoid", "hardsigmoid"}:
-            zero, slope = {"sigmoid": (0.5, 0.25), "hardsigmoid": (0.5, 0.2)}.get(name, (0.0, 1.0))
-            effect = fx.Activation(nonnegative="sigmoid" in name, zero=zero, slope=slope)
+        elif name in {"leakyrelu", "tanh", "sigmoid", "hardsigmoid", "clip"}:
+            effect = _inner_activation(name, part)
         elif name in {"", "identity"}:
             return g
         else:
@@ -757,6 +756,19 @@ def _tap_positions(geometry: Geometry, sizes: tuple[int, ...], out: tuple[int, .
         bad = bad | (grid < 0).reshape(shape)
     flat = np.where(bad, -1, flat)
     return flat.reshape(-1, *out)
+
+
+def _inner_activation(name: str, part: Part) -> fx.Activation:
+    """The activation that a fused operator names, with its own parameters."""
+    a = part.node.attributes
+    given = [float(v) for v in a.get("activation_params") or [a[k] for k in ("activation_alpha", "activation_beta") if k in a]]
+    if name == "clip":
+        low, high = given if len(given) == 2 else (-np.inf, np.inf)
+        return fx.Activation(low >= 0, zero=float(min(max(0.0, low), high)), slope=float(low < 0 < high))
+    if name == "hardsigmoid":
+        alpha, beta = given if len(given) == 2 else (0.2, 0.5)
+        return fx.Activation(nonnegative=True, zero=min(max(beta, 0.0), 1.0), slope=alpha)
+    return fx.Activation(nonnegative=name == "sigmoid", zero=0.5 * (name == "sigmoid"), slope=0.25 if name == "sigmoid" else 1.0)
 
 
 def forward(probe: Probe, part: Part, x: str) -> str:

@@ -620,11 +620,11 @@ FUSED = {
 def test_an_activation_inside_a_convolution_counts_as_one_behind_it(activation: str, rule: str, tmp_path: Path) -> None:
     plain, options = FUSED[activation]
     fused = f'activation="{activation}"' + (f", {options}" if options else "")
-    tail = "f = Conv (r, w2, b2)"
-    weights = {"w1": (6, 3, 3, 3), "b1": (6,), "w2": (5, 6, 1, 1), "b2": (5,)}
+    head, tail = "a = Conv (x, w0)", "f = Conv (r, w2, b2)"
+    weights = {"w0": (3, 3, 1, 1), "w1": (6, 3, 3, 3), "b1": (6,), "w2": (5, 6, 1, 1), "b2": (5,)}
     bodies = (
-        f"c = Conv <pads=[1,0,1,0]> (x, w1, b1)\nr = {plain} (c)\n{tail}",
-        f"r = com.microsoft.FusedConv <pads=[1,0,1,0], {fused}> (x, w1, b1)\n{tail}",
+        f"{head}\nc = Conv <pads=[1,0,1,0]> (a, w1, b1)\nr = {plain} (c)\n{tail}",
+        f"{head}\nr = com.microsoft.FusedConv <pads=[1,0,1,0], {fused}> (a, w1, b1)\n{tail}",
     )
     found = []
     for body in bodies:
@@ -632,7 +632,7 @@ def test_an_activation_inside_a_convolution_counts_as_one_behind_it(activation: 
         model = net.model()
         model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
         found.append(engine_of(model, net.feeds(), tmp_path).relevance(net.feeds(), 2, rule=rule))
-    assert found[0].keys() == found[1].keys() == {0, 1}
+    assert found[0].keys() == found[1].keys() == {0, 1, 2}
     for index, expected in found[0].items():
         scale = np.abs(expected).max()
         np.testing.assert_allclose(found[1][index], expected, rtol=0, atol=1e-5 * scale)

@@ -409,3 +409,22 @@ def test_contributions_add_up_on_a_small_network(tmp_path: Path) -> None:
     )
     feeds = record.random_feeds(engine.file)
     assert check_contributions(engine, feeds, TOLERANCE) == 3
+
+
+@pytest.mark.parametrize(
+    ("body", "operator"),
+    [
+        ('c = com.microsoft.FusedConv <activation="Relu"> (a, v, k, a)', "com.microsoft::FusedConv"),
+        ("c = com.microsoft.FastGelu (a, o)", "com.microsoft::FastGelu"),
+        ("c = Mean (a, a)", "Mean"),
+        ("c = Pow (o6, a)", "Pow"),
+    ],
+)
+def test_a_use_that_a_handler_does_not_know_is_refused(body: str, operator: str, tmp_path: Path) -> None:
+    """A fused addend, a fused bias, a mean of several and an exponent would otherwise be lost in silence."""
+    weights: dict[str, Any] = {"w": (6, 3, 1, 1), "v": (6, 6, 1, 1), "k": (6,), "o": (6,), "o6": 2.0, "u": (5, 6, 1, 1)}
+    text = f"a = Conv (x, w)\n{body}\nd = Conv (c, u)\ng = GlobalAveragePool (d)\ny = Flatten (g)"
+    used = {n: v for n, v in weights.items() if n in text.replace("(", " ").replace(")", " ").replace(",", " ").split()}
+    with pytest.raises(UnsupportedOperatorError) as caught:
+        engine_of(network(text, used), tmp_path)
+    assert caught.value.operator == operator

@@ -173,8 +173,10 @@ def _rectifier(node: Node, view: View) -> fx.Effect:
 
 
 @operator(*ACTIVATIONS)
-def _activation(node: Node, view: View) -> fx.Effect:
+def _activation(node: Node, view: View) -> fx.Effect | None:
     del view
+    if node.op == "com.microsoft::FastGelu" and node.input(1):
+        return None
     nonnegative, zero, slope = ACTIVATIONS[node.op]
     if node.op == "HardSigmoid":
         zero, slope = float(node.attributes.get("beta", 0.5)), float(node.attributes.get("alpha", 0.2))
@@ -665,6 +667,8 @@ def _resize(node: Node, view: View) -> fx.Effect | None:
 @operator(*sorted(WEIGHTED))
 def _weighted(node: Node, view: View) -> fx.Effect | None:
     part = view.parts.get(node.name)
+    if node.op == "com.microsoft::FusedConv" and node.input(3):
+        return None
     if part is not None:
         return fx.Layer(part)
     if node.op not in {"MatMul", "com.microsoft::FusedMatMul"} or view.program.is_constant(node.input(0)):
