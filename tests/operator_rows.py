@@ -106,6 +106,15 @@ e = MatMul (u, kt)
 s = Softmax <axis=-1> (e)
 b = MatMul (s, v)"""
 
+FUSED_ATTENTION = """f = Reshape (p, flat)
+t = Transpose <perm=[0,2,1]> (f)
+k = MatMul (t, wk)
+u = MatMul (t, wq2)
+v = MatMul (t, wv)
+e = com.microsoft.FusedMatMul <transB=1, alpha=0.5> (u, k)
+s = Softmax <axis=-1> (e)
+b = MatMul (s, v)"""
+
 
 def _alone(*ops: str, **options: Any) -> list[Row]:
     """Operators that map ``p`` to ``b`` with no attribute."""
@@ -458,6 +467,14 @@ ROWS: tuple[Row, ...] = (
 """Every operator once."""
 
 CASES: tuple[Row, ...] = (
+    Row(
+        "com.microsoft::FusedMatMul",
+        FUSED_ATTENTION,
+        {"wk": _random(4, 4), "wq2": _random(4, 4), "wv": _random(4, 4), "flat": [1, 4, 36]},
+        reads="dense",
+        reference="onnxruntime",
+        case="attention",
+    ),
     Row(
         "MatMul",
         ATTENTION,

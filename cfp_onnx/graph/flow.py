@@ -676,6 +676,8 @@ def _weighted(node: Node, view: View) -> fx.Effect | None:
     if view.program.is_constant(node.input(1)):
         return None
     left, right = (view.carries(n) for n in node.inputs[:2])
+    if any(node.attributes.get(k, 0) for k in ("transA", "transB")) or node.attributes.get("alpha", 1.0) != 1.0:
+        return None if any(_bounded(view, n) for n in node.inputs[:2]) else fx.Held()
     value = _value_side(node, view)
     if not (left or right) or (value is None):
         return fx.Held()
