@@ -35,6 +35,10 @@ DEFAULT_STEP = {"positional": "contrast", "active": "contrast", "published": "we
 LINK_BUDGET = 2**28
 """Bytes of inputs and fields fetched by one forward pass for the links; more layers take a further pass."""
 
+_FEEDABLE = frozenset(
+    {"float16", "float32", "float64", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "bool"}
+)
+
 LINK_LIMIT = 2**17
 """Most links of one pyramid; where kernels tie by the thousand the strongest are kept and the rest is counted."""
 
@@ -78,9 +82,14 @@ class Engine:
     """
 
     def __init__(
-        self, model: Model, feeds: Mapping[str, Array], *, device: record.Device | None = None, output: str | None = None,
+        self,
+        model: Model,
+        feeds: Mapping[str, Array],
+        *,
+        device: record.Device | None = None,
+        output: str | None = None,
         barriers: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.device = device or record.Device()
         self.providers = record.providers(self.device)
         self.program = record.observe(model, feeds)
@@ -116,14 +125,15 @@ class Engine:
                 and not np.isfinite(value).all()
             ):
                 raise RunError(
-                    f"output {name!r} of {self.file.path} holds NaN or infinity for this clip; check the clip and its preprocessing"
+                    f"output {name!r} of {self.file.path} holds NaN or infinity for this clip; "
+                    "check the clip and its preprocessing"
                 )
         return results
 
     def provider(self) -> str:
         """Name of the provider that runs the sessions."""
         first = self.providers[0]
-        return first[0] if isinstance(first, tuple) else first
+        return str(first[0] if isinstance(first, tuple) else first)
 
     # ----------------------------------------------------------------------------------------- target
 
@@ -145,7 +155,7 @@ class Engine:
         value = np.asarray(value, np.float64)
         if axis is not None and value.ndim > axis and value.shape[axis] == count:
             item = value[:1] if axis != 0 else value
-            return item.mean(axis=tuple(a for a in range(value.ndim) if a != axis))
+            return np.asarray(item.mean(axis=tuple(a for a in range(value.ndim) if a != axis)))
         flat = value[:1].reshape(-1) if value.ndim else value.reshape(-1)
         return (
             flat if flat.size == count else (flat.reshape(count, -1).mean(axis=1) if flat.size % count == 0 else flat)
@@ -184,7 +194,7 @@ class Engine:
 
     def _make_field_probe(self, rule: str, depth: int | None, linked: set[int]) -> FieldProbe:
         probe = Probe(self.model.opset)
-        steps = Walk(self.topology, self.target, depths=self.depths, depth=depth, rule=rule, probe=probe)
+        steps = Walk(self.topology, self.target, depths=self.depths, depth=depth, rule=rule, probe=probe, linked=linked)
         steps.run()
         probe.outputs.extend(steps.relevance.values())
         links = {k: (steps.input_value[k], g) for k, g in steps.output_field.items() if k[0] in linked}
@@ -383,16 +393,17 @@ class Engine:
         name = self.model.inputs[0].name
         return Pyramid(
             model={
-                "file": str(self.file.path), "sha256": self.file.sha256, "producer": self.file.producer, "opset": self.file.opset,
+                "file": str(self.file.path), "sha256": self.file.sha256, "producer": self.file.producer,
+                "opset": self.file.opset,
             },
             input={
                 "file": clip.file, "sha256": clip.sha256, "shape": list(clip.feeds[name].shape), "layout": clip.layout,
             },
             run={
                 "rule": rule, "class_step": settings.class_step, "theta": settings.theta, "top_k": settings.top_k,
-                "depth": settings.depth if settings.depth is not None else "all", "gates": "frozen", "provider": self.provider(),
-                "onnxruntime": record.runtime().__version__, "output_difference": difference,
-                "undefined": walked.undefined, "negative_sums": walked.negative_sums, "links_omitted": walked.omitted,
+                "depth": settings.depth if settings.depth is not None else "all", "gates": "frozen",
+                "provider": self.provider(), "onnxruntime": record.runtime().__version__,
+                "output_difference": difference, "undefined": walked.undefined, "negative_sums": walked.negative_sums, "links_omitted": walked.omitted,
             },
             target={
                 "output": self.output, "index": settings.index, "label": _label(labels, settings.index),
@@ -464,9 +475,15 @@ def topology(
 
 
 def specs(model: Model) -> list[InputSpec]:
-    """The model's inputs as the clip reader wants them, the channel axis found in the graph where the shape leaves it open."""
+    """The model's inputs as the clip reader wants them; the graph tells the channel axis where the shape does not."""
     from cfp_onnx.media import InputSpec, layout_of
 
+    for port in model.inputs:
+        if port.dtype not in _FEEDABLE:
+            raise ModelError(
+                f"{model.path}: input {port.name!r} is {port.dtype}, which cannot be fed from a clip; export the model with "
+                "float32 inputs"
+            )
     shapes = input_shape(model, {})
     out = [InputSpec(p.name, tuple(shapes[p.name]), p.dtype, None) for p in model.inputs]
     if len(out) != 1 or len(out[0].shape) < 3:

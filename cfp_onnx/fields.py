@@ -240,7 +240,8 @@ class Walk:
     """
 
     def __init__(
-        self, topology: Topology, target: str, *, depths: Mapping[int, int], depth: int | None, rule: str, probe: Probe
+        self, topology: Topology, target: str, *, depths: Mapping[int, int], depth: int | None, rule: str, probe: Probe,
+        linked: Iterable[int] = (),
     ) -> None:
         self.topology = topology
         self.program = topology.program
@@ -256,6 +257,8 @@ class Walk:
         self._parts = {p.node.name: (layer, k) for layer in topology.layers for k, p in enumerate(layer.parts)}
         self._ends = {p.output: p.node.name for layer in topology.layers for p in layer.parts}
         self._pending: dict[str, list[str]] = {}
+        self._scaled: dict[str, Array] = {}
+        self._linked = frozenset(linked)
         self._features: dict[str, list[tuple[KernelLayer, Feature]]] = {}
         for layer in topology.layers:
             if 0 < depths.get(layer.index, -1) <= self.limit:
@@ -335,10 +338,12 @@ class Walk:
         quantised = self.topology.states.get(part.output, State()).quantised
         if quantised is not None:
             g = self._saturation(part.output, quantised, g)
-        self.output_field[layer.index, k] = g
-        self.input_value[layer.index, k] = self.value(part.source)
+        scale = self._scaled.get(part.output)
+        if layer.index in self._linked:
+            self.output_field[layer.index, k] = g if scale is None else self._times(g, scale)
+            self.input_value[layer.index, k] = self.value(part.source)
         if part.source in self._useful:
-            self._give(part.source, transposed(self.probe, self.program.shapes, part, g))
+            self._give(part.source, transposed(self.probe, self.program.shapes, part, g, scale))
 
     def _fused(self, part: Part, g: str) -> str:
         """Field before the activation inside a fused operator."""
@@ -377,7 +382,7 @@ class Walk:
                     self._give(node.inputs[source], self._activated(effect, g, x, self.value(node.outputs[0]), node.outputs[0]), shape)
             case fx.Affine(scale, source):
                 if node.inputs[source] in self._useful:
-                    self._give(node.inputs[source], g if scale is None else self._times(g, np.asarray(scale())), shape)
+                    self._scale_down(node.inputs[source], g, None if scale is None else np.asarray(scale()), shape)
             case fx.Sum(sources, signs):
                 for index, sign in zip(sources, signs, strict=True):
                     if node.inputs[index] in self._useful:
@@ -401,6 +406,23 @@ class Walk:
                 self._mixed(node, value, g, shape)
             case _:
                 return
+
+    def _scale_down(self, name: str, g: str, scale: Array | None, shape: tuple[int, ...]) -> None:
+        """Field before an affine map; the scale of a map that follows a convolution goes into its transposed weights."""
+        if scale is None or not self._folds(name, scale, shape):
+            self._give(name, g if scale is None else self._times(g, scale), shape)
+            return
+        self._scaled[name] = scale
+        self._give(name, g, shape)
+
+    def _folds(self, name: str, scale: Array, shape: tuple[int, ...]) -> bool:
+        """Whether only this map reads a convolution's output, which is judged nowhere else, one factor per kernel."""
+        layer, k = self._parts.get(self._ends.get(name, ""), (None, 0))
+        if layer is None or layer.parts[k].kind != "conv" or layer.parts[k].activation is not None:
+            return False
+        per_kernel = scale.shape == tuple(n if a == 1 else 1 for a, n in enumerate(shape))
+        alone = len(self.program.consumers.get(name, [])) == 1 and name not in self._features and name != self.target
+        return per_kernel and alone and self.topology.states[name].quantised is None
 
     def _lazy(self, name: str, effect: fx.Activation) -> str:
         return "" if effect.rectifier else self.value(name)
@@ -603,6 +625,8 @@ class Walk:
             self._give(name, self.probe.add("Transpose", [g], perm=[int(i) for i in np.argsort(perm)]))
         elif op in {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}:
             self._give(name, self.probe.reshape(g, shape))
+        elif op == "Pad" and str(node.attributes.get("mode", "constant")) == "constant":
+            self._give(name, self._unpad(effect, g, shape, self.value.shape(node.outputs[0])))
         elif op == "Expand":
             self._give(name, g, self.value.shape(node.outputs[0]))
         else:
@@ -617,6 +641,24 @@ class Walk:
             if node.inputs[index] in self._useful:
                 self._give(node.inputs[index], self.probe.slice(g, axis, start, start + size))
             start += size
+
+    def _unpad(self, effect: fx.Move, g: str, shape: tuple[int, ...], out: tuple[int, ...]) -> str:
+        """Adjoint of zero padding: the inside of the field; cropped places get zero."""
+        before, after = [0] * len(shape), [0] * len(shape)
+        for axis, n in enumerate(shape):
+            line = np.arange(n, dtype=np.int64).reshape([-1 if a == axis else 1 for a in range(len(shape))])
+            if n == 1 and out[axis] == 1:
+                continue
+            seen = effect.apply([np.broadcast_to(line, shape)], fx.NONE)[0]
+            seen = np.moveaxis(seen, axis, 0).reshape(out[axis], -1).max(axis=1)
+            inside = np.flatnonzero(seen >= 0)
+            if not inside.size:
+                return self.probe.zeros(shape)
+            first, last = int(seen[inside[0]]), int(seen[inside[-1]])
+            if inside[0] or inside[-1] + 1 < out[axis]:
+                g = self.probe.slice(g, axis, int(inside[0]), int(inside[-1]) + 1)
+            before[axis], after[axis] = first, n - 1 - last
+        return self.probe.pad(g, before, after)
 
     def _gathered(self, effect: fx.Move, g: str, shape: tuple[int, ...]) -> str:
         """Adjoint of any movement: each input element collects the field of every place it was copied to."""
@@ -638,8 +680,10 @@ class Walk:
 # --------------------------------------------------------------------------------------- transposed layers
 
 
-def transposed(probe: Probe, shapes: Mapping[str, tuple[int, ...]], part: Part, g: str) -> str:
-    """Field of a layer's input: the transposed operator with the layer's own weights."""
+def transposed(
+    probe: Probe, shapes: Mapping[str, tuple[int, ...]], part: Part, g: str, scale: Array | None = None
+) -> str:
+    """Field of a layer's input: the transposed operator with the layer's own weights, times `scale` per kernel."""
     if part.kind == "dense":
         return _dense_transposed(probe, shapes, part, g)
     sizes, out = shapes[part.source][2:], shapes[part.output][2:]
@@ -651,14 +695,20 @@ def transposed(probe: Probe, shapes: Mapping[str, tuple[int, ...]], part: Part, 
         )
     geometry = _fitted(part.geometry, sizes, out)
     if all(s == 1 for s in geometry.strides):
-        return _flipped(probe, part, geometry, g)
-    weight = part.weight if part.plain_weight else probe.constant(part.weights(), "weight")
+        return _flipped(probe, part, geometry, g, scale)
+    plain = part.plain_weight and scale is None
+    weight = part.weight if plain else probe.constant(_scaled_weights(part, scale), "weight")
     return _conv_transpose(probe, g, weight, geometry, sizes, out, part.groups)
 
 
-def _flipped(probe: Probe, part: Part, geometry: Geometry, g: str) -> str:
-    """Without stride the transposed convolution is a convolution with turned weights, which runtimes do faster."""
+def _scaled_weights(part: Part, scale: Array | None) -> Array:
     w = part.weights()
+    return w if scale is None else w * scale.astype(np.float32).reshape(-1, *(1,) * (w.ndim - 1))
+
+
+def _flipped(probe: Probe, part: Part, geometry: Geometry, g: str, scale: Array | None) -> str:
+    """Without stride the transposed convolution is a convolution with turned weights, which runtimes do faster."""
+    w = _scaled_weights(part, scale)
     o, c = w.shape[:2]
     w = w.reshape(part.groups, o // part.groups, c, *w.shape[2:]).swapaxes(1, 2)
     w = w.reshape(part.groups * c, o // part.groups, *w.shape[3:])

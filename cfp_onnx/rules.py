@@ -26,11 +26,11 @@ def class_weights(weights: Array, features: Array, index: int, step: str) -> Arr
     """
     row = weights[index]
     if step == "weights":
-        return row
+        return np.asarray(row)
     if step == "contribution" or weights.shape[0] == 1:
-        return row * features
+        return np.asarray(row * features)
     others = (weights.sum(axis=0) - row) / (weights.shape[0] - 1)
-    return (row - others) * features
+    return np.asarray((row - others) * features)
 
 
 def published_class_step(weights: Array, features: Array, index: int, step: str) -> Array:
@@ -57,25 +57,29 @@ def published_class_step(weights: Array, features: Array, index: int, step: str)
         return np.asarray((matrix[index] - low) / (high - low))
 
 
-def published_back_step(mean_weights: Array, means: Array) -> tuple[Array, bool, bool]:
-    """The published back-step for one kernel over the channels of its own group.
+def published_back_steps(mean_weights: Array, means: Array) -> tuple[Array, Array, Array]:
+    """The published back-step for kernels that read the same channels (those of their group).
 
     Args:
-        mean_weights: (channels,) mean over taps of the kernel's weights.
+        mean_weights: (kernels, channels) mean over taps of the kernels' weights.
         means: (channels,) pooled activation of these channels.
 
     Returns:
-        v (channels,) in 0..1, whether it is undefined (no children), whether the sum of products was negative.
+        v (kernels, channels) in 0..1; (kernels,) whether it is undefined (no children); (kernels,) whether the sum of
+        products was negative, which reverses the order. A group of one channel chooses it.
     """
-    if mean_weights.size == 1:
-        return np.ones(1), False, False
+    if mean_weights.shape[1] == 1:
+        nothing = np.zeros(len(mean_weights), dtype=bool)
+        return np.ones(mean_weights.shape), nothing, nothing
     products = mean_weights.astype(np.float64) * means
-    total = products.sum()
+    total = products.sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        relative = products / total
-        v = (relative - relative.min()) / (relative.max() - relative.min())
-    undefined = not np.isfinite(v).all()
-    return (np.zeros_like(products) if undefined else v), undefined, bool(total < 0)
+        relative = products / total[:, None]
+        low = relative.min(axis=1, keepdims=True)
+        v = (relative - low) / (relative.max(axis=1, keepdims=True) - low)
+    undefined = ~np.isfinite(v).all(axis=1)
+    v[undefined] = 0.0
+    return np.asarray(v), undefined, total < 0
 
 
 def contributions(weights: Array, taps: Array, groups: int) -> Array:

@@ -142,27 +142,34 @@ def _over_positions(topology: Topology, layer: KernelLayer, scores: Array) -> Ar
     return scores
 
 
-def _published_layer(topology: Topology, layer: KernelLayer, means: Array, settings: Settings, out: Walked) -> None:
+def _published_layer(
+    topology: Topology, layer: KernelLayer, means: Array, settings: Settings, out: Walked
+) -> None:
+    """Expand all chosen kernels of a layer, group by group; the strongest parent decides what a channel hands over."""
     offset = channel = 0
     kernels = out.chosen[layer.index]
+    top = np.full(layer.channels, -np.inf)
     for part in layer.parts:
         mine = kernels[(kernels >= offset) & (kernels < offset + part.kernels)] - offset
-        if mine.size:
-            weights = part.weights()[mine]
-            pooled = weights.reshape(*weights.shape[:2], -1).mean(axis=2)
-            for row, kernel in zip(pooled, mine, strict=True):
-                low, high = group_slices(layer, int(kernel) + offset)
-                v, undefined, negative = rules.published_back_step(row, means[low:high])
-                out.undefined += undefined
-                out.negative_sums += negative
-                key = (layer.index, int(kernel) + offset)
-                out.links[key] = [(low + int(c), float(v[c])) for c in np.flatnonzero(v >= settings.theta)]
-                if undefined:
-                    out.links[key] = []
-                    continue
-                _hand_over(topology, layer, np.arange(low, high), v, out)
+        pooled = part.weights()[mine].reshape(mine.size, part.channels // part.groups, -1).mean(axis=2)
+        width, per = part.channels // part.groups, part.kernels // part.groups
+        for group in np.unique(mine // per):
+            rows = np.flatnonzero(mine // per == group)
+            low = channel + int(group) * width
+            v, undefined, negative = rules.published_back_steps(pooled[rows], means[low : low + width])
+            out.undefined += int(undefined.sum())
+            out.negative_sums += int(negative.sum())
+            for kernel, row, bad in zip(mine[rows], v, undefined, strict=True):
+                picked = np.flatnonzero(row >= settings.theta)
+                links = list(zip((picked + low).tolist(), row[picked].tolist(), strict=True))
+                out.links[layer.index, int(kernel) + offset] = [] if bad else links
+            if not undefined.all():
+                top[low : low + width] = np.maximum(top[low : low + width], v[~undefined].max(axis=0))
         offset += part.kernels
         channel += part.channels
+    reached = np.flatnonzero(np.isfinite(top))
+    if reached.size:
+        _hand_over(topology, layer, reached, top[reached], out)
 
 
 def _hand_over(topology: Topology, layer: KernelLayer, channels: Array, v: Array, out: Walked) -> None:
