@@ -81,7 +81,7 @@ def _values(rng: np.random.Generator, name: str, value: Any) -> list[tuple[str, 
         kinds |= {k: 0.3 * rng.standard_normal(value.size) for k in "om"}
         return [(f"{name}_{k}", v.astype(np.float32)) for k, v in kinds.items()]
     if isinstance(value, tuple):
-        scale = np.sqrt(2 / max(1, np.prod(value[1:]))) if len(value) > 1 else 0.3
+        scale = np.sqrt(2 / max(1, int(np.prod(value[1:])))) if len(value) > 1 else 0.3
         return [(name, (rng.standard_normal(value) * scale).astype(np.float32))]
     array = np.asarray(value)
     return [(name, array.astype(np.float32) if array.dtype == np.float64 else array)]
@@ -392,6 +392,15 @@ NETS: tuple[Net, ...] = (
         "c1 = Conv (x, w1, b1)\nr1 = Relu (c1)\nd = DepthToSpace <blocksize=2> (r1)\nc2 = Conv (d, w2, b2)\nr2 = Relu (c2)\nu = SpaceToDepth <blocksize=2> (r2)\nc3 = Conv (u, w3, b3)\nr3 = Relu (c3)\nv = Resize <mode=\"nearest\", coordinate_transformation_mode=\"asymmetric\", nearest_mode=\"floor\"> (r3, , scales)\nc4 = Conv (v, w4, b4)\nf = Relu (c4)",
         {"w1": (8, 3, 1, 1), "b1": (8,), "w2": (3, 2, 1, 1), "b2": (3,), "w3": (5, 12, 1, 1), "b3": (5,), "scales": [1.0, 1.0, 2.0, 2.0], "w4": (4, 5, 2, 2), "b4": (4,)}, 21, 4,
     ),
+ Net("batchless squeeze","x=1,3,4,6,6","a = Conv (x, w)\nr = Relu (a)\nm = ReduceMean <keepdims=0> (r, ax)\ny = Gemm (m, v)",{"w":(5,3,2,2,2),"ax":[2,3,4],"v":(5,4)}),
+ Net("tile","x=1,3,4,4","a = Conv (x, w)\nr = Relu (a)\ng = GlobalAveragePool (r)\nt = Tile (g, rep)\nk = Concat <axis=1> (r, t)\nc = Conv (k, v)\nf = Relu (c)",{"w":(5,3,1,1),"rep":[1,1,4,4],"v":(4,10,1,1)},21,4),
+ Net("expand","x=1,3,4,4","a = Conv (x, w)\nr = Relu (a)\ng = ReduceMean <keepdims=0> (r, ax)\nu = Unsqueeze (g, ax)\nt = Expand (u, sh)\nk = Concat <axis=1> (t, r)\nc = Conv (k, v)\nf = Relu (c)",{"w":(5,3,1,1),"ax":[2,3],"sh":[1,5,4,4],"v":(4,10,1,1)},21,4),
+ Net("matmul left","x=1,3,4,6","a = Conv (x, w)\nr = Relu (a)\nm = MatMul (l, r)\nq = Relu (m)\nc = Conv (q, v)\nf = Relu (c)",{"w":(5,3,1,1),"l":(3,4),"v":(4,5,1,1)},21,4),
+ Net("mlp mixer","x=1,3,4,4","a = Conv (x, w)\nfl = Reshape (a, sh)\nm = MatMul (fl, l)\nq = Relu (m)\nn = MatMul (q, l2)\ns = Add (n, fl)\nt = Transpose <perm=[0,2,1]> (s)\nd = MatMul (t, v)\nz = Gelu (d)\np = ReduceMean <keepdims=0> (z, one)\ny = Gemm (p, w5)",{"w":(5,3,1,1),"sh":[1,5,16],"l":(16,7),"l2":(7,16),"v":(5,6),"one":[1],"w5":(6,4)}),
+ Net("strided pointwise","x=1,3,7,8","a = Conv (x, w)\nr = Relu (a)\nc = Conv <strides=[3,2]> (r, v)\nq = Relu (c)\nd = Conv (q, u)\nf = Relu (d)",{"w":(5,3,1,1),"v":(4,5,1,1),"u":(4,4,1,1)},9,4),
+ Net("dropout multi outputs","x=1,3,6,6","a = Conv (x, w)\nr = Relu (a)\nd, mk = Dropout (r)\nm, ix = MaxPool <kernel_shape=[2,2]> (d)\nc = Conv (m, v)\nf = Relu (c)",{"w":(5,3,1,1),"v":(4,5,1,1)},13,4),
+ Net("logits 3d","x=1,3,6,6","a = Conv (x, w)\nr = Relu (a)\ny = Conv (r, v)",{"w":(5,3,3,3),"v":(4,5,2,2)}),
+ Net("pool pad edge","x=1,3,6,6","a = Conv (x, w)\nr = Relu (a)\np = Pad <mode=\"reflect\"> (r, pd)\nc = Conv (p, v)\nf = Relu (c)",{"w":(5,3,1,1),"pd":[0,0,1,2,0,0,2,1],"v":(4,5,3,3)},21,4),
 )  # fmt: skip
 """The networks."""
 
