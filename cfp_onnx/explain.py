@@ -403,7 +403,8 @@ class Engine:
                 "rule": rule, "class_step": settings.class_step, "theta": settings.theta, "top_k": settings.top_k,
                 "depth": settings.depth if settings.depth is not None else "all", "gates": "frozen",
                 "provider": self.provider(), "onnxruntime": record.runtime().__version__,
-                "output_difference": difference, "undefined": walked.undefined, "negative_sums": walked.negative_sums, "links_omitted": walked.omitted,
+                "output_difference": difference,
+                "undefined": walked.undefined, "negative_sums": walked.negative_sums, "links_omitted": walked.omitted,
             },
             target={
                 "output": self.output, "index": settings.index, "label": _label(labels, settings.index),

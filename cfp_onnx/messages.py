@@ -13,7 +13,7 @@ Array = npt.NDArray[Any]
 
 
 def messages(part: Part, x: Array, g: Array, kernels: Array) -> Array:
-    """z[o, c] = sum over taps of W[o, c, tau] * sum over positions of g[o, p] * x[c, p * stride + tau * dilation - pad].
+    """z[o, c]: sum over taps of W[o, c, tau] * sum over positions of g[o, p] * x[c, p * stride + tau * dilation - pad].
 
     Args:
         part: The weighted operation.
@@ -33,11 +33,11 @@ def messages(part: Part, x: Array, g: Array, kernels: Array) -> Array:
     per_group = part.kernels // part.groups
     out = np.zeros((len(kernels), width))
     for group in np.unique(kernels // per_group):
-        rows = np.flatnonzero(kernels // per_group == group)
+        picked = np.flatnonzero(kernels // per_group == group)
         block = x[:, group * width : (group + 1) * width]
-        fields = g[:, kernels[rows]]
+        fields = g[:, kernels[picked]]
         sums = _correlate(block, fields, part.geometry, swap=part.kind == "deconv")
-        out[rows] = np.einsum("oct,oct->oc", w[rows].reshape(len(rows), width, -1), sums)
+        out[picked] = np.einsum("oct,oct->oc", w[picked].reshape(len(picked), width, -1), sums)
     return out
 
 

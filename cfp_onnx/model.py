@@ -12,7 +12,7 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -152,7 +152,7 @@ def load(path: str | os.PathLike[str]) -> Model:
     try:
         proto = onnx.load(file, load_external_data=False)
     except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
-        raise ModelError(f"{file}: not an ONNX file, or a damaged one ({_first_line(error)})") from error
+        raise ModelError(f"{file}: not an ONNX file, or a damaged one ({first_line(error)})") from error
     _check_proto(proto, file)
     paths = _call_paths(proto, file)
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)
@@ -163,7 +163,7 @@ def load(path: str | os.PathLike[str]) -> Model:
         _name_nodes(model.graph, paths)
         model = _tidy(model)
     except (ValueError, TypeError, KeyError, RuntimeError, ir.passes.PassError) as error:
-        raise ModelError(f"{file}: the graph is not well-formed: {_first_line(error)}") from error
+        raise ModelError(f"{file}: the graph is not well-formed: {first_line(error)}") from error
     _check_external(model, file)
     return _describe(model, file, digest)
 
@@ -186,7 +186,7 @@ def _sniff(file: Path) -> str:
     return digest.hexdigest()
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of an error of somebody else's, short enough for one sentence."""
     lines = str(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:300]
@@ -340,16 +340,16 @@ def take_branches(model: Model, conditions: Mapping[str, bool]) -> Model:
     ir.external_data.set_base_dir(copy.graph, model.path.parent)
     for node in [n for n in copy.graph if n.op_type == "If"]:
         condition = node.inputs[0]
-        if condition is None or condition.name not in conditions:
+        if condition is None or condition.name is None or condition.name not in conditions:
             continue
         name = "then_branch" if conditions[condition.name] else "else_branch"
-        _splice(copy.graph, node, node.attributes[name].as_graph(), 0)
+        _splice(copy.graph, node, node.attributes[name].as_graph())
     copy = _tidy(copy)
     passes.NameFixPass()(copy)
     return replace(model, graph=copy)
 
 
-def _splice(graph: ir.Graph, call: ir.Node, body: ir.Graph, _depth: int) -> None:
+def _splice(graph: ir.Graph, call: ir.Node, body: ir.Graph) -> None:
     results = list(body.outputs)
     inner = list(body)
     for node in inner:
@@ -505,7 +505,7 @@ class Program:
         ) as error:
             raise ModelError(
                 f"{self.model.path}: the constant expression at node {node.name!r} ({node.op}) cannot be evaluated: "
-                f"{_first_line(error)}"
+                f"{first_line(error)}"
             ) from error
         return {o: np.asarray(r) for o, r in zip(names, results, strict=True)}
 
@@ -551,7 +551,7 @@ def _attribute(attribute: ir.Attr) -> Any:
 def node_proto(node: Node) -> onnx.NodeProto:
     """The node as protobuf, for a runtime or the reference evaluator."""
     domain, _, op = node.op.rpartition("::")
-    attributes = {
+    attributes: dict[str, Any] = {
         k: numpy_helper.from_array(v) if isinstance(v, np.ndarray) else (list(v) if isinstance(v, tuple) else v)
         for k, v in node.attributes.items()
         if v is not None
@@ -581,7 +581,7 @@ def _dtypes(program: Program) -> dict[str, str]:
     return types
 
 
-def _out_dtype(node: Node, index: int, of: Any) -> str:
+def _out_dtype(node: Node, index: int, of: Callable[[str], str]) -> str:
     op = node.op.rpartition("::")[2]
     if op in _INT64_OUT or (op in {"TopK", "MaxPool", "Unique"} and index == 1):
         return "int64"

@@ -126,9 +126,10 @@ class Pyramid:
             "coverage": dict(self.coverage),
             "layers": [
                 {
-                    "name": x.name, "op": x.op, "weight": x.weight, "nodes": list(x.nodes), "kernels": x.kernels,
-                    "channels": x.channels, "groups": x.groups, "kernel_shape": list(x.kernel_shape), "family": x.family,
-                    "depth": x.depth, "relevance": list(x.relevance),
+                    "name": x.name, "op": x.op, "weight": x.weight, "nodes": list(x.nodes),
+                    "kernels": x.kernels, "channels": x.channels, "groups": x.groups,
+                    "kernel_shape": list(x.kernel_shape), "family": x.family, "depth": x.depth,
+                    "relevance": list(x.relevance),
                 }
                 for x in self.layers
             ],
@@ -145,7 +146,8 @@ class Pyramid:
                             "channel": c.channel,
                             "weight": c.weight,
                             "sources": [
-                                {"layer": s.layer, "kernel": s.kernel, "share": s.share, "via": s.via} for s in c.sources
+                                {"layer": s.layer, "kernel": s.kernel, "share": s.share, "via": s.via}
+                                for s in c.sources
                             ],
                         }
                         for c in e.channels

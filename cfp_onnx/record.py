@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cfp_onnx.errors import DeviceError, ModelError, RunError
 from cfp_onnx.fields import SEED, Probe
-from cfp_onnx.model import Model, Program, _first_line, branches, canonical_nodes, input_shape, show, take_branches
+from cfp_onnx.model import Model, Program, branches, canonical_nodes, first_line, input_shape, show, take_branches
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -33,8 +33,8 @@ EXTERNAL_FROM = 1024
 """Initializers of at least this many bytes are handed over from memory instead of through protobuf."""
 
 _SEQUENCES = frozenset(
-    {"SequenceConstruct", "SequenceInsert", "SequenceErase", "SequenceEmpty", "SplitToSequence", "Optional", "SequenceMap",
-     "ZipMap", "Loop", "Scan", "SequenceLength", "SequenceAt", "ConcatFromSequence"}
+    {"SequenceConstruct", "SequenceInsert", "SequenceErase", "SequenceEmpty", "SplitToSequence", "Optional",
+     "SequenceMap", "ZipMap", "Loop", "Scan", "SequenceLength", "SequenceAt", "ConcatFromSequence"}
 )  # fmt: skip
 
 
@@ -246,7 +246,7 @@ def _create(rt: Any, source: bytes | str, options: Any, device: Device) -> ort.I
 
 
 def _reason(error: BaseException) -> str:
-    text = _first_line(error)
+    text = first_line(error)
     return text.split("] : ", 1)[-1]
 
 
@@ -374,4 +374,4 @@ def _random(shape: tuple[int, ...], dtype: str) -> Array:
     return rng.integers(0, 2, shape).astype(dtype)
 
 
-__all__ = ["Device", "Graph", "numpy_helper", "observe", "plain_session", "providers", "random_feeds", "run", "runtime"]
+__all__ = ["Device", "Graph", "observe", "plain_session", "providers", "random_feeds", "run", "runtime"]

@@ -1,8 +1,8 @@
 """Pooled statistics out of one forward pass: small outputs that the rules in NumPy need, and nothing else.
 
 `pooled` is one mean per input channel (the published rule); `taps` is the mean of what each tap of each kernel reads,
-which makes the mean contribution of a channel exact (docs/method.md, exact contributions). Layers' *inputs* are tapped, so
-that no fusion of the runtime is broken.
+which makes the mean contribution of a channel exact (docs/method.md, exact contributions). Layers' *inputs* are tapped,
+so that no fusion of the runtime is broken.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from cfp_onnx.fields import Probe, Values
 from cfp_onnx.graph.effects import Sum
 from cfp_onnx.graph.layers import Geometry, Part
-from cfp_onnx.graph.topology import KernelLayer, Topology
+from cfp_onnx.graph.topology import Topology
 
 Array = npt.NDArray[Any]
 
@@ -99,7 +99,7 @@ class Statistics:
 
     def channel_means(self, part: Part, results: Mapping[str, Array]) -> Array:
         """Mean of every input channel of a part, (channels,) float64."""
-        return results[self.pooled[part.source, part.in_axis]].astype(np.float64).reshape(-1)
+        return np.asarray(results[self.pooled[part.source, part.in_axis]], np.float64).reshape(-1)
 
     def tap_means(self, part: Part, results: Mapping[str, Array]) -> Array:
         """Mean over output positions of what each tap reads, (channels, taps) float64."""
@@ -112,7 +112,7 @@ class Statistics:
         matrices = selectors(part.geometry, shape[2:], out)
         if len(matrices) == 3:
             raw = np.einsum("kt,ctp->ckp", matrices[0], raw)
-        return raw.reshape(shape[1], -1)
+        return np.asarray(raw).reshape(shape[1], -1)
 
 
 def _deconv_share(part: Part, value: Values) -> Array:
@@ -134,8 +134,3 @@ def selectors(geometry: Geometry, sizes: tuple[int, ...], out: tuple[int, ...]) 
             np.add.at(m[k], at[(at >= 0) & (at < n)], 1.0 / out[axis])
         matrices.append(m)
     return matrices
-
-
-def gather_pooled(layer: KernelLayer, statistics: Statistics, results: Mapping[str, Array]) -> Array:
-    """Channel means over a whole layer's input, (channels,) float64."""
-    return np.concatenate([statistics.channel_means(p, results) for p in layer.parts])

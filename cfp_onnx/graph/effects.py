@@ -177,8 +177,8 @@ class Barrier:
 
 
 Effect = (
-    Layer | Identity | Quantise | Activation | Affine | Move | Sum | Select | Gate | Pool | Reduce | Normalise | Mix | Held
-    | Barrier
+    Layer | Identity | Quantise | Activation | Affine | Move | Sum | Select | Gate | Pool | Reduce | Normalise | Mix
+    | Held | Barrier
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -155,26 +155,22 @@ ACTIVATIONS: dict[str, tuple[bool, float, float]] = {
 
 
 @operator(*IN_PLACE)
-def _identity(node: Node, view: View) -> fx.Effect:
-    del node, view
+def _identity(_node: Node, _view: View) -> fx.Effect:
     return fx.Identity()
 
 
 @operator("QuantizeLinear", "com.microsoft::QuantizeLinear", "DynamicQuantizeLinear")
-def _quantise(node: Node, view: View) -> fx.Effect:
-    del view
+def _quantise(node: Node, _view: View) -> fx.Effect:
     return fx.Identity(mixes=True) if node.op == "DynamicQuantizeLinear" else fx.Quantise()
 
 
 @operator(*RECTIFIERS)
-def _rectifier(node: Node, view: View) -> fx.Effect:
-    del node, view
+def _rectifier(_node: Node, _view: View) -> fx.Effect:
     return fx.Activation(nonnegative=True, slope=0.0, rectifier=True)
 
 
 @operator(*ACTIVATIONS)
-def _activation(node: Node, view: View) -> fx.Effect | None:
-    del view
+def _activation(node: Node, _view: View) -> fx.Effect | None:
     if node.op == "com.microsoft::FastGelu" and node.input(1):
         return None
     nonnegative, zero, slope = ACTIVATIONS[node.op]
@@ -248,15 +244,14 @@ def _addends(node: Node, view: View, indexes: tuple[int, ...], signs: tuple[int,
         return fx.Held()
     if len(live) == 1 and len(indexes) - sum(view.program.is_constant(node.inputs[i]) for i in indexes) == 1:
         index, sign = live[0]
-        return fx.Affine(scale=None if sign > 0 else (lambda: np.float32(-1)), source=index)
+        return fx.Affine(scale=None if sign > 0 else (lambda: np.asarray(-1, np.float32)), source=index)
     moving = [(i, s) for i, s in zip(indexes, signs, strict=True) if not view.program.is_constant(node.inputs[i])]
     return fx.Sum(tuple(i for i, _ in moving), tuple(s for _, s in moving))
 
 
 @operator("Neg")
-def _negate(node: Node, view: View) -> fx.Effect:
-    del node, view
-    return fx.Affine(scale=lambda: np.float32(-1))
+def _negate(_node: Node, _view: View) -> fx.Effect:
+    return fx.Affine(scale=lambda: np.asarray(-1, np.float32))
 
 
 @operator("Mul", "com.microsoft::QLinearMul")
@@ -264,11 +259,15 @@ def _mul(node: Node, view: View) -> fx.Effect:
     right = 3 if node.op.endswith("QLinearMul") else 1
     for value, other in ((0, right), (right, 0)):
         if view.program.is_constant(node.inputs[other]):
-            name = node.inputs[other]
-            if node.op.endswith("QLinearMul"):
-                return fx.Affine(scale=lambda: _real(node, view, other), source=value)
-            return fx.Affine(scale=lambda: view.program.constant(name).astype(np.float32), source=value)
+            return _scaled(node, view, value, other)
     return _product(node, view, right)
+
+
+def _scaled(node: Node, view: View, value: int, other: int) -> fx.Effect:
+    """Product of an input and a constant."""
+    if node.op.endswith("QLinearMul"):
+        return fx.Affine(scale=lambda: _real(node, view, other), source=value)
+    return fx.Affine(scale=lambda: view.program.constant(node.inputs[other]).astype(np.float32), source=value)
 
 
 def _real(node: Node, view: View, index: int) -> Array:
@@ -354,8 +353,8 @@ def _batch_norm(node: Node, view: View) -> fx.Effect | None:
     values = [view.constant(node.input(i)) for i in range(1, 5)]
     if node.attributes.get("training_mode", 0):
         raise ModelError(
-            f"{view.program.model.path}: node {node.name!r} is a BatchNormalization in training mode, its output depends on "
-            "the batch; export the model in evaluation mode"
+            f"{view.program.model.path}: node {node.name!r} is a BatchNormalization in training mode, its output "
+            "depends on the batch; export the model in evaluation mode"
         )
     if any(v is None for v in values):
         return None
@@ -405,8 +404,7 @@ def _group_norm(node: Node, view: View) -> fx.Effect:
 
 
 @operator("LRN")
-def _local_response(node: Node, view: View) -> fx.Effect:
-    del node, view
+def _local_response(_node: Node, _view: View) -> fx.Effect:
     return fx.Normalise(axes=None, centred=False)
 
 
@@ -594,6 +592,9 @@ def _gather(node: Node, view: View) -> fx.Effect | None:
     return _one(apply)
 
 
+_PAD_MODES: dict[str, Literal["reflect", "edge", "wrap"]] = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
+
+
 @operator("Pad")
 def _pad(node: Node, view: View) -> fx.Effect | None:
     shape = view.shape(node.input(0))
@@ -618,7 +619,7 @@ def _pad(node: Node, view: View) -> fx.Effect | None:
         ]
         if mode == "constant":
             return np.pad(a[cut], widths, constant_values=fill)
-        return np.pad(a[cut], widths, mode={"reflect": "reflect", "edge": "edge", "wrap": "wrap"}[str(mode)])  # type: ignore[arg-type]
+        return np.pad(a[cut], widths, mode=_PAD_MODES[str(mode)])
 
     return _one(apply)
 
@@ -700,9 +701,8 @@ def _value_side(node: Node, view: View) -> int | None:
 
 @operator(
     "Shape", "Size", "Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Not", "And", "Or", "IsNaN", "IsInf",
-    "ArgMax", "ArgMin", "NonZero", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSumExp",
-    "ConstantOfShape", "EyeLike", "Range",
+    "ArgMax", "ArgMin", "NonZero", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare",
+    "ReduceLogSumExp", "ConstantOfShape", "EyeLike", "Range",
 )  # fmt: skip
-def _steers(node: Node, view: View) -> fx.Effect:
-    del node, view
+def _steers(_node: Node, _view: View) -> fx.Effect:
     return fx.Held()

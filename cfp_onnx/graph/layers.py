@@ -125,11 +125,12 @@ def _convolution(program: Program, node: Node) -> Part | None:
     reads = shape[0] if transposed else shape[1] * group
     if group < 1 or reads != channels or shape[0] % group:
         raise ModelError(
-            f"{program.model.path}: node {node.name!r} ({node.op}, group {group}) reads {channels} channels but its weight "
-            f"{program.stem(weight)!r} {show(shape)} fits {reads}; the export is broken, repair it or export again"
+            f"{program.model.path}: node {node.name!r} ({node.op}, group {group}) reads {channels} channels "
+            f"but its weight {program.stem(weight)!r} {show(shape)} fits {reads}; the export is broken, "
+            "repair it or export again"
         )
     tail, scale, bias = _integer_tail(program, node) if node.op == "ConvInteger" else ((), None, None)
-    output = program_output(program, node, tail)
+    output = part_output(node, tail)
     return Part(
         node=node,
         nodes=(node.name, *(n.name for n in tail)),
@@ -150,9 +151,8 @@ def _convolution(program: Program, node: Node) -> Part | None:
     )
 
 
-def program_output(program: Program, node: Node, tail: tuple[Node, ...]) -> str:
+def part_output(node: Node, tail: tuple[Node, ...]) -> str:
     """Tensor a layer's kernels leave in: that of the last node that belongs to it."""
-    del program
     return (tail[-1] if tail else node).outputs[0]
 
 
@@ -389,7 +389,7 @@ def _matmul(program: Program, node: Node) -> Part | None:
         flat = None if bias is None else np.asarray(bias, np.float32).reshape(-1)
         return np.zeros(kernels, np.float32) if flat is None else np.broadcast_to(flat, (kernels,))
 
-    output = program_output(program, node, tail)
+    output = part_output(node, tail)
     return Part(
         node=node,
         nodes=(node.name, *(n.name for n in tail)),
@@ -496,8 +496,8 @@ def _fibers(program: Program, concat: Node, by_output: Mapping[str, Part]) -> Fi
     if starts != [i * width for i in range(len(parts))]:
         return None
     split = dict.fromkeys(c[0].name for c in cuts)
-    names = tuple(dict.fromkeys([*split, *between, concat.name]))
-    return Fibers(tuple(parts), cuts[0][2], concat.outputs[0], names)
+    members = tuple(dict.fromkeys([*split, *between, concat.name]))
+    return Fibers(tuple(parts), cuts[0][2], concat.outputs[0], members)
 
 
 def _back_to_part(program: Program, tensor: str, by_output: Mapping[str, Part]) -> tuple[Part | None, list[str]]:

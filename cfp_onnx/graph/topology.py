@@ -501,7 +501,7 @@ class _Flow:
         self._start(channel_axes)
 
     def _start(self, channel_axes: Mapping[str, int]) -> None:
-        for k, origin in enumerate(self.origins):
+        for origin in self.origins:
             if origin.layer is not None:
                 continue
             rank = len(self.program.shapes[origin.tensor])
@@ -512,7 +512,6 @@ class _Flow:
             self.states[origin.tensor] = State((Track(labels, np.ones(shape)),), frozenset())
             self._above[origin.tensor] = frozenset()
             self._rank[origin.tensor] = 0
-            del k
 
     def run(self) -> None:
         for node in self.program.nodes:
@@ -546,8 +545,9 @@ class _Flow:
             self.barriers.append(node.op)
             return fx.Barrier()
         raise UnsupportedOperatorError(
-            f"{self.program.model.path}: operator {node.op} at node {node.name!r} lies on a channel path and has no handler "
-            "(or is used in a way its handler does not know); add one in cfp_onnx/graph/flow.py, or pass --allow-barriers",
+            f"{self.program.model.path}: operator {node.op} at node {node.name!r} lies on a channel path and has no "
+            "handler (or is used in a way its handler does not know); add one in cfp_onnx/graph/flow.py, or pass "
+            "--allow-barriers",
             operator=node.op,
             node=node.name,
         )
@@ -585,7 +585,7 @@ class _Flow:
                 return self._held(node, node.outputs)
 
     def _side(self, node: Node, skip: Iterable[int] = ()) -> frozenset[int]:
-        """Side inputs of a result: those of the inputs, and everything in inputs that carry channels but do not pass."""
+        """Side inputs of a result: those of its inputs, and everything in inputs with channels that do not pass."""
         passed = {node.inputs[i] for i in skip}
         side: frozenset[int] = frozenset()
         for name in node.inputs:
@@ -637,7 +637,7 @@ class _Flow:
     def _move(self, node: Node, effect: fx.Move) -> list[State]:
         states = [self.states.get(node.inputs[i], State()) for i in effect.sources]
         side = self._side(node, effect.sources)
-        tracks = [_Moved([], []) for _ in node.outputs]
+        tracks: list[list[Track]] = [[] for _ in node.outputs]
         plain = [[t for t in s.tracks if t.via != "gate"] for s in states]
         gates = [[t for t in s.tracks if t.via == "gate"] for s in states]
         joins = len(effect.sources) > 1 and sum(bool(p) for p in plain) > 1
@@ -648,10 +648,10 @@ class _Flow:
         if joins and node.op.endswith("Concat") and node.outputs[0] not in self._fiber_joints:
             self.branches.append(Joint(node.name, "concat", tuple(self._layers_in(s) for s in states)))
         quantised = _quantised(node, states[0], effect)
-        return [State(tuple(_merge(t.tracks)), side, quantised) for t in tracks]
+        return [State(tuple(_merge(t)), side, quantised) for t in tracks]
 
     def _move_track(
-        self, node: Node, effect: fx.Move, picked: list[Track | None], out: list[_Moved], *, joins: bool
+        self, node: Node, effect: fx.Move, picked: list[Track | None], out: list[list[Track]], *, joins: bool
     ) -> None:
         ranks = [len(self._view.shape(node.inputs[i])) for i in effect.sources]
         labels = [
@@ -664,7 +664,7 @@ class _Flow:
         moved_share = effect.apply(shares, 0)
         for place, a, s in zip(out, moved, moved_share, strict=True):
             shape = np.broadcast_shapes(a.shape, s.shape)
-            place.tracks.append(Track(*_compact(np.broadcast_to(a, shape), np.broadcast_to(s, shape)), via))
+            place.append(Track(*_compact(np.broadcast_to(a, shape), np.broadcast_to(s, shape)), via))
 
     def _layers_in(self, state: State) -> tuple[int, ...]:
         found = (self.origins[k].layer for k in self._members(state))
@@ -775,12 +775,6 @@ class _Flow:
         rank = len(self.program.shapes[node.outputs[0]])
         tracks = tuple(replace(t, labels=fx.align(t.labels, rank), share=fx.align(t.share, rank)) for t in state.tracks)
         return State(tracks, self._side(node, (value,)))
-
-
-@dataclass
-class _Moved:
-    tracks: list[Track]
-    unused: list[int]
 
 
 def _compact(labels: Array, share: Array) -> tuple[Array, Array]:
@@ -912,7 +906,7 @@ def target_tensor(topology: Topology, output: str) -> str:
         break
     if not topology.heads(tensor):
         raise TargetError(
-            f"output {output!r} of {topology.program.model.path} is not made of kernels of any layer that can be followed; "
-            "choose another with --output"
+            f"output {output!r} of {topology.program.model.path} is not made of kernels of any layer that can be "
+            "followed; choose another with --output"
         )
     return tensor
