@@ -482,8 +482,8 @@ def specs(model: Model) -> list[InputSpec]:
     for port in model.inputs:
         if port.dtype not in _FEEDABLE:
             raise ModelError(
-                f"{model.path}: input {port.name!r} is {port.dtype}, which cannot be fed from a clip; export the model with "
-                "float32 inputs"
+                f"{model.path}: input {port.name!r} is {port.dtype}, which cannot be fed from a clip; "
+                "export the model with float32 inputs"
             )
     shapes = input_shape(model, {})
     out = [InputSpec(p.name, tuple(shapes[p.name]), p.dtype, None) for p in model.inputs]

@@ -39,8 +39,6 @@ RESOLVE_LIMIT = 2**31
 CALL_DEPTH_LIMIT = 64
 NODE_LIMIT = 200_000
 
-_QUANTISED = frozenset({"uint8", "int8", "uint16", "int16", "uint4", "int4"})
-
 
 @dataclass(frozen=True)
 class Node:
@@ -416,10 +414,6 @@ class Program:
     def is_constant(self, name: str) -> bool:
         """Whether a tensor does not depend on the values of an input."""
         return name in self._initializers or name in self._static_nodes
-
-    def is_initializer(self, name: str) -> bool:
-        """Whether a tensor is stored in the file as it is."""
-        return name in self._initializers
 
     def constant(self, name: str) -> Array:
         """Value of a tensor that does not depend on the input, following its constant expression.

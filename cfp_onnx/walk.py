@@ -142,9 +142,7 @@ def _over_positions(topology: Topology, layer: KernelLayer, scores: Array) -> Ar
     return scores
 
 
-def _published_layer(
-    topology: Topology, layer: KernelLayer, means: Array, settings: Settings, out: Walked
-) -> None:
+def _published_layer(topology: Topology, layer: KernelLayer, means: Array, settings: Settings, out: Walked) -> None:
     """Expand all chosen kernels of a layer, group by group; the strongest parent decides what a channel hands over."""
     offset = channel = 0
     kernels = out.chosen[layer.index]

@@ -808,8 +808,7 @@ def _numbered(step: Step, index: int, moved: Sequence[int], gs: Sequence[Array |
 
 
 @adjoint("Identity", "Dropout", "Cast", "QuantizeLinear", "DequantizeLinear")
-def _same(step: Step, g: Array) -> Fields:
-    del step
+def _same(_step: Step, g: Array) -> Fields:
     return [g]
 
 
