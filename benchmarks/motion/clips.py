@@ -202,9 +202,7 @@ def _colour(rng: np.random.Generator, *others: _Field) -> _Field:
             return colour
 
 
-def _motion(
-    rng: np.random.Generator, name: str, *, speed: tuple[float, float], arm: tuple[float, float]
-) -> _Motion:
+def _motion(rng: np.random.Generator, name: str, *, speed: tuple[float, float], arm: tuple[float, float]) -> _Motion:
     """The path of a class: ``speed`` in pixels per frame, ``arm`` in pixels from the pivot of a turn."""
     still = np.zeros(FRAMES, np.float32)
     x, y, scale, seen = still, still, still + 1, still + 1

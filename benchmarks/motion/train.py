@@ -147,9 +147,7 @@ class DemoNet(nn.Module):
 
 def normalise(frames: Tensor) -> Tensor:
     """Turn ``(N, T, H, W, 3) uint8`` frames into the network's ``(N, 3, T, H, W) float32`` input."""
-    return ((frames.permute(0, 4, 1, 2, 3).float() / 255 - MEAN) / STD).contiguous(
-        memory_format=torch.channels_last_3d
-    )
+    return ((frames.permute(0, 4, 1, 2, 3).float() / 255 - MEAN) / STD).contiguous(memory_format=torch.channels_last_3d)
 
 
 def generate(first: int, count: int) -> tuple[Tensor, Tensor]:
@@ -314,14 +312,10 @@ def save_demo_clip(model: nn.Module, path: Path) -> int:
 def main() -> None:
     """Generate, train, measure and export."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.motion.train", description=main.__doc__)
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the results"
-    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the results")
     parser.add_argument("--minutes", type=float, default=8, help="training time (default: %(default)s)")
     parser.add_argument("--clips", type=int, default=8000, help="training clips (default: %(default)s)")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="seed of weights and batches (default: %(default)s)"
-    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights and batches (default: %(default)s)")
     parser.add_argument("--resume", type=Path, metavar="FILE", help="demo.pt to start from, at half the rate")
     options = parser.parse_args()
     logging.basicConfig(format="%(message)s")
@@ -339,9 +333,7 @@ def main() -> None:
     steps = train(model, frames, labels, minutes=options.minutes, rate=rate, seed=options.seed)
 
     right = predict(model, test_frames).argmax(1) == test_labels
-    _log.info(
-        "%d steps; accuracy on %d held-out clips: %.1f %%", steps, TEST_CLIPS, 100 * right.float().mean()
-    )
+    _log.info("%d steps; accuracy on %d held-out clips: %.1f %%", steps, TEST_CLIPS, 100 * right.float().mean())
     for index, name in enumerate(CLASSES):
         _log.info("  %-18s %5.1f %%", name, 100 * right[test_labels == index].float().mean())
     options.output.mkdir(parents=True, exist_ok=True)
