@@ -2,8 +2,8 @@
 
 Every tensor t on the walked paths gets a *field* g of its own shape, an effective weight towards the target; the
 relevance of channel c is the sum over positions of g[c, p] * t[c, p]. A field is handed down by the transposed operator
-with the layer's own weights and the recorded activations (docs/method.md has the table), so one forward pass returns the
-relevance of every kernel of every layer and nothing is differentiated.
+with the layer's own weights and the recorded activations (docs/method.md has the table), so one forward pass returns
+the relevance of every kernel of every layer and nothing is differentiated.
 """
 
 from __future__ import annotations
@@ -188,7 +188,10 @@ def feature_of(topology: Topology, layer: KernelLayer, target: str) -> Feature:
     program = topology.program
     axis = layer.parts[0].out_axis
     if layer.split:
-        axis = next((a for t in topology.states[layer.output].tracks for a in range(t.labels.ndim) if t.labels.shape[a] > 1), axis)
+        axis = next(
+            (a for t in topology.states[layer.output].tracks for a in range(t.labels.ndim) if t.labels.shape[a] > 1),
+            axis,
+        )
     best = Feature(layer.output, axis)
     name = layer.output
     while name != target:
@@ -197,7 +200,11 @@ def feature_of(topology: Topology, layer: KernelLayer, target: str) -> Feature:
             break
         name, effect = step
         state = topology.states[name]
-        axes = [a for a in range(state.tracks[0].labels.ndim) if state.tracks[0].labels.shape[a] > 1] if state.tracks else []
+        axes = (
+            [a for a in range(state.tracks[0].labels.ndim) if state.tracks[0].labels.shape[a] > 1]
+            if state.tracks
+            else []
+        )
         if len(axes) > 1 or (layer.kernels > 1 and len(axes) != 1):
             break
         if axes and program.shapes[name][axes[0]] != layer.kernels:
@@ -223,8 +230,15 @@ def _next_step(topology: Topology, name: str) -> tuple[str, fx.Effect] | None:
     if len(users) != 1:
         return None
     effect = topology.effects.get(users[0].name)
-    plain = isinstance(effect, fx.Affine | fx.Identity | fx.Quantise | fx.Activation) and users[0].inputs[effect.source] == name
-    move = isinstance(effect, fx.Move) and len(effect.sources) == 1 and users[0].op in {"Transpose", "Reshape", "Squeeze", "Unsqueeze"}
+    plain = (
+        isinstance(effect, fx.Affine | fx.Identity | fx.Quantise | fx.Activation)
+        and users[0].inputs[effect.source] == name
+    )
+    move = (
+        isinstance(effect, fx.Move)
+        and len(effect.sources) == 1
+        and users[0].op in {"Transpose", "Reshape", "Squeeze", "Unsqueeze"}
+    )
     if effect is None or not (plain or move):
         return None
     return users[0].outputs[0], effect
@@ -240,7 +254,14 @@ class Walk:
     """
 
     def __init__(
-        self, topology: Topology, target: str, *, depths: Mapping[int, int], depth: int | None, rule: str, probe: Probe,
+        self,
+        topology: Topology,
+        target: str,
+        *,
+        depths: Mapping[int, int],
+        depth: int | None,
+        rule: str,
+        probe: Probe,
         linked: Iterable[int] = (),
     ) -> None:
         self.topology = topology
@@ -356,7 +377,10 @@ class Walk:
         elif name in {"", "identity"}:
             return g
         else:
-            raise ModelError(f"{self.program.model.path}: node {part.node.name!r} has the unknown fused activation {part.activation!r}")
+            raise ModelError(
+                f"{self.program.model.path}: node {part.node.name!r} has the unknown fused activation "
+                f"{part.activation!r}"
+            )
         x = "" if effect.rectifier else forward(self.probe, part, self.value(part.source))
         return self._activated(effect, g, x, y, part.output)
 
@@ -379,7 +403,11 @@ class Walk:
             case fx.Activation(source=source):
                 if node.inputs[source] in self._useful:
                     x = "" if effect.rectifier and not self.pooled else self._lazy(node.inputs[source], effect)
-                    self._give(node.inputs[source], self._activated(effect, g, x, self.value(node.outputs[0]), node.outputs[0]), shape)
+                    self._give(
+                        node.inputs[source],
+                        self._activated(effect, g, x, self.value(node.outputs[0]), node.outputs[0]),
+                        shape,
+                    )
             case fx.Affine(scale, source):
                 if node.inputs[source] in self._useful:
                     self._scale_down(node.inputs[source], g, None if scale is None else np.asarray(scale()), shape)
@@ -408,7 +436,7 @@ class Walk:
                 return
 
     def _scale_down(self, name: str, g: str, scale: Array | None, shape: tuple[int, ...]) -> None:
-        """Field before an affine map; the scale of a map that follows a convolution goes into its transposed weights."""
+        """Field before an affine map; the scale of one behind a convolution goes into its transposed weights."""
         if scale is None or not self._folds(name, scale, shape):
             self._give(name, g if scale is None else self._times(g, scale), shape)
             return
@@ -511,7 +539,7 @@ class Walk:
         self._give(name, self.probe.add("Expand", [g, full]))
 
     def _max_pooled(self, node: Node, effect: fx.Pool, g: str) -> str:
-        """g at the first maximum of each window; overlapping windows add."""
+        """The field at the first maximum of each window; overlapping windows add."""
         name = node.inputs[effect.source]
         indices = self._indices(node)
         shape = self.value.shape(name)
@@ -528,9 +556,10 @@ class Walk:
         if self.program.dtypes.get(node.inputs[0], "float32") == "float32":
             return self.probe.with_indices.setdefault(node.name, self.probe.fresh("indices"))
         attributes = {k: v for k, v in node.attributes.items() if v is not None}
-        self.probe.fresh("maxpool")
         values, indices = self.probe.fresh("maxpool"), self.probe.fresh("indices")
-        self.probe.nodes.append(helper.make_node("MaxPool", [self.value(node.inputs[0])], [values, indices], values, **attributes))
+        self.probe.nodes.append(
+            helper.make_node("MaxPool", [self.value(node.inputs[0])], [values, indices], values, **attributes)
+        )
         return indices
 
     def _max_pooled_by_taps(
@@ -546,7 +575,7 @@ class Walk:
         hit = self.probe.add("Equal", [rows, self.probe.constant(reference[None])])
         planes = self.probe.mask(hit, self.probe.reshape(g, (maps, 1, *out[2:])))
         weights = np.eye(taps, dtype=np.float32).reshape(taps, 1, *geometry.kernel)
-        spread = _conv_transpose(self.probe, planes, self.probe.constant(weights), geometry, sizes, out[2:], 1)
+        spread = _conv_transpose(self.probe, planes, self.probe.constant(weights), geometry, 1)
         return self.probe.reshape(spread, shape)
 
     def _mean_pooled(self, node: Node, effect: fx.Pool, g: str) -> str:
@@ -560,7 +589,7 @@ class Walk:
         maps = shape[0] * shape[1]
         rows = self.probe.reshape(g, (maps, 1, *out[2:]))
         ones = self.probe.constant(np.ones((1, 1, *geometry.kernel), np.float32))
-        return self.probe.reshape(_conv_transpose(self.probe, rows, ones, geometry, sizes, out[2:], 1), shape)
+        return self.probe.reshape(_conv_transpose(self.probe, rows, ones, geometry, 1), shape)
 
     def _normalised(self, node: Node, effect: fx.Normalise, g: str, shape: tuple[int, ...]) -> None:
         name = node.inputs[effect.source]
@@ -571,7 +600,9 @@ class Walk:
             g = self._times(g, np.asarray(effect.scale()))
         if not effect.centred or effect.axes is None:
             far = self.probe.add("Greater", [self.probe.add("Abs", [x]), self.probe.number(TINY)])
-            ratio = self.probe.add("Div", [self.value(node.outputs[0]), self.probe.where(far, x, self.probe.number(1.0))])
+            ratio = self.probe.add(
+                "Div", [self.value(node.outputs[0]), self.probe.where(far, x, self.probe.number(1.0))]
+            )
             self._give(name, self.probe.mask(far, self.probe.add("Mul", [g, ratio])), shape)
             return
         self._give(name, self._uncentre(node, effect, x, g, shape), shape)
@@ -672,7 +703,9 @@ class Walk:
         for k in range(table.shape[0]):
             has = counts > k
             table[k, has] = order[offset[has] + k]
-        flat = self.probe.add("Concat", [self.probe.reshape(g, (-1,)), self.probe.constant(np.zeros(1, np.float32))], axis=0)
+        flat = self.probe.add(
+            "Concat", [self.probe.reshape(g, (-1,)), self.probe.constant(np.zeros(1, np.float32))], axis=0
+        )
         rows = self.probe.add("Gather", [flat, self.probe.constant(table)], axis=0)
         return self.probe.reshape(self.probe.reduce("ReduceSum", rows, [0], keep=False), shape)
 
@@ -691,14 +724,19 @@ def transposed(
         w = part.weight if part.plain_weight else probe.constant(_deconv_layout(part), "weight")
         pads = [*part.geometry.begins, *part.geometry.ends]
         return probe.add(
-            "Conv", [g, w], strides=list(part.geometry.strides), dilations=list(part.geometry.dilations), pads=pads, group=part.groups
+            "Conv",
+            [g, w],
+            strides=list(part.geometry.strides),
+            dilations=list(part.geometry.dilations),
+            pads=pads,
+            group=part.groups,
         )
     geometry = _fitted(part.geometry, sizes, out)
     if all(s == 1 for s in geometry.strides):
         return _flipped(probe, part, geometry, g, scale)
     plain = part.plain_weight and scale is None
     weight = part.weight if plain else probe.constant(_scaled_weights(part, scale), "weight")
-    return _conv_transpose(probe, g, weight, geometry, sizes, out, part.groups)
+    return _conv_transpose(probe, g, weight, geometry, part.groups)
 
 
 def _scaled_weights(part: Part, scale: Array | None) -> Array:
@@ -748,16 +786,15 @@ def _dense_transposed(probe: Probe, shapes: Mapping[str, tuple[int, ...]], part:
 def _fitted(geometry: Geometry, sizes: tuple[int, ...], out: tuple[int, ...]) -> Geometry:
     """Padding behind as the output's size shows it (ceil_mode and crops included)."""
     ends = []
-    for n, o, k, s, d, b in zip(sizes, out, geometry.kernel, geometry.strides, geometry.dilations, geometry.begins, strict=True):
+    for n, o, k, s, d, b in zip(
+        sizes, out, geometry.kernel, geometry.strides, geometry.dilations, geometry.begins, strict=True
+    ):
         ends.append((o - 1) * s + d * (k - 1) + 1 - n - b)
     return Geometry(geometry.kernel, geometry.strides, geometry.dilations, geometry.begins, tuple(ends))
 
 
-def _conv_transpose(
-    probe: Probe, g: str, weight: str, geometry: Geometry, sizes: tuple[int, ...], out: tuple[int, ...], group: int
-) -> str:
-    """ConvTranspose to exactly `sizes`; input that no window reads gets zero."""
-    del out
+def _conv_transpose(probe: Probe, g: str, weight: str, geometry: Geometry, group: int) -> str:
+    """ConvTranspose to exactly the sizes that `geometry` is fitted to; input that no window reads gets zero."""
     missing = [max(0, -e) for e in geometry.ends]
     short = [m if m < s else 0 for m, s in zip(missing, geometry.strides, strict=True)]
     begins = [max(0, b) for b in geometry.begins]
@@ -772,7 +809,6 @@ def _conv_transpose(
     )
     before = [max(0, -b) for b in geometry.begins]
     after = [m - p for m, p in zip(missing, short, strict=True)]
-    del sizes
     return probe.pad(down, [0, 0, *before], [0, 0, *after])
 
 
@@ -811,14 +847,19 @@ def _tap_positions(geometry: Geometry, sizes: tuple[int, ...], out: tuple[int, .
 def _inner_activation(name: str, part: Part) -> fx.Activation:
     """The activation that a fused operator names, with its own parameters."""
     a = part.node.attributes
-    given = [float(v) for v in a.get("activation_params") or [a[k] for k in ("activation_alpha", "activation_beta") if k in a]]
+    given = [
+        float(v)
+        for v in a.get("activation_params") or [a[k] for k in ("activation_alpha", "activation_beta") if k in a]
+    ]
     if name == "clip":
         low, high = given if len(given) == 2 else (-np.inf, np.inf)
         return fx.Activation(low >= 0, zero=float(min(max(0.0, low), high)), slope=float(low < 0 < high))
     if name == "hardsigmoid":
         alpha, beta = given if len(given) == 2 else (0.2, 0.5)
         return fx.Activation(nonnegative=True, zero=min(max(beta, 0.0), 1.0), slope=alpha)
-    return fx.Activation(nonnegative=name == "sigmoid", zero=0.5 * (name == "sigmoid"), slope=0.25 if name == "sigmoid" else 1.0)
+    return fx.Activation(
+        nonnegative=name == "sigmoid", zero=0.5 * (name == "sigmoid"), slope=0.25 if name == "sigmoid" else 1.0
+    )
 
 
 def forward(probe: Probe, part: Part, x: str) -> str:
@@ -830,5 +871,10 @@ def forward(probe: Probe, part: Part, x: str) -> str:
     g = part.geometry
     weight = part.weight if part.plain_weight else probe.constant(part.weights(), "weight")
     return probe.add(
-        "Conv", [x, weight, bias], strides=list(g.strides), dilations=list(g.dilations), pads=[*g.begins, *g.ends], group=part.groups
+        "Conv",
+        [x, weight, bias],
+        strides=list(g.strides),
+        dilations=list(g.dilations),
+        pads=[*g.begins, *g.ends],
+        group=part.groups,
     )
