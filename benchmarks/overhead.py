@@ -70,13 +70,15 @@ class Measured:
         return time.perf_counter() - start
 
 
-def make_engine(path: Path, clip: Path | None, threads: int | None) -> tuple[Engine, dict[str, Array]]:
+def make_engine(
+    path: Path, clip: Path | None, threads: int | None, device: str = "cpu"
+) -> tuple[Engine, dict[str, Array]]:
     """The engine of a file, and what to feed it: the clip, or seeded random arrays."""
     from cfp_onnx import explain, model, record
 
     loaded = model.load(path)
     feeds = record.random_feeds(loaded) if clip is None else _clip_feeds(loaded, clip)
-    return explain.Engine(loaded, feeds, device=record.Device("cpu", threads)), feeds
+    return explain.Engine(loaded, feeds, device=record.Device(device, threads)), feeds
 
 
 def _clip_feeds(loaded: Any, clip: Path) -> dict[str, Array]:
@@ -381,6 +383,7 @@ class Options:
     clip: Path | None = None
     pairs: int = 15
     threads: int | None = 2
+    device: str = "cpu"
     modes: tuple[str, ...] = DEFAULT_MODES
     theta: float = 0.6
     memory: bool = True
@@ -388,7 +391,7 @@ class Options:
 
 def measure(path: Path, options: Options) -> Result:
     """All figures of one file."""
-    engine, feeds = make_engine(path, options.clip, options.threads)
+    engine, feeds = make_engine(path, options.clip, options.threads, options.device)
     base = plain(engine, feeds)
     index = int(np.argmax(engine.scores(base.session.run([engine.output], dict(feeds))[0])))
     others = {"control": plain(engine, feeds)}
@@ -480,6 +483,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--clip", type=Path, help="a clip for all files; seeded random arrays without it")
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:N or tensorrt")
     parser.add_argument("--active", action="store_true", help="time the rule `active` too")
     parser.add_argument("--theta", type=float, default=0.6, help="of the NumPy walk; 0 expands all kernels")
     parser.add_argument("--no-memory", action="store_true", help="skip the children that measure memory")
@@ -506,6 +510,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         clip=given.clip,
         pairs=given.pairs,
         threads=given.threads,
+        device=given.device,
         modes=MODES if given.active else DEFAULT_MODES,
         theta=given.theta,
         memory=not given.no_memory,

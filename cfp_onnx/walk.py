@@ -6,6 +6,7 @@ order, when the relevance from all parents is there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -149,8 +150,9 @@ def _published_layer(topology: Topology, layer: KernelLayer, means: Array, setti
     top = np.full(layer.channels, -np.inf)
     for part in layer.parts:
         mine = kernels[(kernels >= offset) & (kernels < offset + part.kernels)] - offset
-        pooled = part.weights()[mine].reshape(mine.size, part.channels // part.groups, -1).mean(axis=2)
         width, per = part.channels // part.groups, part.kernels // part.groups
+        taps = max(1, math.prod(part.geometry.kernel))
+        pooled = part.weights()[mine].reshape(mine.size, width, taps).mean(axis=2)
         for group in np.unique(mine // per):
             rows = np.flatnonzero(mine // per == group)
             low = channel + int(group) * width
@@ -331,9 +333,9 @@ def layer_results(topology: Topology, depths: Mapping[int, int], walked: Walked)
 def levels(
     topology: Topology, depths: Mapping[int, int], walked: Walked
 ) -> dict[int, tuple[tuple[str, int, float], ...]]:
-    """Chosen kernels by depth; within a depth by layer, strongest first."""
+    """Chosen kernels by depth (1 is what the class reads); within a depth by layer, strongest first."""
     out: dict[int, list[tuple[str, int, float]]] = {}
-    for index in sorted(walked.chosen):
+    for index in sorted(i for i in walked.chosen if depths[i] > 0):
         layer = topology.layers[index]
         rows = [(layer.name, int(k), float(walked.relevance[index][k])) for k in walked.chosen[index]]
         out.setdefault(depths[index], []).extend(rows)

@@ -44,7 +44,7 @@ class Cut:
         proto.graph.node.extend(kept)
         del proto.graph.output[:]
         used = {i for n in kept for i in n.input}
-        self.feeds: Feeds = {k: v for k, v in feeds.items()}
+        self.feeds: Feeds = dict(feeds)
         for name in outputs:
             self.feeds[name] = recorded[name]
             if name in used:

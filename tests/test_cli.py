@@ -137,7 +137,7 @@ def test_explain_json_has_the_promised_keys(call, tiny, clip, tmp_path):
         }  # fmt: skip
         assert len(layer["relevance"]) == layer["kernels"]
     assert [x["name"] for x in value["layers"]] == ["conv1", "conv2", "head"]
-    assert [level["depth"] for level in value["levels"]] == [0, 1, 2]
+    assert [level["depth"] for level in value["levels"]] == [1, 2]
     for edge in value["edges"]:
         for channel in edge["channels"]:
             assert sum(s["share"] for s in channel["sources"]) == pytest.approx(1)
