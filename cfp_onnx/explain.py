@@ -209,7 +209,7 @@ class Engine:
 
     def _joints(self, depth: int | None) -> list[str]:
         """Adds that feed a layer within the depth."""
-        deepest = max(self.depths.values(), default=0) if depth is None else depth
+        deepest = walk.deepest_level(self.depths, depth)
         stack = [p.source for i, d in self.depths.items() if d < deepest for p in self.topology.layers[i].parts]
         ends = {p.output for layer in self.topology.layers for p in layer.parts}
         seen: set[str] = set()
@@ -242,8 +242,8 @@ class Engine:
 
     def _field_walk(
         self, feeds: Mapping[str, Array], rule: str, settings: Settings
-    ) -> tuple[Walked, Mapping[str, State], float, dict[str, Array]]:
-        deepest = max(self.depths.values(), default=0) if settings.depth is None else settings.depth
+    ) -> tuple[Walked, Mapping[str, State], dict[str, Array]]:
+        deepest = settings.deepest(self.depths)
         expanded = [i for i, d in sorted(self.depths.items(), key=lambda x: x[1]) if d < deepest]
         chunks = self._chunks(expanded)
         seed = {SEED: self.seed(settings.index, settings.class_step)}
@@ -261,7 +261,7 @@ class Engine:
                 states = self._take_relevance(probe, results, walked, settings)
             for (layer, part), (x, g) in probe.links.items():
                 self._link(walked, self.topology.layers[layer], part, results[x], results[g], settings)
-        return walked, states, self._class_value(walked), outputs
+        return walked, states, outputs
 
     def _take_relevance(
         self, probe: FieldProbe, results: Mapping[str, Array], walked: Walked, settings: Settings
@@ -269,7 +269,7 @@ class Engine:
         for i, name in probe.relevance.items():
             walked.relevance[i] = results[name].astype(np.float64).reshape(-1)
             walked.chosen[i] = rules.choose(walked.relevance[i], theta=settings.theta, top_k=settings.top_k)
-        deepest = max(self.depths.values(), default=0) if settings.depth is None else settings.depth
+        deepest = settings.deepest(self.depths)
         for i, d in self.depths.items():
             if i not in walked.relevance and d <= deepest:
                 walked.relevance[i] = np.zeros(self.topology.layers[i].kernels)
@@ -324,16 +324,13 @@ class Engine:
                 walked.links[layer.index, int(kernel) + offset] = links
                 walked.omitted += omitted
 
-    def _class_value(self, walked: Walked) -> float:
-        return float(sum(walked.relevance[i].sum() for i, d in self.depths.items() if d == 0 and i in walked.relevance))
-
     # ----------------------------------------------------------------------------------- pooled rules
 
     def statistics_session(self, rule: str, depth: int | None) -> tuple[Any, Statistics]:
         """The session that returns the pooled statistics of a rule for all layers within the depth."""
         key = (rule, depth)
         if key not in self._statistics:
-            deepest = max(self.depths.values(), default=0) if depth is None else depth
+            deepest = walk.deepest_level(self.depths, depth)
             probe = Probe(self.model.opset)
             statistics = Statistics.begin(self.topology, probe)
             for i, d in self.depths.items():
@@ -357,7 +354,7 @@ class Engine:
 
     def _pooled_walk(
         self, feeds: Mapping[str, Array], rule: str, settings: Settings
-    ) -> tuple[Walked, Mapping[str, State], float, dict[str, Array]]:
+    ) -> tuple[Walked, Mapping[str, State], dict[str, Array]]:
         statistics, results = self.statistics(feeds, rule, settings.depth)
         means = {t: results[o] for t, o in statistics.addends.items()}
         states = shared_states(self.topology, self.axes, means.get) if means else self.topology.states
@@ -373,7 +370,7 @@ class Engine:
         else:
             walked = walk.mean_rule(self.topology, self.depths, taps, settings, states)
         outputs = {p.name: results[p.name] for p in self.file.outputs}
-        return walked, states, self._class_value(walked), outputs
+        return walked, states, outputs
 
     # ---------------------------------------------------------------------------------------- pyramid
 
@@ -382,7 +379,7 @@ class Engine:
         plain = self.plain(clip.feeds)
         scores = self.scores(plain[self.output])
         walker = self._field_walk if rule in FIELD_RULES else self._pooled_walk
-        walked, states, _, outputs = walker(clip.feeds, rule, settings)
+        walked, states, outputs = walker(clip.feeds, rule, settings)
         difference = _difference(plain, outputs)
         layers = walk.layer_results(self.topology, self.depths, walked)
         if not all(np.isfinite(r).all() for r in walked.relevance.values()):

@@ -299,8 +299,9 @@ def observe(model: Model, feeds: Mapping[str, Array]) -> Program:
         )
     graph = Graph.of(model, {k: v.shape for k, v in feeds.items()})
     initializers = {v.name for v in graph.proto.graph.initializer}
-    skip = {o for n in canonical_nodes(model) if n.op in _SEQUENCES for o in n.outputs}
-    names = [o for n in canonical_nodes(model) for o in n.outputs if o and o not in skip and o not in initializers]
+    nodes = canonical_nodes(model)
+    skip = {o for n in nodes if n.op in _SEQUENCES for o in n.outputs}
+    names = [o for n in nodes for o in n.outputs if o and o not in skip and o not in initializers]
     probes = [f"cfp/shape/{i}" for i in range(len(names))]
     for name, probe in zip(names, probes, strict=True):
         graph.proto.graph.node.append(helper.make_node("Shape", [name], [probe]))

@@ -61,6 +61,21 @@ class Settings:
     class_step: str
     index: int
 
+    def deepest(self, depths: Mapping[int, int]) -> int:
+        """The deepest level walked in a network with these depths."""
+        return deepest_level(depths, self.depth)
+
+
+def deepest_level(depths: Mapping[int, int], depth: int | None) -> int:
+    """The depth asked for; the deepest there is where all are wanted (None)."""
+    return max(depths.values(), default=0) if depth is None else depth
+
+
+def _blank(topology: Topology, depths: Mapping[int, int], deepest: int) -> Walked:
+    """Zero relevance for every layer within the depth."""
+    within = [i for i, depth in depths.items() if depth <= deepest]
+    return Walked(relevance={i: np.zeros(topology.layers[i].kernels) for i in within})
+
 
 def group_slices(layer: KernelLayer, kernel: int) -> tuple[int, int]:
     """First and one-past-last channel that a kernel reads, over the whole layer's input."""
@@ -89,11 +104,8 @@ def published(
         means: Pooled input of a layer, (channels,).
         settings: Threshold, depth, class.
     """
-    out = Walked()
-    deepest = max(depths.values(), default=0) if settings.depth is None else settings.depth
-    for index, depth in depths.items():
-        if depth <= deepest:
-            out.relevance[index] = np.zeros(topology.layers[index].kernels)
+    deepest = settings.deepest(depths)
+    out = _blank(topology, depths, deepest)
     for index in sorted(depths, reverse=True):
         layer = topology.layers[index]
         if depths[index] == 0:
@@ -215,11 +227,8 @@ def mean_rule(
         settings: Threshold, depth, class.
         states: Labels with the shares of every addend.
     """
-    out = Walked()
-    deepest = max(depths.values(), default=0) if settings.depth is None else settings.depth
-    for index, depth in depths.items():
-        if depth <= deepest:
-            out.relevance[index] = np.zeros(topology.layers[index].kernels)
+    deepest = settings.deepest(depths)
+    out = _blank(topology, depths, deepest)
     for index in sorted(depths, reverse=True):
         layer = topology.layers[index]
         if depths[index] > deepest:
