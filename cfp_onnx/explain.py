@@ -374,9 +374,17 @@ class Engine:
 
     # ---------------------------------------------------------------------------------------- pyramid
 
-    def pyramid(self, clip: Clip, settings: Settings, *, rule: str, labels: Sequence[str] | None) -> Pyramid:
-        """Run the model on a clip and walk down from one class."""
-        plain = self.plain(clip.feeds)
+    def pyramid(
+        self,
+        clip: Clip,
+        settings: Settings,
+        *,
+        rule: str,
+        labels: Sequence[str] | None,
+        plain: Mapping[str, Array] | None = None,
+    ) -> Pyramid:
+        """Run the model on a clip and walk down from one class; `plain` are its outputs where they are known."""
+        plain = self.plain(clip.feeds) if plain is None else plain
         scores = self.scores(plain[self.output])
         walker = self._field_walk if rule in FIELD_RULES else self._pooled_walk
         walked, states, outputs = walker(clip.feeds, rule, settings)
@@ -550,8 +558,9 @@ def explain(
     footage = load_clip(clip, specs(loaded), preprocess=preprocess, layout=layout or preprocess.layout)
     engine = Engine(loaded, footage.feeds, device=record.Device(device, threads), output=output, barriers=barriers)
     names = labels if labels is not None else loaded.labels
-    index = pick_class(engine, footage.feeds, target, names)
-    return engine.pyramid(footage, replace(settings, index=index), rule=rule, labels=names)
+    plain = engine.plain(footage.feeds)
+    index = pick_class(engine, plain, target, names)
+    return engine.pyramid(footage, replace(settings, index=index), rule=rule, labels=names, plain=plain)
 
 
 def _settings(rule: str, class_step: str | None, theta: float, top_k: int | None, depth: int | str) -> Settings:
@@ -577,16 +586,16 @@ def _depth(depth: int | str) -> int:
 
 
 def pick_class(
-    engine: Engine, feeds: Mapping[str, Array], target: int | str | None, labels: Sequence[str] | None
+    engine: Engine, outputs: Mapping[str, Array], target: int | str | None, labels: Sequence[str] | None
 ) -> int:
-    """The class index for an index, a label, or None (the top-1 class).
+    """The class index for an index, a label, or None (the top-1 class of the model's outputs).
 
     Raises:
         TargetError: If there is no such class.
     """
     count, _ = engine.classes()
     if target is None:
-        return int(np.argmax(engine.scores(engine.plain(feeds)[engine.output])))
+        return int(np.argmax(engine.scores(outputs[engine.output])))
     text = str(target).strip()
     if labels is not None and text in labels:
         index = list(labels).index(text)
