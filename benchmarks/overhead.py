@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from cfp_onnx.explain import Engine
-    from cfp_onnx.fields import Probe
+    from cfp_onnx.probe import Probe
     from cfp_onnx.record import Graph
 
 # A child that measures memory imports this module too: cfp_onnx and onnx are imported inside functions only.
@@ -108,7 +108,7 @@ def probed(engine: Engine, feeds: Feeds, mode: str, index: int) -> Measured:
     Raises:
         RuntimeError: If the engine has made this session before, so that its graph is gone.
     """
-    from cfp_onnx.fields import SEED
+    from cfp_onnx.probe import SEED
 
     base, kept = engine.graph, _keeping(engine.graph)
     engine.graph = kept

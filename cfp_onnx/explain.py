@@ -13,10 +13,11 @@ import numpy.typing as npt
 
 from cfp_onnx import messages, record, rules, walk
 from cfp_onnx.errors import ModelError, RunError, TargetError, UsageError
-from cfp_onnx.fields import SEED, Probe, Values, Walk
+from cfp_onnx.fields import Walk
 from cfp_onnx.graph.flow import State
 from cfp_onnx.graph.topology import KernelLayer, build, channel_axis, shared_states, target_tensor
 from cfp_onnx.model import Model, Program, input_shape, load
+from cfp_onnx.probe import SEED, Probe, Values
 from cfp_onnx.pyramid import Pyramid
 from cfp_onnx.statistics import Statistics
 from cfp_onnx.walk import Settings, Walked

@@ -8,166 +8,29 @@ the relevance of every kernel of every layer and nothing is differentiated.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 from onnx import TensorProto, helper
 
+from cfp_onnx.adjoint import conv_transpose, divisors, fitted, forward, tap_positions, transposed
 from cfp_onnx.errors import ModelError
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.flow import State
-from cfp_onnx.graph.layers import Geometry, Part
+from cfp_onnx.graph.layers import Part
 from cfp_onnx.graph.topology import KernelLayer, Topology
 from cfp_onnx.model import Node
+from cfp_onnx.probe import SEED, Probe, Values
 
 Array = npt.NDArray[Any]
 
-SEED = "cfp/seed"
 TINY = 1e-12
 SMOOTH = 1e-4
 POOL_FLOOR = 1e-6
 """Mean activation below which a pooled map hands nothing down (method, rule `active`)."""
-
-
-@dataclass
-class Probe:
-    """Nodes to append to a model, and what they give back.
-
-    Attributes:
-        nodes: ONNX nodes, in order.
-        constants: Their constants.
-        outputs: Tensors to fetch.
-        with_indices: Nodes of the model that must also return where their maximum lies, and the name to give it.
-        seeded: Shape of the seed input; None where the probe needs none.
-        inputs: Shapes of further graph inputs.
-    """
-
-    opset: int
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
-    constants: dict[str, Array] = field(default_factory=dict)
-    outputs: list[str] = field(default_factory=list)
-    with_indices: dict[str, str] = field(default_factory=dict)
-    seeded: tuple[int, ...] | None = None
-    _count: int = 0
-
-    def fresh(self, hint: str) -> str:
-        """A tensor name that no model uses."""
-        self._count += 1
-        return f"cfp/{hint}/{self._count}"
-
-    def constant(self, value: Array, hint: str = "constant") -> str:
-        """Name of a constant; equal small ones are shared."""
-        value = np.ascontiguousarray(value)
-        if value.nbytes <= 4096:
-            for name, old in self.constants.items():
-                if old.dtype == value.dtype and old.shape == value.shape and np.array_equal(old, value):
-                    return name
-        name = self.fresh(hint)
-        self.constants[name] = value
-        return name
-
-    def add(self, op: str, inputs: Sequence[str], **attributes: Any) -> str:
-        """Append a node with one output and return that output's name."""
-        name = self.fresh(op.lower())
-        self.nodes.append(helper.make_node(op, list(inputs), [name], name, **attributes))
-        return name
-
-    # Operators whose axes moved from attributes to inputs between operator sets.
-
-    def reduce(self, op: str, tensor: str, axes: Iterable[int], *, keep: bool) -> str:
-        """ReduceSum or ReduceMean over axes."""
-        listed = list(axes)
-        if not listed:
-            return tensor
-        since = 13 if op == "ReduceSum" else 18
-        if self.opset < since:
-            return self.add(op, [tensor], axes=listed, keepdims=int(keep))
-        return self.add(op, [tensor, self.constant(np.array(listed, np.int64))], keepdims=int(keep))
-
-    def reshape(self, tensor: str, shape: Sequence[int]) -> str:
-        """Reshape to a fixed shape."""
-        return self.add("Reshape", [tensor, self.constant(np.array(shape, np.int64))])
-
-    def slice(self, tensor: str, axis: int, start: int, end: int) -> str:
-        """Elements start..end of an axis."""
-        if self.opset < 10:
-            return self.add("Slice", [tensor], axes=[axis], starts=[start], ends=[end])
-        arrays = [np.array([v], np.int64) for v in (start, end, axis)]
-        return self.add("Slice", [tensor, *(self.constant(a) for a in arrays)])
-
-    def pad(self, tensor: str, before: Sequence[int], after: Sequence[int]) -> str:
-        """Zeros around a tensor; negative sizes crop."""
-        if not any(before) and not any(after):
-            return tensor
-        pads = [*before, *after]
-        if self.opset < 11:
-            return self.add("Pad", [tensor], pads=pads, mode="constant", value=0.0)
-        return self.add("Pad", [tensor, self.constant(np.array(pads, np.int64))], mode="constant")
-
-    def zeros(self, shape: Sequence[int]) -> str:
-        """A tensor of zeros."""
-        small = self.constant(np.zeros((1,) * len(shape), np.float32))
-        return self.add("Expand", [small, self.constant(np.array(shape, np.int64))])
-
-    def mask(self, condition: str, tensor: str) -> str:
-        """The tensor where a boolean holds, 0 elsewhere."""
-        return self.add("Mul", [tensor, self.add("Cast", [condition], to=TensorProto.FLOAT)])
-
-    def where(self, condition: str, yes: str, no: str) -> str:
-        """Element-wise choice."""
-        return self.add("Where", [condition, yes, no])
-
-    def number(self, value: float) -> str:
-        """A float32 scalar."""
-        return self.constant(np.array(value, np.float32))
-
-
-class Values:
-    """Tensors of the model as float32, whatever type the file keeps them in."""
-
-    def __init__(self, topology: Topology, probe: Probe) -> None:
-        self.topology = topology
-        self.program = topology.program
-        self.probe = probe
-        self._made: dict[str, str] = {}
-
-    def __call__(self, name: str) -> str:
-        """Name of the float32 form of a tensor."""
-        if name not in self._made:
-            self._made[name] = self._convert(name)
-        return self._made[name]
-
-    def _convert(self, name: str) -> str:
-        if self.program.is_constant(name):
-            value = self.program.constant(name)
-            return name if value.dtype == np.float32 else self.probe.constant(value.astype(np.float32))
-        state = self.topology.states.get(name, State())
-        kind = self.program.dtypes.get(name, "float32")
-        if state.quantised is not None and kind in {"uint8", "int8", "uint16", "int16", "int32"}:
-            return self._dequantise(name, state.quantised)
-        return name if kind == "float32" else self.probe.add("Cast", [name], to=TensorProto.FLOAT)
-
-    def _dequantise(self, name: str, quantised: tuple[str, str]) -> str:
-        real = self.probe.add("Cast", [name], to=TensorProto.FLOAT)
-        scale, zero = quantised
-        if zero:
-            real = self.probe.add("Sub", [real, self.probe.add("Cast", [zero], to=TensorProto.FLOAT)])
-        return self.probe.add("Mul", [real, self.probe.add("Cast", [scale], to=TensorProto.FLOAT)])
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Observed shape."""
-        found = self.program.shapes.get(name)
-        return found if found is not None else tuple(self.program.constant(name).shape)
-
-    def channel_axis(self, name: str) -> int | None:
-        """The one axis along which a tensor's labels vary; None where there is none or several."""
-        state = self.topology.states.get(name, State())
-        axes = {a for t in state.tracks if t.via != "gate" for a in range(t.labels.ndim) if t.labels.shape[a] > 1}
-        return axes.pop() if len(axes) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -568,28 +431,28 @@ class Walk:
         """The same without a scatter, for operator sets that have none that adds: one plane per tap of the window."""
         maps, sizes = shape[0] * shape[1], shape[2:]
         place = np.arange(maps, dtype=np.int64).reshape(shape[0], shape[1], *(1,) * len(sizes)) * int(np.prod(sizes))
-        geometry = _fitted(effect.geometry, sizes, out[2:])
+        geometry = fitted(effect.geometry, sizes, out[2:])
         taps = int(np.prod(geometry.kernel))
-        reference = _tap_positions(geometry, sizes, out[2:])
+        reference = tap_positions(geometry, sizes, out[2:])
         rows = self.probe.reshape(self.probe.add("Sub", [indices, self.probe.constant(place)]), (maps, 1, *out[2:]))
         hit = self.probe.add("Equal", [rows, self.probe.constant(reference[None])])
         planes = self.probe.mask(hit, self.probe.reshape(g, (maps, 1, *out[2:])))
         weights = np.eye(taps, dtype=np.float32).reshape(taps, 1, *geometry.kernel)
-        spread = _conv_transpose(self.probe, planes, self.probe.constant(weights), geometry, 1)
+        spread = conv_transpose(self.probe, planes, self.probe.constant(weights), geometry, 1)
         return self.probe.reshape(spread, shape)
 
     def _mean_pooled(self, node: Node, effect: fx.Pool, g: str) -> str:
         shape, out = self.value.shape(node.inputs[effect.source]), self.value.shape(node.outputs[0])
         sizes = shape[2:]
-        geometry = _fitted(effect.geometry, sizes, out[2:])
-        divisors = _divisors(effect, geometry, sizes, out[2:])
-        g = self.probe.add("Mul", [g, self.probe.constant((1.0 / divisors).astype(np.float32)[None, None])])
+        geometry = fitted(effect.geometry, sizes, out[2:])
+        counts = divisors(effect, geometry, sizes, out[2:])
+        g = self.probe.add("Mul", [g, self.probe.constant((1.0 / counts).astype(np.float32)[None, None])])
         if all(o == 1 for o in out[2:]) and geometry.kernel == sizes and not any(geometry.begins):
             return self.probe.add("Expand", [g, self.probe.constant(np.array(shape, np.int64))])
         maps = shape[0] * shape[1]
         rows = self.probe.reshape(g, (maps, 1, *out[2:]))
         ones = self.probe.constant(np.ones((1, 1, *geometry.kernel), np.float32))
-        return self.probe.reshape(_conv_transpose(self.probe, rows, ones, geometry, 1), shape)
+        return self.probe.reshape(conv_transpose(self.probe, rows, ones, geometry, 1), shape)
 
     def _normalised(self, node: Node, effect: fx.Normalise, g: str, shape: tuple[int, ...]) -> None:
         name = node.inputs[effect.source]
@@ -710,140 +573,6 @@ class Walk:
         return self.probe.reshape(self.probe.reduce("ReduceSum", rows, [0], keep=False), shape)
 
 
-# --------------------------------------------------------------------------------------- transposed layers
-
-
-def transposed(
-    probe: Probe, shapes: Mapping[str, tuple[int, ...]], part: Part, g: str, scale: Array | None = None
-) -> str:
-    """Field of a layer's input: the transposed operator with the layer's own weights, times `scale` per kernel."""
-    if part.kind == "dense":
-        return _dense_transposed(probe, shapes, part, g)
-    sizes, out = shapes[part.source][2:], shapes[part.output][2:]
-    if part.kind == "deconv":
-        w = part.weight if part.plain_weight else probe.constant(_deconv_layout(part), "weight")
-        pads = [*part.geometry.begins, *part.geometry.ends]
-        return probe.add(
-            "Conv",
-            [g, w],
-            strides=list(part.geometry.strides),
-            dilations=list(part.geometry.dilations),
-            pads=pads,
-            group=part.groups,
-        )
-    geometry = _fitted(part.geometry, sizes, out)
-    if all(s == 1 for s in geometry.strides):
-        return _flipped(probe, part, geometry, g, scale)
-    plain = part.plain_weight and scale is None
-    weight = part.weight if plain else probe.constant(_scaled_weights(part, scale), "weight")
-    return _conv_transpose(probe, g, weight, geometry, part.groups)
-
-
-def _scaled_weights(part: Part, scale: Array | None) -> Array:
-    w = part.weights()
-    return w if scale is None else w * scale.astype(np.float32).reshape(-1, *(1,) * (w.ndim - 1))
-
-
-def _flipped(probe: Probe, part: Part, geometry: Geometry, g: str, scale: Array | None) -> str:
-    """Without stride the transposed convolution is a convolution with turned weights, which runtimes do faster."""
-    w = _scaled_weights(part, scale)
-    o, c = w.shape[:2]
-    w = w.reshape(part.groups, o // part.groups, c, *w.shape[2:]).swapaxes(1, 2)
-    w = w.reshape(part.groups * c, o // part.groups, *w.shape[3:])
-    w = w[(slice(None), slice(None), *(slice(None, None, -1) for _ in geometry.kernel))]
-    reach = [d * (k - 1) for d, k in zip(geometry.dilations, geometry.kernel, strict=True)]
-    begins = [r - b for r, b in zip(reach, geometry.begins, strict=True)]
-    ends = [r - e for r, e in zip(reach, geometry.ends, strict=True)]
-    g = probe.pad(g, [0, 0, *(min(0, b) for b in begins)], [0, 0, *(min(0, e) for e in ends)])
-    return probe.add(
-        "Conv",
-        [g, probe.constant(w, "weight")],
-        pads=[*(max(0, b) for b in begins), *(max(0, e) for e in ends)],
-        dilations=list(geometry.dilations),
-        group=part.groups,
-    )
-
-
-def _deconv_layout(part: Part) -> Array:
-    w = part.weights()
-    g, o = part.groups, w.shape[0]
-    w = w.reshape(g, o // g, *w.shape[1:]).swapaxes(1, 2)
-    return w.reshape(w.shape[0] * w.shape[1], *w.shape[2:])
-
-
-def _dense_transposed(probe: Probe, shapes: Mapping[str, tuple[int, ...]], part: Part, g: str) -> str:
-    shape = shapes[part.source]
-    if part.in_axis == len(shape) - 1:
-        rows = g if len(shape) == 2 else probe.reshape(g, (-1, part.kernels))
-        if part.plain_weight:
-            down = probe.add("MatMul", [rows, part.weight])
-        else:
-            down = probe.add("MatMul", [rows, probe.constant(part.weights(), "weight")])
-        return down if len(shape) == 2 else probe.reshape(down, shape)
-    return probe.add("MatMul", [probe.constant(part.weights().T, "weight"), g])
-
-
-def _fitted(geometry: Geometry, sizes: tuple[int, ...], out: tuple[int, ...]) -> Geometry:
-    """Padding behind as the output's size shows it (ceil_mode and crops included)."""
-    ends = []
-    for n, o, k, s, d, b in zip(
-        sizes, out, geometry.kernel, geometry.strides, geometry.dilations, geometry.begins, strict=True
-    ):
-        ends.append((o - 1) * s + d * (k - 1) + 1 - n - b)
-    return Geometry(geometry.kernel, geometry.strides, geometry.dilations, geometry.begins, tuple(ends))
-
-
-def _conv_transpose(probe: Probe, g: str, weight: str, geometry: Geometry, group: int) -> str:
-    """ConvTranspose to exactly the sizes that `geometry` is fitted to; input that no window reads gets zero."""
-    missing = [max(0, -e) for e in geometry.ends]
-    short = [m if m < s else 0 for m, s in zip(missing, geometry.strides, strict=True)]
-    begins = [max(0, b) for b in geometry.begins]
-    down = probe.add(
-        "ConvTranspose",
-        [g, weight],
-        strides=list(geometry.strides),
-        dilations=list(geometry.dilations),
-        pads=[*begins, *(max(0, e) for e in geometry.ends)],
-        output_padding=short,
-        group=group,
-    )
-    before = [max(0, -b) for b in geometry.begins]
-    after = [m - p for m, p in zip(missing, short, strict=True)]
-    return probe.pad(down, [0, 0, *before], [0, 0, *after])
-
-
-def _divisors(effect: fx.Pool, geometry: Geometry, sizes: tuple[int, ...], out: tuple[int, ...]) -> Array:
-    """How many elements each window of an average pool divides by, (*out)."""
-    total = np.ones(out, np.float64)
-    declared = effect.geometry
-    for axis, (n, o) in enumerate(zip(sizes, out, strict=True)):
-        k, s, d, b = (x[axis] for x in (geometry.kernel, geometry.strides, geometry.dilations, geometry.begins))
-        positions = np.arange(o)[:, None] * s - b + np.arange(k)[None] * d
-        low, high = (-b, n + max(0, declared.ends[axis])) if effect.count_include_pad else (0, n)
-        count = ((positions >= low) & (positions < high)).sum(axis=1)
-        total *= np.maximum(count, 1).reshape([-1 if a == axis else 1 for a in range(len(out))])
-    return total
-
-
-def _tap_positions(geometry: Geometry, sizes: tuple[int, ...], out: tuple[int, ...]) -> Array:
-    """Flat input position that each tap of each window reads, (taps, *out); -1 outside."""
-    grids = []
-    for axis, n in enumerate(sizes):
-        taps = np.arange(geometry.kernel[axis]) * geometry.dilations[axis] - geometry.begins[axis]
-        at = np.arange(out[axis])[None] * geometry.strides[axis] + taps[:, None]
-        grids.append(np.where((at >= 0) & (at < n), at, -1))
-    rank = len(sizes)
-    flat = np.zeros((1,) * (2 * rank), np.int64)
-    bad = np.zeros((1,) * (2 * rank), bool)
-    for axis, grid in enumerate(grids):
-        shape = [1] * (2 * rank)
-        shape[axis], shape[rank + axis] = grid.shape
-        flat = flat * sizes[axis] + grid.reshape(shape)
-        bad = bad | (grid < 0).reshape(shape)
-    flat = np.where(bad, -1, flat)
-    return flat.reshape(-1, *out)
-
-
 def _inner_activation(name: str, part: Part) -> fx.Activation:
     """The activation that a fused operator names, with its own parameters."""
     a = part.node.attributes
@@ -859,22 +588,4 @@ def _inner_activation(name: str, part: Part) -> fx.Activation:
         return fx.Activation(nonnegative=True, zero=min(max(beta, 0.0), 1.0), slope=alpha)
     return fx.Activation(
         nonnegative=name == "sigmoid", zero=0.5 * (name == "sigmoid"), slope=0.25 if name == "sigmoid" else 1.0
-    )
-
-
-def forward(probe: Probe, part: Part, x: str) -> str:
-    """A layer's value before any activation, recomputed from its float32 input."""
-    bias = probe.constant(np.asarray(part.bias(), np.float32))
-    if part.kind == "dense":
-        w = probe.constant(np.ascontiguousarray(part.weights().T), "weight")
-        return probe.add("Add", [probe.add("MatMul", [x, w]), bias])
-    g = part.geometry
-    weight = part.weight if part.plain_weight else probe.constant(part.weights(), "weight")
-    return probe.add(
-        "Conv",
-        [x, weight, bias],
-        strides=list(g.strides),
-        dilations=list(g.dilations),
-        pads=[*g.begins, *g.ends],
-        group=part.groups,
     )

@@ -21,8 +21,8 @@ import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
 from cfp_onnx.errors import DeviceError, ModelError, RunError
-from cfp_onnx.fields import SEED, Probe
 from cfp_onnx.model import Model, Program, branches, canonical_nodes, first_line, input_shape, show, take_branches
+from cfp_onnx.probe import SEED, Probe
 
 if TYPE_CHECKING:
     import onnxruntime as ort

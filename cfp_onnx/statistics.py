@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cfp_onnx.fields import Probe, Values
 from cfp_onnx.graph.effects import Sum
 from cfp_onnx.graph.layers import Geometry, Part
 from cfp_onnx.graph.topology import Topology
+from cfp_onnx.probe import Probe, Values
 
 Array = npt.NDArray[Any]
 

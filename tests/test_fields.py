@@ -20,8 +20,9 @@ from onnx import numpy_helper
 
 from cfp_onnx import messages, record, rules
 from cfp_onnx.explain import Engine
-from cfp_onnx.fields import SEED, Values, feature_of
+from cfp_onnx.fields import feature_of
 from cfp_onnx.model import load
+from cfp_onnx.probe import SEED, Values
 
 Array = npt.NDArray[Any]
 
