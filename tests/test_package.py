@@ -55,6 +55,7 @@ ALLOWED = {
     "describe": {"errors", "model", "pyramid", "graph.topology", "explain"},
     "tree": {"errors", "model", "pyramid", "graph.topology", "explain"},
     "media": {"errors"},
+    "pictures": {"errors"},
     "doctor": {"errors"},
     "data": set(),
     "demo": {"errors", "pyramid", "explain"},
@@ -63,8 +64,8 @@ ALLOWED = {
     "": ALL,
 }
 
-#: Packages that one module alone may import.
-OWNERS = {"onnxruntime": {"record"}, "cv2": {"media"}}
+#: Packages that only these modules may import.
+OWNERS = {"onnxruntime": {"record"}, "cv2": {"media", "pictures"}}
 FRAMEWORKS = {"torch", "tensorflow", "keras", "jax", "flax", "paddle", "mxnet", "converters"}
 
 
