@@ -35,7 +35,7 @@ FRAME_LIMIT = 32
 _PAPER, _INK, _FADED, _RULE = (252, 252, 250), (28, 30, 36), (92, 96, 106), (190, 192, 196)
 _DESATURATED = 0.5
 _PAD, _GAP = 22, 8
-_MIN_WIDTH = 620
+_MIN_WIDTH = 680  # the legend's words beside its colour bar
 _BAR = (300, 14)
 _LINES = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (230, 159, 0), (60, 60, 60),
           (140, 86, 75))  # fmt: skip
@@ -58,7 +58,7 @@ class Level:
         tube: ``(T, H, W)`` float, at the frames' pixels.
         low: Value drawn as nothing.
         high: Value drawn with the last colour.
-        unit: Word behind the numbers.
+        unit: What the numbers are.
         constant: Whether to draw no colours and say so.
         extremes: True minimum and maximum of the map; None takes the tube's.
     """
@@ -138,7 +138,7 @@ def strip(
         high: Value drawn with the last colour.
         title: First line; shortened in the middle where it does not fit.
         subtitle: Second line.
-        unit: Word behind the numbers of the legend.
+        unit: Word under the colour bar.
         scope: What shares the scale, e.g. ``"depth 2"``.
         constant: Whether to draw no colours and say so.
         extremes: True minimum and maximum of the map, for the legend; None takes the tube's.
@@ -178,19 +178,7 @@ def stack(
 
     This is the form of the figures in the papers on Saliency Tubes and Class Feature Pyramids.
 
-    Args:
-        frames: ``(T, H, W, 3)`` uint8 RGB.
-        tube: ``(T, H, W)`` float, at the frames' pixels.
-        low: Value drawn as nothing.
-        high: Value drawn with the last colour.
-        title: First line; shortened in the middle where it does not fit.
-        subtitle: Second line.
-        unit: Word behind the numbers of the legend.
-        scope: What shares the scale, e.g. ``"depth 2"``.
-        constant: Whether to draw no colours and say so.
-        extremes: True minimum and maximum of the map, for the legend; None takes the tube's.
-        opacity: As in `overlay`.
-        limit: Most sheets; of more frames, as many evenly spaced ones.
+    Takes what `strip` takes, and draws at most `limit` sheets: of more frames, as many evenly spaced ones.
 
     Returns:
         ``(h, w, 3)`` uint8 RGB.
@@ -225,18 +213,8 @@ def image(
 ) -> Picture:
     """Draws a picture, and beside it the picture under its map: the form for 2-D models.
 
-    Args:
-        frame: ``(H, W, 3)`` or ``(1, H, W, 3)`` uint8 RGB.
-        tube: ``(H, W)`` or ``(1, H, W)`` float, at the picture's pixels.
-        low: Value drawn as nothing.
-        high: Value drawn with the last colour.
-        title: First line; shortened in the middle where it does not fit.
-        subtitle: Second line.
-        unit: Word behind the numbers of the legend.
-        scope: What shares the scale, e.g. ``"depth 2"``.
-        constant: Whether to draw no colours and say so.
-        extremes: True minimum and maximum of the map, for the legend; None takes the tube's.
-        opacity: As in `overlay`.
+    The frame is ``(H, W, 3)`` or ``(1, H, W, 3)`` uint8 RGB, the tube ``(H, W)`` or ``(1, H, W)`` float at its pixels;
+    the options are those of `strip`.
 
     Returns:
         ``(h, w, 3)`` uint8 RGB.
@@ -270,18 +248,7 @@ def film(
 ) -> Picture:
     """Draws the pictures of an animation for `write_animation`: each frame, beside it the frame under the tube.
 
-    Args:
-        frames: ``(T, H, W, 3)`` uint8 RGB.
-        tube: ``(T, H, W)`` float, at the frames' pixels.
-        low: Value drawn as nothing.
-        high: Value drawn with the last colour.
-        title: First line; shortened in the middle where it does not fit.
-        subtitle: Second line.
-        unit: Word behind the numbers of the legend.
-        scope: What shares the scale, e.g. ``"depth 2"``.
-        constant: Whether to draw no colours and say so.
-        extremes: True minimum and maximum of the map, for the legend; None takes the tube's.
-        opacity: As in `overlay`.
+    Takes what `strip` takes.
 
     Returns:
         ``(T, h, w, 3)`` uint8 RGB.
@@ -343,7 +310,8 @@ def levels(
             cells = [_labelled(cell, f"t = {t}") for cell, t in zip(cells, chosen, strict=True)]
         lines.append(_beside(_caption(row.title, scale.sentences, 190, cells[0].shape[0]), _grid(cells, len(cells))))
     words = ["each row has its own scale, stated at its left"] if len(rows) > 1 else []
-    shared = _Scale(0.0, 1.0, "", tuple(words), drawn=any_drawn)
+    units = " / ".join(dict.fromkeys(row.unit for row in rows))
+    shared = _Scale(0.0, 1.0, units, tuple(words), drawn=any_drawn)
     notes = _sampled(len(chosen), len(frames))
     legend = _legend(shared, opacity, notes=notes, ticks=("low end", "", "high end"))
     return _page(_column(lines), title, subtitle, legend)
@@ -365,18 +333,8 @@ def curve(
 ) -> Picture:
     """Draws a signal's channels as curves with the tube as a coloured band beneath: the form for 1-D models.
 
-    Args:
-        signal: ``(C, L)`` float, one row per input channel; the first eight are drawn.
-        tube: ``(L,)`` float, at the signal's samples.
-        low: Value drawn as nothing.
-        high: Value drawn with the last colour.
-        title: First line; shortened in the middle where it does not fit.
-        subtitle: Second line.
-        unit: Word behind the numbers of the legend.
-        scope: What shares the scale, e.g. ``"depth 2"``.
-        constant: Whether to draw no colours and say so.
-        extremes: True minimum and maximum of the map, for the legend; None takes the tube's.
-        opacity: As in `overlay`.
+    The signal is ``(C, L)`` float, one row per input channel, of which the first eight are drawn; the tube is ``(L,)``
+    float at its samples. The options are those of `strip`.
 
     Returns:
         ``(h, w, 3)`` uint8 RGB.
@@ -671,14 +629,12 @@ def _legend(
 
     def draw(width: int) -> Picture:
         bar_width, bar_height = _BAR
-        beside = scale.drawn and width >= bar_width + 330
-        left = bar_width + 34 if beside else 0
+        left = bar_width + 34 if scale.drawn else 0
         texts = [_drawable(text) for text in (*scale.sentences, *notes)]
         lines = [line for text in texts for line in _wrapped(text, width - left, 14)]
-        first = 13 if beside or not scale.drawn else 62
-        block = _paper(max(first + 19 * len(lines), 46 if scale.drawn else 0), width)
+        block = _paper(max(13 + 19 * len(lines), 50 if scale.drawn else 0), width)
         for i, line in enumerate(lines):
-            _draw_text(block, line, (left, first + 19 * i), 14)
+            _draw_text(block, line, (left, 13 + 19 * i), 14)
         if scale.drawn:
             _put(block, _colour_bar(opacity), 0, 0)
             cv2.rectangle(block, (0, 0), (bar_width - 1, bar_height - 1), _RULE, 1)
