@@ -150,19 +150,34 @@ def tap_positions(geometry: Geometry, sizes: tuple[int, ...], out: tuple[int, ..
     return flat.reshape(-1, *out)
 
 
-def forward(probe: Probe, part: Part, x: str) -> str:
-    """A layer's value before any activation, recomputed from its float32 input."""
-    bias = probe.constant(np.asarray(part.bias(), np.float32))
+def forward(probe: Probe, shapes: Mapping[str, tuple[int, ...]], part: Part, x: str, *, biased: bool = True) -> str:
+    """A layer's value before any activation, recomputed from its float32 input; without its bias where asked."""
+    bias = [probe.constant(np.asarray(part.bias(), np.float32))] if biased else []
     if part.kind == "dense":
-        w = probe.constant(np.ascontiguousarray(part.weights().T), "weight")
-        return probe.add("Add", [probe.add("MatMul", [x, w]), bias])
+        value = _dense_forward(probe, shapes, part, x)
+        return probe.add("Add", [value, *bias]) if bias else value
     g = part.geometry
+    if part.kind == "deconv":
+        weight = part.weight if part.plain_weight else probe.constant(_deconv_layout(part), "weight")
+        inverse = fitted(g, shapes[part.output][2:], shapes[part.source][2:])
+        value = conv_transpose(probe, x, weight, inverse, part.groups)
+        if not bias:
+            return value
+        return probe.add("Add", [value, probe.reshape(bias[0], (-1, *(1,) * len(g.kernel)))])
     weight = part.weight if part.plain_weight else probe.constant(part.weights(), "weight")
+    begins, ends = ([max(0, p) for p in side] for side in (g.begins, g.ends))
+    x = probe.pad(x, [0, 0, *(min(0, p) for p in g.begins)], [0, 0, *(min(0, p) for p in g.ends)])
     return probe.add(
         "Conv",
-        [x, weight, bias],
+        [x, weight, *bias],
         strides=list(g.strides),
         dilations=list(g.dilations),
-        pads=[*g.begins, *g.ends],
+        pads=[*begins, *ends],
         group=part.groups,
     )
+
+
+def _dense_forward(probe: Probe, shapes: Mapping[str, tuple[int, ...]], part: Part, x: str) -> str:
+    if part.in_axis == len(shapes[part.source]) - 1:
+        return probe.add("MatMul", [x, probe.constant(np.ascontiguousarray(part.weights().T), "weight")])
+    return probe.add("MatMul", [probe.constant(part.weights(), "weight"), x])

@@ -150,7 +150,7 @@ def _explain_options(parser: argparse.ArgumentParser) -> None:
     add("--json", metavar="F", help="write the pyramid as JSON; - is stdout")
     add("--class", dest="target", metavar="INDEX|LABEL", help="class to explain (the top-1 class)")
     add("--output", metavar="NAME", help="output to explain (the first)")
-    add("--rule", default="positional", metavar="RULE", help="positional (default), active, published or mean")
+    add("--rule", default="positional", metavar="RULE", help="positional (default), active, zplus, published or mean")
     add(
         "--class-step",
         metavar="STEP",
@@ -261,8 +261,7 @@ def _explain(options: argparse.Namespace) -> int:
     from cfp_onnx.tree import pyramid_tree
 
     if options.rule not in RULES:
-        what = "is not there yet" if options.rule == "zplus" else "is unknown"
-        raise UsageError(f"rule {options.rule!r} {what}; choose one of {', '.join(RULES)}")
+        raise UsageError(f"rule {options.rule!r} is unknown; choose one of {', '.join(RULES)}")
     out = None if options.out is None else Path(options.out)
     if out is not None:
         _check_folder(out, "pyramid.json")

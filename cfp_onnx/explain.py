@@ -13,28 +13,38 @@ import numpy.typing as npt
 
 from cfp_onnx import messages, record, rules, walk
 from cfp_onnx.errors import ModelError, RunError, TargetError, UsageError
-from cfp_onnx.fields import Walk
+from cfp_onnx.fields import Feature, Message, Walk
 from cfp_onnx.graph.flow import State
+from cfp_onnx.graph.positions import spatial_axes
 from cfp_onnx.graph.topology import KernelLayer, build, channel_axis, shared_states, target_tensor
 from cfp_onnx.model import Model, Program, input_shape, load
-from cfp_onnx.probe import SEED, Probe, Values
+from cfp_onnx.probe import SEED, TUBE_SEED, Probe, Values
 from cfp_onnx.pyramid import Pyramid
+from cfp_onnx.saliency import Collector, clip_size, shown_kernels
 from cfp_onnx.statistics import Statistics
+from cfp_onnx.tubes import Media, stretched
 from cfp_onnx.walk import Settings, Walked
+from cfp_onnx.zplus import ZPlus
 
 if TYPE_CHECKING:
     from cfp_onnx.media import Clip, InputSpec, Preprocess
 
 Array = npt.NDArray[Any]
 
-FIELD_RULES = ("positional", "active")
+FIELD_RULES = ("positional", "active", "zplus")
 POOLED_RULES = ("published", "mean")
 RULES = (*FIELD_RULES, *POOLED_RULES)
 CLASS_STEPS = ("weights", "contribution", "contrast")
-DEFAULT_STEP = {"positional": "contrast", "active": "contrast", "published": "weights", "mean": "contribution"}
+DEFAULT_STEP = {
+    "positional": "contrast",
+    "active": "contrast",
+    "zplus": "contrast",
+    "published": "weights",
+    "mean": "contribution",
+}
 
-LINK_BUDGET = 2**28
-"""Bytes of inputs and fields fetched by one forward pass for the links; more layers take a further pass."""
+PASS_BUDGET = 2**28
+"""Bytes of inputs, fields and maps fetched by one forward pass for links and tubes; more layers take a further pass."""
 
 _FEEDABLE = frozenset(
     {"float16", "float32", "float64", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "bool"}
@@ -56,14 +66,39 @@ class FieldProbe:
     Attributes:
         session: onnxruntime session.
         relevance: Layer index to output name.
-        links: (layer index, part index) to the names of the part's input and of the field at its output.
+        links: (layer index, part index) to what the messages of its channels are computed from.
         statistics: Reader of the addends' means.
+        features: Layer index to where its kernels are judged.
+        activations: Layer index to the name of that tensor, where it was asked for.
+        maps: Layer index to the class's relevance summed over its kernels, where it was asked for.
+        volumes: Layer index to the relevance of all its kernels, place by place, where it was asked for.
     """
 
     session: Any
     relevance: Mapping[int, str]
-    links: Mapping[tuple[int, int], tuple[str, str]]
+    links: Mapping[tuple[int, int], tuple[Message, ...]]
     statistics: Statistics
+    features: Mapping[int, Feature]
+    activations: Mapping[int, str]
+    maps: Mapping[int, str]
+    volumes: Mapping[int, str]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What one session returns besides relevance.
+
+    Attributes:
+        linked: Layers whose links are computed.
+        shown: Layers whose activation maps are returned.
+        maps: Whether the class's relevance of every layer walked is returned, by rule `zplus`.
+        volumes: Whether the relevance of each kernel of the `shown` layers is returned, by rule `zplus`.
+    """
+
+    linked: tuple[int, ...] = ()
+    shown: tuple[int, ...] = ()
+    maps: bool = False
+    volumes: bool = False
 
 
 class Engine:
@@ -104,7 +139,7 @@ class Engine:
         self.coverage = self.topology.coverage(self.target)
         self.graph = record.Graph.of(self.model, {k: v.shape for k, v in feeds.items()})
         self._plain: Any = None
-        self._fields: dict[tuple[str, int | None, tuple[int, ...]], FieldProbe] = {}
+        self._fields: dict[tuple[str, int | None, Wanted], FieldProbe] = {}
         self._statistics: dict[tuple[str, int | None], tuple[Any, Statistics]] = {}
 
     # ------------------------------------------------------------------------------------- plain run
@@ -162,15 +197,41 @@ class Engine:
             flat if flat.size == count else (flat.reshape(count, -1).mean(axis=1) if flat.size % count == 0 else flat)
         )
 
-    def seed(self, index: int, step: str) -> Array:
-        """Field at the target: the class, less the mean of the others under ``contrast``. Shape of the target."""
+    def rivals(self, output: Array, index: int) -> Array:
+        """How much each other class competes with one on this clip: (classes,) float32, the softmax of their logits.
+
+        Args:
+            output: The output to explain, of a plain run.
+            index: The class.
+        """
+        scores, made, logits = self.scores(output), self.output, self.target
+        tiny = float(np.finfo(np.float32).tiny)
+        while made != logits and (node := self.program.producers.get(made)) is not None:
+            if node.op.endswith("Sigmoid"):
+                scores = np.log(np.maximum(scores, tiny)) - np.log(np.maximum(1.0 - scores, tiny))
+            elif node.op.endswith("Softmax") and node.op != "LogSoftmax":
+                scores = np.log(np.maximum(scores, tiny))
+            made = node.inputs[0]
+        others = np.delete(scores, index)
+        if not others.size:
+            return np.zeros(len(scores), np.float32)
+        weights = np.exp(others - others.max())
+        return np.insert(weights / weights.sum(), index, 0.0).astype(np.float32)
+
+    def seed(self, index: int, step: str, rivals: Array | None = None) -> Array:
+        """Field at the target, of its shape: the class, less the others under ``contrast``.
+
+        Args:
+            index: The class.
+            step: ``contrast`` or ``contribution``.
+            rivals: (classes,) weights of the other classes; all alike by default.
+        """
         shape = self.program.shapes[self.target]
         count, axis = self.classes()
         weights = np.zeros(count, np.float32)
-        weights[index] = 1.0
         if step == "contrast" and count > 1:
-            weights -= np.float32(1.0 / (count - 1))
-            weights[index] = 1.0
+            weights -= np.float32(1.0 / (count - 1)) if rivals is None else rivals
+        weights[index] = 1.0
         batch = shape[0] if shape and axis != 0 else 1
         if axis is None:
             positions = max(1, int(np.prod(shape)) // (batch * count))
@@ -186,27 +247,46 @@ class Engine:
 
     # ------------------------------------------------------------------------------------ field rules
 
-    def field_probe(self, rule: str, depth: int | None, linked: Sequence[int] = ()) -> FieldProbe:
-        """The session that returns every kernel's relevance, and inputs and fields of the `linked` layers."""
-        key = (rule, depth, tuple(linked))
+    def field_probe(self, rule: str, depth: int | None, wanted: Wanted = Wanted()) -> FieldProbe:
+        """The session that returns every kernel's relevance, and what else is wanted."""
+        key = (rule, depth, wanted)
         if key not in self._fields:
-            self._fields[key] = self._make_field_probe(rule, depth, set(linked))
+            self._fields[key] = self._make_field_probe(rule, depth, wanted)
         return self._fields[key]
 
-    def _make_field_probe(self, rule: str, depth: int | None, linked: set[int]) -> FieldProbe:
+    def _make_field_probe(self, rule: str, depth: int | None, wanted: Wanted) -> FieldProbe:
         probe = Probe(self.model.opset)
-        steps = Walk(self.topology, self.target, depths=self.depths, depth=depth, rule=rule, probe=probe, linked=linked)
+        walker = ZPlus if rule == "zplus" else Walk
+        steps = walker(
+            self.topology, self.target, depths=self.depths, depth=depth, rule=rule, probe=probe, linked=wanted.linked
+        )
         steps.run()
         probe.outputs.extend(steps.relevance.values())
-        links = {k: (steps.input_value[k], g) for k, g in steps.output_field.items() if k[0] in linked}
+        probe.outputs.extend(n for messages in steps.messages.values() for m in messages for n in (m.x, m.g))
         statistics = Statistics.begin(self.topology, probe, steps.value)
-        if linked:
+        if wanted.linked:
             statistics.want_addends(self._joints(depth))
-        probe.outputs.extend(n for pair in links.values() for n in pair)
+        maps, volumes = self._class_maps(steps, depth, wanted)
+        activations = {i: steps.value(steps.features[i].tensor) for i in wanted.shown if i in steps.features}
+        probe.outputs.extend([*maps.values(), *volumes.values(), *activations.values()])
         inputs = {p.name for p in self.model.inputs}
         probe.outputs = [o for o in dict.fromkeys(probe.outputs) if o not in inputs and not self.program.is_constant(o)]
         session = self.graph.with_probe(probe).session(self.device)
-        return FieldProbe(session, steps.relevance, links, statistics)
+        return FieldProbe(
+            session, steps.relevance, steps.messages, statistics, steps.features, activations, maps, volumes
+        )
+
+    def _class_maps(self, steps: Walk, depth: int | None, wanted: Wanted) -> tuple[dict[int, str], dict[int, str]]:
+        """Relevance maps by rule `zplus`, from a second walk in the same graph."""
+        if not (wanted.maps or wanted.volumes):
+            return {}, {}
+        tubes = ZPlus(
+            self.topology, self.target, depths=self.depths, depth=depth, rule="zplus", probe=steps.probe,
+            value=steps.value, seed=TUBE_SEED,
+        )  # fmt: skip
+        tubes.run()
+        volumes = {i: tubes.volumes[i] for i in wanted.shown if i in tubes.volumes} if wanted.volumes else {}
+        return (tubes.maps if wanted.maps else {}), volumes
 
     def _joints(self, depth: int | None) -> list[str]:
         """Adds that feed a layer within the depth."""
@@ -242,27 +322,52 @@ class Engine:
         return {i: np.asarray(r, np.float64).reshape(-1) for i, r in zip(probe.relevance, results, strict=True)}
 
     def _field_walk(
-        self, feeds: Mapping[str, Array], rule: str, settings: Settings
+        self, feeds: Mapping[str, Array], rule: str, settings: Settings, collector: Collector | None, *, volumes: bool
     ) -> tuple[Walked, Mapping[str, State], dict[str, Array]]:
         deepest = settings.deepest(self.depths)
-        expanded = [i for i, d in sorted(self.depths.items(), key=lambda x: x[1]) if d < deepest]
-        chunks = self._chunks(expanded)
-        seed = {SEED: self.seed(settings.index, settings.class_step)}
+        layers = [i for i, d in sorted(self.depths.items(), key=lambda x: x[1]) if d <= deepest]
+        expanded = [i for i in layers if self.depths[i] < deepest]
+        shown = [i for i in layers if self.depths[i] > 0] if collector is not None else []
         walked, states, outputs = Walked(), self.topology.states, {}
-        for n, chunk in enumerate(chunks):
-            probe = self.field_probe(rule, settings.depth, chunk)
-            names = [*probe.relevance.values(), *probe.statistics.addends.values()] if n == 0 else []
+        for n, chunk in enumerate(self._chunks(expanded, shown, volumes=volumes)):
+            wanted = replace(chunk, maps=n == 0 and collector is not None)
+            probe = self.field_probe(rule, settings.depth, wanted)
+            first = [*probe.relevance.values(), *probe.statistics.addends.values()] if n == 0 else []
             own = [p.name for p in self.file.outputs] if n == 0 else []
-            pairs = [x for pair in probe.links.values() for x in pair if x not in feeds]
-            wanted = list(dict.fromkeys([*own, *names, *pairs]))
-            results = dict(zip(wanted, record.run(probe.session, wanted, {**feeds, **seed}), strict=True))
-            results.update({k: np.asarray(v, np.float32) for k, v in feeds.items()})
+            results = self._fetch(probe, feeds, [*own, *first], settings)
             if n == 0:
                 outputs = {k: results[k] for k in own}
                 states = self._take_relevance(probe, results, walked, settings)
-            for (layer, part), (x, g) in probe.links.items():
-                self._link(walked, self.topology.layers[layer], part, results[x], results[g], settings)
+            for (layer, part), messages_of in probe.links.items():
+                self._link(walked, self.topology.layers[layer], part, messages_of, results, settings)
+            if collector is not None:
+                self._collect(collector, probe, results, walked)
         return walked, states, outputs
+
+    def _fetch(
+        self, probe: FieldProbe, feeds: Mapping[str, Array], names: Sequence[str], settings: Settings
+    ) -> dict[str, Array]:
+        """One forward pass: the tensors named and everything the probe was made for."""
+        seed = {SEED: self.seed(settings.index, settings.class_step)}
+        if probe.maps or probe.volumes:
+            seed[TUBE_SEED] = self.seed(settings.index, "contrast", settings.rivals)
+        linked = [n for found in probe.links.values() for m in found for n in (m.x, m.g)]
+        maps = [*probe.activations.values(), *probe.maps.values(), *probe.volumes.values()]
+        wanted = [n for n in dict.fromkeys([*names, *linked, *maps]) if n not in feeds]
+        results = dict(zip(wanted, record.run(probe.session, wanted, {**feeds, **seed}), strict=True))
+        return {**results, **{k: np.asarray(v, np.float32) for k, v in feeds.items()}}
+
+    def _collect(self, collector: Collector, probe: FieldProbe, results: Mapping[str, Array], walked: Walked) -> None:
+        """Hand what one pass returned to the tubes."""
+        layers = self.topology.layers
+        for i, name in probe.maps.items():
+            collector.add_relevance(layers[i], probe.features[i], results[name])
+        for i, name in probe.activations.items():
+            kernels, omitted = shown_kernels(walked.relevance[i], walked.chosen[i])
+            collector.omitted += omitted
+            collector.add_activations(layers[i], probe.features[i], results[name], kernels)
+            if i in probe.volumes:
+                collector.add_relevances(layers[i], probe.features[i], results[probe.volumes[i]], kernels)
 
     def _take_relevance(
         self, probe: FieldProbe, results: Mapping[str, Array], walked: Walked, settings: Settings
@@ -280,29 +385,43 @@ class Engine:
         means = {t: results[o] for t, o in probe.statistics.addends.items()}
         return shared_states(self.topology, self.axes, means.get) if means else self.topology.states
 
-    def _chunks(self, layers: list[int]) -> list[list[int]]:
-        """Layers whose inputs and fields together stay within `LINK_BUDGET`, in the order of depth."""
-        chunks: list[list[int]] = [[]]
+    def _chunks(self, expanded: Sequence[int], shown: Sequence[int], *, volumes: bool) -> list[Wanted]:
+        """Layers whose inputs, fields and maps together stay within `PASS_BUDGET`, in the order of depth."""
+        chunks: list[tuple[list[int], list[int]]] = [([], [])]
         size = 0
-        for i in layers:
-            need = sum(
-                4 * int(np.prod(self.program.shapes[t]))
-                for p in self.topology.layers[i].parts
-                for t in (p.source, p.output)
-            )
-            if chunks[-1] and size + need > LINK_BUDGET:
-                chunks.append([])
+        for i in dict.fromkeys([*expanded, *shown]):
+            parts = self.topology.layers[i].parts
+            tensors = [t for p in parts for t in (p.source, p.output)] if i in expanded else []
+            tensors += [p.output for p in parts] * (1 + volumes) if i in shown else []
+            need = sum(4 * int(np.prod(self.program.shapes[t])) for t in tensors)
+            if any(chunks[-1]) and size + need > PASS_BUDGET:
+                chunks.append(([], []))
                 size = 0
-            chunks[-1].append(i)
+            for group, members in zip(chunks[-1], (expanded, shown), strict=True):
+                if i in members:
+                    group.append(i)
             size += need
-        return chunks
+        return [Wanted(tuple(linked), tuple(maps), volumes=volumes) for linked, maps in chunks]
 
-    def _link(self, walked: Walked, layer: KernelLayer, part: int, x: Array, g: Array, settings: Settings) -> None:
+    def _link(
+        self,
+        walked: Walked,
+        layer: KernelLayer,
+        part: int,
+        found: Sequence[Message],
+        results: Mapping[str, Array],
+        settings: Settings,
+    ) -> None:
         """Links of the chosen kernels of one part; of the classifier, those of the class."""
         piece = layer.parts[part]
+
+        def signed(kernels: Array) -> Array:
+            each = [messages.messages(m.part, results[m.x], results[m.g], kernels) for m in found]
+            return np.asarray(np.sum(each, axis=0))
+
         offset = sum(p.kernels for p in layer.parts[:part])
         if self.depths[layer.index] == 0:
-            z = messages.messages(piece, x, g, np.arange(piece.kernels))
+            z = signed(np.arange(piece.kernels))
             total = np.zeros(piece.channels)
             width, per = piece.channels // piece.groups, piece.kernels // piece.groups
             for group in range(piece.groups):
@@ -319,7 +438,7 @@ class Engine:
         limit = max(4, LINK_LIMIT // max(1, len(self.depths)) // max(1, kernels.size))
         for start in range(0, mine.size, KERNEL_BLOCK):
             block = mine[start : start + KERNEL_BLOCK]
-            for kernel, row in zip(block, messages.messages(piece, x, g, block), strict=True):
+            for kernel, row in zip(block, signed(block), strict=True):
                 low, _ = walk.group_slices(layer, int(kernel) + offset)
                 links, omitted = walk.link_messages(row, low, settings.theta, limit)
                 walked.links[layer.index, int(kernel) + offset] = links
@@ -354,7 +473,7 @@ class Engine:
         return statistics, {**results, **feeds}
 
     def _pooled_walk(
-        self, feeds: Mapping[str, Array], rule: str, settings: Settings
+        self, feeds: Mapping[str, Array], rule: str, settings: Settings, collector: Collector | None, *, volumes: bool
     ) -> tuple[Walked, Mapping[str, State], dict[str, Array]]:
         statistics, results = self.statistics(feeds, rule, settings.depth)
         means = {t: results[o] for t, o in statistics.addends.items()}
@@ -370,8 +489,19 @@ class Engine:
             walked = walk.published(self.topology, self.depths, pooled, settings)
         else:
             walked = walk.mean_rule(self.topology, self.depths, taps, settings, states)
+        if collector is not None:
+            self._pooled_tubes(feeds, walked, replace(settings, class_step="contrast"), collector, volumes=volumes)
         outputs = {p.name: results[p.name] for p in self.file.outputs}
         return walked, states, outputs
+
+    def _pooled_tubes(
+        self, feeds: Mapping[str, Array], walked: Walked, settings: Settings, collector: Collector, *, volumes: bool
+    ) -> None:
+        """Tubes of what a pooled rule chose, from further passes."""
+        shown = [i for i in walked.relevance if self.depths[i] > 0]
+        for n, chunk in enumerate(self._chunks([], shown, volumes=volumes)):
+            probe = self.field_probe("zplus", settings.depth, replace(chunk, maps=n == 0))
+            self._collect(collector, probe, self._fetch(probe, feeds, [], settings), walked)
 
     # ---------------------------------------------------------------------------------------- pyramid
 
@@ -383,12 +513,17 @@ class Engine:
         rule: str,
         labels: Sequence[str] | None,
         plain: Mapping[str, Array] | None = None,
+        tubes: bool = True,
+        kernel_relevance: bool = False,
     ) -> Pyramid:
         """Run the model on a clip and walk down from one class; `plain` are its outputs where they are known."""
         plain = self.plain(clip.feeds) if plain is None else plain
+        settings = replace(settings, rivals=self.rivals(plain[self.output], settings.index))
         scores = self.scores(plain[self.output])
         walker = self._field_walk if rule in FIELD_RULES else self._pooled_walk
-        walked, states, outputs = walker(clip.feeds, rule, settings)
+        main = self._main_input()
+        collector = Collector.of(self.topology, self.depths, main, self.axes[main]) if tubes else None
+        walked, states, outputs = walker(clip.feeds, rule, settings, collector, volumes=kernel_relevance)
         difference = _difference(plain, outputs)
         layers = walk.layer_results(self.topology, self.depths, walked)
         if not all(np.isfinite(r).all() for r in walked.relevance.values()):
@@ -424,7 +559,31 @@ class Engine:
             layers=layers,
             levels=walk.levels(self.topology, self.depths, walked),
             edges=walk.edges(self.topology, walked, states),
+            tubes=None if collector is None else collector.finish(),
+            media=self._media(clip, main) if tubes else None,
         )  # fmt: skip
+
+    def _main_input(self) -> str:
+        """The input that is the clip: the first with most axes."""
+        ranks = {p.name: len(self.program.shapes[p.name]) for p in self.model.inputs}
+        return max(ranks, key=lambda name: ranks[name])
+
+    def _media(self, clip: Clip, name: str) -> Media:
+        """What a person sees of the clip."""
+        array, axis = clip.feeds[name], self.axes[name]
+        size = clip_size(array.shape, axis)
+        if size is None:
+            return Media("none", (1, 1, 1), note="the model's input has no space or time to draw")
+        axes = spatial_axes(array.ndim, axis)
+        if len(axes) == 1:
+            curve = np.moveaxis(np.asarray(array[0], np.float32), axis - 1, 0)
+            return Media("curve", size, curve=curve, note="the signal as the network got it")
+        kind = "video" if size[0] > 1 else "image"
+        if clip.frames is not None and clip.frames.shape[:3] == size:
+            return Media(kind, size, clip.frames, note="frames after resize and crop, as the network saw them")
+        letters = dict(zip("THW"[3 - len(axes) :], axes, strict=True)) | {"C": axis}
+        note = "the array as it was fed, its range stretched to black and white"
+        return Media(kind, size, stretched(array, letters), note=note)
 
 
 def _label(labels: Sequence[str] | None, index: int) -> str | None:

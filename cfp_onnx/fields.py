@@ -107,13 +107,28 @@ def _next_step(topology: Topology, name: str) -> tuple[str, fx.Effect] | None:
     return users[0].outputs[0], effect
 
 
+@dataclass(frozen=True)
+class Message:
+    """Input and field whose products, tap by tap, are the messages of a part's channels.
+
+    Attributes:
+        part: The part, with the weights to use.
+        x: float32 tensor that stands for its input.
+        g: Field at its output, before a fused activation.
+    """
+
+    part: Part
+    x: str
+    g: str
+
+
 class Walk:
     """The backward walk from a target tensor, as nodes of a probe.
 
     Attributes:
         relevance: Layer index to the output that holds its kernels' relevance.
-        output_field: (layer index, part index) to the field at the part's output, before its fused activation.
-        input_value: (layer index, part index) to the float32 input of the part.
+        features: Layer index to where its kernels are judged.
+        messages: (layer index, part index) to what the links of the part are computed from.
     """
 
     def __init__(
@@ -126,6 +141,8 @@ class Walk:
         rule: str,
         probe: Probe,
         linked: Iterable[int] = (),
+        value: Values | None = None,
+        seed: str = SEED,
     ) -> None:
         self.topology = topology
         self.program = topology.program
@@ -134,20 +151,21 @@ class Walk:
         self.limit = max(depths.values(), default=0) if depth is None else depth
         self.pooled = rule == "active"
         self.probe = probe
-        self.value = Values(topology, probe)
+        self.value = value or Values(topology, probe)
         self.relevance: dict[int, str] = {}
-        self.output_field: dict[tuple[int, int], str] = {}
-        self.input_value: dict[tuple[int, int], str] = {}
+        self.features: dict[int, Feature] = {}
+        self.messages: dict[tuple[int, int], tuple[Message, ...]] = {}
         self._parts = {p.node.name: (layer, k) for layer in topology.layers for k, p in enumerate(layer.parts)}
         self._ends = {p.output: p.node.name for layer in topology.layers for p in layer.parts}
         self._pending: dict[str, list[str]] = {}
         self._scaled: dict[str, Array] = {}
         self._linked = frozenset(linked)
-        self._features: dict[str, list[tuple[KernelLayer, Feature]]] = {}
+        self._seed = seed
+        self._judged: dict[str, list[KernelLayer]] = {}
         for layer in topology.layers:
             if 0 < depths.get(layer.index, -1) <= self.limit:
-                found = feature_of(topology, layer, target)
-                self._features.setdefault(found.tensor, []).append((layer, found))
+                self.features[layer.index] = found = feature_of(topology, layer, target)
+                self._judged.setdefault(found.tensor, []).append(layer)
         self._useful = self._reach()
 
     def _reach(self) -> set[str]:
@@ -166,8 +184,8 @@ class Walk:
 
     def run(self) -> None:
         """Append the whole walk."""
-        self.probe.seeded = self.value.shape(self.target)
-        self._pending[self.target] = [SEED]
+        self.probe.seeds[self._seed] = self.value.shape(self.target)
+        self._pending[self.target] = [self._seed]
         ends = {part.node.name: part for layer in self.topology.layers for part in layer.parts}
         for node in reversed(self.program.nodes):
             part = ends.get(node.name)
@@ -182,13 +200,17 @@ class Walk:
                 self._hand_down(node, self.topology.effects[node.name], fields)
 
     def _settle(self, tensor: str) -> str:
-        """Add up the fields of all consumers; note the relevance of kernels that are judged here."""
+        """Add up what all consumers handed down; note the relevance of kernels that are judged here."""
+        total = self._arrived(tensor)
+        self._pending[tensor] = [total]
+        for layer in self._judged.get(tensor, []):
+            self._note(layer, self.features[layer.index], total)
+        return total
+
+    def _arrived(self, tensor: str) -> str:
         total = self._pending[tensor][0]
         for other in self._pending[tensor][1:]:
             total = self.probe.add("Add", [total, other])
-        self._pending[tensor] = [total]
-        for layer, feature in self._features.get(tensor, []):
-            self._note(layer, feature, total)
         return total
 
     def _note(self, layer: KernelLayer, feature: Feature, g: str) -> None:
@@ -224,8 +246,8 @@ class Walk:
             g = self._saturation(part.output, quantised, g)
         scale = self._scaled.get(part.output)
         if layer.index in self._linked:
-            self.output_field[layer.index, k] = g if scale is None else self._times(g, scale)
-            self.input_value[layer.index, k] = self.value(part.source)
+            field = g if scale is None else self._times(g, scale)
+            self.messages[layer.index, k] = (Message(part, self.value(part.source), field),)
         if part.source in self._useful:
             self._give(part.source, transposed(self.probe, self.program.shapes, part, g, scale))
 
@@ -244,7 +266,7 @@ class Walk:
                 f"{self.program.model.path}: node {part.node.name!r} has the unknown fused activation "
                 f"{part.activation!r}"
             )
-        x = "" if effect.rectifier else forward(self.probe, part, self.value(part.source))
+        x = "" if effect.rectifier else forward(self.probe, self.program.shapes, part, self.value(part.source))
         return self._activated(effect, g, x, y, part.output)
 
     # ---------------------------------------------------------------------------------- operators
@@ -312,7 +334,7 @@ class Walk:
         if layer is None or layer.parts[k].kind != "conv" or layer.parts[k].activation is not None:
             return False
         per_kernel = scale.shape == tuple(n if a == 1 else 1 for a, n in enumerate(shape))
-        alone = len(self.program.consumers.get(name, [])) == 1 and name not in self._features and name != self.target
+        alone = len(self.program.consumers.get(name, [])) == 1 and name not in self._judged and name != self.target
         return per_kernel and alone and self.topology.states[name].quantised is None
 
     def _lazy(self, name: str, effect: fx.Activation) -> str:

@@ -22,6 +22,9 @@ Array = npt.NDArray[Any]
 SEED = "cfp/seed"
 """Name of the graph input that holds the field at the target."""
 
+TUBE_SEED = "cfp/seed/tubes"
+"""The same for the walk that makes the tubes."""
+
 
 @dataclass
 class Probe:
@@ -32,8 +35,7 @@ class Probe:
         constants: Their constants.
         outputs: Tensors to fetch.
         with_indices: Nodes of the model that must also return where their maximum lies, and the name to give it.
-        seeded: Shape of the seed input; None where the probe needs none.
-        inputs: Shapes of further graph inputs.
+        seeds: Further graph inputs, fields at the target, with their shapes.
     """
 
     opset: int
@@ -41,7 +43,7 @@ class Probe:
     constants: dict[str, Array] = field(default_factory=dict)
     outputs: list[str] = field(default_factory=list)
     with_indices: dict[str, str] = field(default_factory=dict)
-    seeded: tuple[int, ...] | None = None
+    seeds: dict[str, tuple[int, ...]] = field(default_factory=dict)
     _count: int = 0
 
     def fresh(self, hint: str) -> str:

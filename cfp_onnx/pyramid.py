@@ -6,11 +6,12 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cfp_onnx.errors import OutputError
+from cfp_onnx.tubes import Media, Tubes
 
 SCHEMA = "cfp-onnx/pyramid"
 SCHEMA_VERSION = 1
@@ -88,6 +89,8 @@ class Pyramid:
         layers: Layers walked, in execution order.
         levels: Depth to (layer, kernel, relevance) chosen there, strongest first within a layer.
         edges: Expanded kernels.
+        tubes: Saliency tubes, where they were asked for.
+        media: What a person sees of the clip.
     """
 
     model: Mapping[str, Any]
@@ -98,6 +101,8 @@ class Pyramid:
     layers: tuple[LayerResult, ...]
     levels: Mapping[int, tuple[tuple[str, int, float], ...]]
     edges: tuple[Edge, ...]
+    tubes: Tubes | None = field(default=None, compare=False, repr=False)
+    media: Media | None = field(default=None, compare=False, repr=False)
 
     def layer(self, name: str) -> LayerResult:
         """The layer of that name.

@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cfp_onnx.errors import DeviceError, ModelError, RunError
 from cfp_onnx.model import Model, Program, branches, canonical_nodes, first_line, input_shape, show, take_branches
-from cfp_onnx.probe import SEED, Probe
+from cfp_onnx.probe import Probe
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -178,8 +178,8 @@ class Graph:
                 graph.initializer.append(_placeholder(name, value))
             else:
                 graph.initializer.append(numpy_helper.from_array(value, name))
-        if probe.seeded is not None:
-            graph.input.append(helper.make_tensor_value_info(SEED, TensorProto.FLOAT, probe.seeded))
+        for name, shape in probe.seeds.items():
+            graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
         if not keep_outputs:
             del graph.output[:]
         known = {o.name for o in graph.output}

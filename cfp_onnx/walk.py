@@ -53,6 +53,7 @@ class Settings:
         depth: Deepest level, None for all.
         class_step: weights, contribution or contrast.
         index: The class.
+        rivals: (classes,) how much each other class competes with it, for the class's tubes; None for all alike.
     """
 
     theta: float
@@ -60,6 +61,7 @@ class Settings:
     depth: int | None
     class_step: str
     index: int
+    rivals: Array | None = None
 
     def deepest(self, depths: Mapping[int, int]) -> int:
         """The deepest level walked in a network with these depths."""

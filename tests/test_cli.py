@@ -292,7 +292,7 @@ def test_unknown_operator_is_named(refuses, call, clip, tmp_path, rng):
         (["--class", "99999999999999999999"], "out of range"),
         (["--class", "archery"], "'archery' is unknown"),
         (["--output", "nothing"], "no output 'nothing'"),
-        (["--rule", "zplus"], "zplus"),
+        (["--rule", "zminus"], "zminus"),
         (["--rule", "magic"], "magic"),
         (["--class-step", "weights"], "weights"),
         (["--theta", "1.5"], "theta"),

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from cfp_onnx import messages, record, rules
-from cfp_onnx.explain import Engine
+from cfp_onnx.explain import Engine, Wanted
 from cfp_onnx.fields import feature_of
 from cfp_onnx.model import load
 from cfp_onnx.probe import SEED, Values
@@ -562,15 +562,17 @@ def test_messages_and_bias_add_up_to_the_kernels_relevance(net: Net, tmp_path: P
     engine = engine_of(model, feeds, tmp_path)
     truth = twin.evaluate(model, feeds)
     layers = tuple(engine.depths)
-    probe = engine.field_probe("positional", None, layers)
-    names = [n for pair in probe.links.values() for n in pair if n not in {*feeds, SEED}]
+    probe = engine.field_probe("positional", None, Wanted(linked=layers))
+    names = [n for found in probe.links.values() for m in found for n in (m.x, m.g) if n not in {*feeds, SEED}]
     seed = {SEED: engine.seed(1, "contrast")}
     results = dict(zip(names, record.run(probe.session, names, {**feeds, **seed}), strict=True)) | feeds | seed
     deepest = max(engine.depths.values())
     held = {i for i in layers if i not in probe.relevance and engine.depths[i] > 0}
     assert {k[0] for k in probe.links} == {i for i, d in engine.depths.items() if d < deepest} - held
-    for (index, k), (x, g) in probe.links.items():
-        part = engine.topology.layers[index].parts[k]
+    for (index, k), ((part, x, g),) in (
+        (key, [(m.part, m.x, m.g) for m in found]) for key, found in probe.links.items()
+    ):
+        assert part is engine.topology.layers[index].parts[k]
         z = messages.messages(part, results[x], results[g], np.arange(part.kernels))
         y = truth[part.output]
         axes = tuple(a for a in range(y.ndim) if a != part.out_axis)

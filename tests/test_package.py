@@ -13,7 +13,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "cfp_onnx"
 
-GRAPH = {"graph", "graph.layers", "graph.effects", "graph.flow", "graph.topology"}
+GRAPH = {"graph", "graph.layers", "graph.effects", "graph.flow", "graph.topology", "graph.positions"}
 ENGINE = {
     "errors",
     "model",
@@ -21,6 +21,9 @@ ENGINE = {
     "probe",
     "adjoint",
     "fields",
+    "zplus",
+    "tubes",
+    "saliency",
     "messages",
     "statistics",
     "record",
@@ -42,14 +45,26 @@ ALLOWED = {
     "graph.effects": {"errors", "model", "graph", "graph.layers"},
     "graph.flow": {"errors", "model", "graph", "graph.layers", "graph.effects"},
     "graph.topology": {"errors", "model", "graph", "graph.layers", "graph.effects", "graph.flow"},
+    "graph.positions": {
+        "errors",
+        "model",
+        "graph",
+        "graph.layers",
+        "graph.effects",
+        "graph.flow",
+        "graph.topology",
+    },
     "probe": {"errors", "model", *GRAPH},
     "adjoint": {"errors", "model", "probe", *GRAPH},
     "fields": {"errors", "model", "probe", "adjoint", *GRAPH},
+    "zplus": {"errors", "model", "probe", "adjoint", "fields", *GRAPH},
+    "tubes": {"errors"},
+    "saliency": {"errors", "model", "fields", "tubes", *GRAPH},
     "record": {"errors", "model", "probe"},
     "messages": {"errors", "model", *GRAPH},
     "statistics": {"errors", "model", "probe", *GRAPH},
     "rules": {"errors"},
-    "pyramid": {"errors"},
+    "pyramid": {"errors", "tubes"},
     "walk": {"errors", "model", "rules", "pyramid", *GRAPH},
     "explain": ENGINE,
     "describe": {"errors", "model", "pyramid", "graph.topology", "explain"},
