@@ -34,7 +34,7 @@ ENGINE = {
     "media",
     "doctor",
 }
-ALL = {"", *ENGINE, "describe", "tree", "demo", "cli"}
+ALL = {"", *ENGINE, "describe", "tree", "report", "report.page", "demo", "cli"}
 
 #: Module -> the modules of the package that it may import. "" is the package itself.
 ALLOWED = {
@@ -72,6 +72,8 @@ ALLOWED = {
     "media": {"errors"},
     "pictures": {"errors"},
     "doctor": {"errors"},
+    "report": {"errors", "report.page"},
+    "report.page": {"errors"},
     "data": set(),
     "demo": {"errors", "pyramid", "explain"},
     "cli": ALL,
