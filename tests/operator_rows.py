@@ -106,6 +106,15 @@ e = MatMul (u, kt)
 s = Softmax <axis=-1> (e)
 b = MatMul (s, v)"""
 
+EINSUM_ATTENTION = """f = Reshape (p, flat)
+t = Transpose <perm=[0,2,1]> (f)
+k = MatMul (t, wk)
+u = MatMul (t, wq2)
+v = MatMul (t, wv)
+e = Einsum <equation="b i d, b j d -> b i j"> (u, k)
+s = Softmax <axis=-1> (e)
+b = Einsum <equation="bij,bjd->bid"> (s, v)"""
+
 FUSED_ATTENTION = """f = Reshape (p, flat)
 t = Transpose <perm=[0,2,1]> (f)
 k = MatMul (t, wk)
@@ -198,6 +207,13 @@ ROWS: tuple[Row, ...] = (
         SCALE,
         reference="onnxruntime",
     ),
+    Row(
+        "com.microsoft::QLinearSoftmax",
+        EIGHT
+        + "k = com.microsoft.QLinearSoftmax <axis=1, opset=13> (i, s, z, fine, low)\nb = DequantizeLinear (k, fine, low)",
+        {**SCALE, "fine": 1 / 256, "low": np.uint8(0)},
+        reference="onnxruntime",
+    ),
     # Arithmetic.
     *(Row(op, f"b = {op} (p, q)") for op in ("Add", "Sub", "Sum", "Mul", "Max", "Min")),
     Row("Mean", "b = Mean (p)"),
@@ -248,7 +264,7 @@ ROWS: tuple[Row, ...] = (
     Row("MaxPool", "b = MaxPool <kernel_shape=[3,2], strides=[2,1], pads=[1,0,1,0]> (p)"),
     Row("AveragePool", "b = AveragePool <kernel_shape=[3,2], strides=[2,1], pads=[1,0,1,0]> (p)"),
     *_alone("GlobalAveragePool", "GlobalMaxPool"),
-    *(Row(op, f"b = {op} (p, axes)", {"axes": [2, 3]}) for op in ("ReduceMean", "ReduceSum", "ReduceMax")),
+    *(Row(op, f"b = {op} (p, axes)", {"axes": [2, 3]}) for op in ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin")),
     Row(
         "com.microsoft::QLinearAveragePool",
         EIGHT + "k = com.microsoft.QLinearAveragePool <kernel_shape=[2,2]> (i, s, z, s, z)" + BACK,
@@ -287,6 +303,18 @@ ROWS: tuple[Row, ...] = (
         channels=2,
     ),
     Row("Gather", "b = Gather <axis=1> (p, order)", {"order": [3, 0, -2, 3]}),
+    Row(
+        "GatherElements",
+        "b = GatherElements <axis=1> (p, places)",
+        {"places": np.random.default_rng(1).integers(-4, 4, (1, 5, 6, 6))},
+        channels=5,
+    ),
+    Row(
+        "GatherND",
+        "a = GatherND (p, places)\nb = Unsqueeze (a, zero)",
+        {"places": [[0, 3], [0, 0], [0, 3]], "zero": [0]},
+        channels=3,
+    ),
     Row("Pad", "b = Pad (p, pads)", {"pads": [0, 2, 1, 0, 0, 1, 0, -1]}, channels=7, reference="onnxruntime"),
     Row("DepthToSpace", 'b = DepthToSpace <blocksize=2, mode="CRD"> (p)', channels=1),
     Row("SpaceToDepth", "b = SpaceToDepth <blocksize=2> (p)", channels=16),
@@ -326,6 +354,12 @@ ROWS: tuple[Row, ...] = (
         "dense",
     ),
     Row("MatMul", "a = Transpose <perm=[0,2,3,1]> (p)\nb = MatMul (a, w)", {"w": _random(4, 6)}, 6, "dense"),
+    Row(
+        "Einsum",
+        EINSUM_ATTENTION,
+        {"wk": _random(4, 4), "wq2": _random(4, 4), "wv": _random(4, 4), "flat": [1, 4, 36]},
+        reads="dense",
+    ),
     Row(
         "ConvInteger",
         "i, s, z = DynamicQuantizeLinear (p)\na = ConvInteger (i, w, z)\nc = Cast <to=1> (a)\nd = Mul (s, ws)\n"
@@ -411,7 +445,9 @@ ROWS: tuple[Row, ...] = (
         reference="onnxruntime",
     ),
     # What only steers.
-    *_steering("ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSumExp"),
+    *_steering("ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSumExp"),
+    Row("ReduceLogSum", "a = Exp (q)\nr = ReduceLogSum (a, axes)\nb = Mul (p, r)", {"axes": [1, 2, 3]}, steers=True),
+    Row("TopK", "a, i = TopK <axis=1> (q, one)\nb = Mul (p, a)", {"one": [1]}, steers=True),
     *_compared("Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual"),
     Row(
         "Not",
@@ -629,5 +665,161 @@ CASES: tuple[Row, ...] = (
     Row("Mul", "b = Mul (p, p)", case="squared"),
     Row("Div", "a = Exp (p)\nb = Div (one, a)", {"one": 1.0}, case="reciprocal"),
     Row("Sub", "b = Sub (one, p)", {"one": 1.0}, case="from a constant"),
+    # Older and newer forms of the same operator: attributes that became inputs, defaults that changed.
+    Row("HardSwish", "b = HardSwish (p)", opset=14, case="opset 14"),
+    Row("Gelu", 'b = Gelu <approximate="tanh"> (p)', opset=20, reference="onnxruntime", case="by tanh"),
+    Row("Elu", "b = Elu <alpha=0.5> (p)", opset=6, case="opset 6", reference="onnxruntime"),
+    Row("PRelu", "b = PRelu (p, slope)", {"slope": _random(1)}, opset=9, case="one slope", reference="onnxruntime"),
+    Row("HardSigmoid", "b = HardSigmoid <alpha=0.1, beta=0.4> (p)", case="slope and offset"),
+    Row("ThresholdedRelu", "b = ThresholdedRelu <alpha=0.5> (p)", case="threshold"),
+    Row("Shrink", "b = Shrink <lambd=0.3, bias=0.1> (p)", case="soft"),
+    Row("Clip", "b = Clip (p, , high)", {"high": 0.5}, opset=13, case="from above"),
+    Row("Clip", "b = Clip (p, low)", {"low": 0.0}, opset=11, case="from below"),
+    Row("Dropout", "b = Dropout <ratio=0.5> (p)", opset=10, case="opset 10", reference="onnxruntime"),
+    Row("Dropout", "b, m = Dropout (p, half)", {"half": 0.5}, opset=13, case="with its mask", reference="onnxruntime"),
+    Row(
+        "BatchNormalization",
+        "b = BatchNormalization <epsilon=0.1> (p, g, o, m, v)",
+        {"g": _random(4), "o": _random(4), "m": _random(4), "v": np.ones(4)},
+        opset=9,
+        reference="onnxruntime",
+        case="opset 9",
+    ),
+    Row("Mean", "b = Mean (p, w)", {"w": _random(4, 1, 1)}, case="with a constant"),
+    Row("Max", "b = Max (p, q, w)", {"w": _random(4, 1, 1)}, opset=8, case="three", reference="onnxruntime"),
+    Row("Pow", "b = Pow (p, three)", {"three": 3.0}, opset=12, case="odd", reference="onnxruntime"),
+    Row("LogSoftmax", "b = LogSoftmax (p)", opset=11, case="opset 11", reference="onnxruntime"),
+    Row(
+        "com.microsoft::QLinearSoftmax",
+        EIGHT
+        + "k = com.microsoft.QLinearSoftmax <axis=2, opset=11> (i, s, z, fine, low)\nb = DequantizeLinear (k, fine, low)",
+        {**SCALE, "fine": 1 / 256, "low": np.uint8(0)},
+        reference="onnxruntime",
+        case="over all axes behind",
+    ),
+    Row(
+        "GroupNormalization",
+        "b = GroupNormalization <num_groups=2> (p, g, o)",
+        {"g": _random(2), "o": _random(2)},
+        opset=18,
+        case="opset 18",
+        reference="onnxruntime",
+    ),
+    Row("LpNormalization", "b = LpNormalization <p=1> (p)", case="absolute values, last axis"),
+    Row(
+        "MeanVarianceNormalization",
+        "b = MeanVarianceNormalization <axes=[1]> (p)",
+        case="over channels",
+        reference="onnxruntime",
+    ),
+    Row(
+        "AveragePool",
+        "b = AveragePool <kernel_shape=[3,3], strides=[2,2], ceil_mode=1, count_include_pad=1> (p)",
+        opset=19,
+        case="ceil mode",
+        reference="onnxruntime",
+    ),
+    Row(
+        "AveragePool",
+        'b = AveragePool <kernel_shape=[3,3], auto_pad="SAME_UPPER"> (p)',
+        opset=7,
+        case="opset 7",
+        reference="onnxruntime",
+    ),
+    Row("MaxPool", "b, i = MaxPool <kernel_shape=[2,2], dilations=[2,2]> (p)", case="dilated, with places"),
+    Row("ReduceMean", "b = ReduceMean <axes=[2,3]> (p)", opset=13, case="opset 13", reference="onnxruntime"),
+    Row("ReduceSum", "b = ReduceSum <axes=[-1]> (p)", opset=11, case="opset 11", reference="onnxruntime"),
+    Row("ReduceMax", "b = ReduceMax <axes=[2,3]> (p)", opset=12, case="opset 12", reference="onnxruntime"),
+    Row("ReduceMin", "a = ReduceMin (q, axes)\nb = Mul (p, a)", {"axes": [1]}, case="channels", steers=True),
+    Row("ReduceMean", "b = ReduceMean <noop_with_empty_axes=1> (p)", opset=18, case="of nothing"),
+    Row(
+        "ReduceL2",
+        "a = ReduceL2 (p, places)\nm = ReduceMean (a, one)\nn = Add (m, w)\nd = Div (a, n)\nc = Mul (p, d)\nb = Add (c, p)",
+        {"places": [2, 3], "one": [1], "w": 0.5},
+        case="global response normalisation",
+        steers=True,
+    ),
+    Row(
+        "com.microsoft::QLinearGlobalAveragePool",
+        EIGHT + "t = Transpose <perm=[0,2,3,1]> (i)\n"
+        "k = com.microsoft.QLinearGlobalAveragePool <channels_last=1> (t, s, z, s, z)" + BACK,
+        SCALE,
+        reads="dense",
+        reference="onnxruntime",
+        case="channels last",
+    ),
+    Row(
+        "Squeeze",
+        "a = GlobalAveragePool (p)\nb = Squeeze <axes=[2,3]> (a)",
+        opset=11,
+        reads="dense",
+        case="opset 11",
+        reference="onnxruntime",
+    ),
+    Row(
+        "Unsqueeze",
+        "a = GlobalAveragePool (p)\nc = Squeeze <axes=[2,3]> (a)\nb = Unsqueeze <axes=[2,3]> (c)",
+        opset=12,
+        case="opset 12",
+        reference="onnxruntime",
+    ),
+    Row("Pad", "b = Pad <pads=[0,1,0,0,0,0,1,0]> (p)", opset=9, channels=5, case="opset 9", reference="onnxruntime"),
+    Row("Pad", 'b = Pad <mode="edge"> (p, pads)', {"pads": [0, 1, 2, 0, 0, 1, 0, 0]}, channels=6, case="edge"),
+    Row(
+        "Split",
+        "a, c = Split <axis=1, num_outputs=2> (p)\nb = Concat <axis=1> (c, a)",
+        opset=18,
+        case="number of outputs",
+    ),
+    Row(
+        "Split",
+        "a, c = Split <axis=1, split=[3,1]> (p)\nb = Concat <axis=1> (c, a)",
+        opset=7,
+        case="opset 7",
+        reference="onnxruntime",
+    ),
+    Row("Flatten", "b = Flatten <axis=3> (p)", channels=6, reads="dense", case="of positions"),
+    Row("Upsample", "b = Upsample <scales=[1.0,1.0,2.0,2.0]> (p)", opset=7, case="opset 7", reference="onnxruntime"),
+    Row(
+        "Resize",
+        "b = Resize (p, scales)",
+        {"scales": [1.0, 1.0, 2.0, 2.0]},
+        opset=10,
+        case="opset 10",
+        reference="onnxruntime",
+    ),
+    *(
+        Row(
+            "Resize",
+            f'b = Resize <mode="nearest", coordinate_transformation_mode="{mode}", nearest_mode="{near}"> (p, , , sizes)',
+            {"sizes": [1, 4, high, wide]},
+            opset=13,
+            case=f"{mode} {near} {high} {wide}",
+            reference="onnxruntime",
+        )
+        for mode, near in (
+            ("half_pixel", "round_prefer_floor"),
+            ("asymmetric", "ceil"),
+            ("align_corners", "round_prefer_ceil"),
+            ("pytorch_half_pixel", "floor"),
+        )
+        for high, wide in ((18, 4), (9, 12))
+    ),
+    Row(
+        "GatherElements",
+        "b = GatherElements <axis=3> (p, places)",
+        {"places": np.random.default_rng(1).integers(0, 6, (1, 4, 2, 3))},
+        case="of positions",
+        reference="onnxruntime",
+    ),
+    Row("Cast", "d = Cast <to=10> (p)\nb = Cast <to=1> (d)", opset=9, case="opset 9", reference="onnxruntime"),
+    Row(
+        "InstanceNormalization",
+        "b = InstanceNormalization <epsilon=0.01> (p, g, o)",
+        {"g": _random(4), "o": _random(4)},
+        opset=6,
+        case="opset 6",
+        reference="onnxruntime",
+    ),
 )
 """Further uses of an operator."""

@@ -7,7 +7,7 @@ to carry no channels, and unknown are three different things: an operator that i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -73,6 +73,14 @@ class View:
         """Whether a tensor has channels."""
         state = self.states.get(name)
         return state is not None and bool(state.tracks)
+
+    def depends(self, node: Node, *indexes: int) -> bool:
+        """Whether one of some inputs is given and depends on the model's input."""
+        return any(name and not self.program.is_constant(name) for name in map(node.input, indexes))
+
+    def varies(self, name: str, axes: Iterable[int]) -> bool:
+        """Whether a tensor's channels lie along one of some axes."""
+        return any(fx.varies(t.labels, a) for t in self.states.get(name, State()).tracks for a in axes)
 
     def ints(self, node: Node, attribute: str, index: int) -> tuple[int, ...] | None:
         """Integers given as an attribute (old operator sets) or as a constant input (new ones)."""
@@ -184,7 +192,9 @@ def _activation(node: Node, _view: View) -> fx.Effect | None:
 
 
 @operator("Clip")
-def _clip(node: Node, view: View) -> fx.Effect:
+def _clip(node: Node, view: View) -> fx.Effect | None:
+    if view.depends(node, 1, 2):
+        return None
     low, high = (_bound(node, view, k, i) for k, i in (("min", 1), ("max", 2)))
     low, high = (-math.inf if low is None else low), (math.inf if high is None else high)
     zero = min(max(0.0, low), high)
@@ -209,11 +219,13 @@ def _power(node: Node, view: View) -> fx.Effect | None:
     return fx.Activation(nonnegative=even, slope=0.0)
 
 
-@operator("Softmax", "LogSoftmax", "Hardmax")
+@operator("Softmax", "LogSoftmax", "Hardmax", "com.microsoft::QLinearSoftmax")
 def _softmax(node: Node, view: View) -> fx.Effect:
-    axis = int(node.attributes.get("axis", 1 if view.program.model.opset < 13 else -1))
+    quantised = node.op.endswith("QLinearSoftmax")
+    since = int(node.attributes["opset"]) if quantised else view.program.model.opset
+    axis = int(node.attributes.get("axis", 1 if since < 13 and not quantised else -1))
     rank = len(view.shape(node.input(0)))
-    axes = (axis % rank,) if view.program.model.opset >= 13 else tuple(range(axis % rank, rank))
+    axes = (axis % rank,) if since >= 13 else tuple(range(axis % rank, rank))
     return fx.Normalise(axes=axes, centred=False, mixes=True)
 
 
@@ -233,9 +245,10 @@ def _sub(node: Node, view: View) -> fx.Effect:
 
 @operator("Mean")
 def _mean(node: Node, view: View) -> fx.Effect | None:
-    return (
-        _addends(node, view, tuple(range(len(node.inputs))), (1,) * len(node.inputs)) if len(node.inputs) == 1 else None
-    )
+    moving = [i for i, n in enumerate(node.inputs) if not view.program.is_constant(n)]
+    if len(moving) != 1:
+        return None
+    return fx.Affine(scale=lambda: np.asarray(1 / len(node.inputs), np.float32), source=moving[0])
 
 
 def _addends(node: Node, view: View, indexes: tuple[int, ...], signs: tuple[int, ...]) -> fx.Effect:
@@ -356,7 +369,7 @@ def _batch_norm(node: Node, view: View) -> fx.Effect | None:
             f"{view.program.model.path}: node {node.name!r} is a BatchNormalization in training mode, its output "
             "depends on the batch; export the model in evaluation mode"
         )
-    if any(v is None for v in values):
+    if any(v is None for v in values) or not node.attributes.get("spatial", 1):
         return None
     rank = len(view.shape(node.input(0)))
     epsilon = float(node.attributes.get("epsilon", 1e-5))
@@ -373,9 +386,11 @@ def _batch_norm(node: Node, view: View) -> fx.Effect | None:
 
 
 @operator("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
-def _layer_norm(node: Node, view: View) -> fx.Effect:
+def _layer_norm(node: Node, view: View) -> fx.Effect | None:
     rank = len(view.shape(node.input(0)))
     axis = int(node.attributes.get("axis", -1)) % rank
+    if view.depends(node, 1, 2):
+        return None
     gamma = view.constant(node.input(1))
     return fx.Normalise(
         axes=tuple(range(axis, rank)),
@@ -385,8 +400,10 @@ def _layer_norm(node: Node, view: View) -> fx.Effect:
 
 
 @operator("InstanceNormalization", "GroupNormalization")
-def _group_norm(node: Node, view: View) -> fx.Effect:
+def _group_norm(node: Node, view: View) -> fx.Effect | None:
     shape = view.shape(node.input(0))
+    if view.depends(node, 1, 2):
+        return None
     groups = int(node.attributes.get("num_groups", shape[1]))
     gamma = view.constant(node.input(1))
 
@@ -436,30 +453,78 @@ def _window(node: Node, view: View) -> Geometry:
 
 
 @operator("MaxPool")
-def _max_pool(node: Node, view: View) -> fx.Effect:
+def _max_pool(node: Node, view: View) -> fx.Effect | None:
+    if node.attributes.get("storage_order", 0):
+        return None
     return fx.Pool("max", _window(node, view))
 
 
 @operator("AveragePool", "com.microsoft::QLinearAveragePool")
-def _average_pool(node: Node, view: View) -> fx.Effect:
+def _average_pool(node: Node, view: View) -> fx.Effect | None:
+    if node.attributes.get("channels_last", 0):
+        return None
     return fx.Pool("mean", _window(node, view), count_include_pad=bool(node.attributes.get("count_include_pad", 0)))
 
 
 @operator("GlobalAveragePool", "GlobalMaxPool", "com.microsoft::QLinearGlobalAveragePool")
 def _global_pool(node: Node, view: View) -> fx.Effect:
     rank = len(view.shape(node.input(0)))
-    return fx.Reduce("max" if "Max" in node.op else "mean", tuple(range(2, rank)))
+    spatial = range(1, rank - 1) if node.attributes.get("channels_last", 0) else range(2, rank)
+    return fx.Reduce("max" if "Max" in node.op else "mean", tuple(spatial))
 
 
-@operator("ReduceMean", "ReduceSum", "ReduceMax")
-def _reduce(node: Node, view: View) -> fx.Effect:
+REDUCTIONS = {"ReduceMean": "mean", "ReduceSum": "sum", "ReduceMax": "max", "ReduceMin": "max"}
+"""Kinds of reduction; of a minimum as of a maximum the field goes to the elements that equal it."""
+
+
+@operator(*REDUCTIONS)
+def _reduce(node: Node, view: View) -> fx.Effect | None:
+    axes = _reduced_axes(node, view)
+    if axes is None:
+        return None
+    return fx.Reduce(REDUCTIONS[node.op], axes) if axes else fx.Identity()
+
+
+def _reduced_axes(node: Node, view: View) -> tuple[int, ...] | None:
+    """Axes of a reduction, none where it does nothing; None where they depend on the model's input."""
+    if view.depends(node, 1):
+        return None
     rank = len(view.shape(node.input(0)))
     axes = view.ints(node, "axes", 1)
     if not axes:
-        if node.attributes.get("noop_with_empty_axes", 0):
-            return fx.Identity()
-        axes = tuple(range(rank))
-    return fx.Reduce(node.op.removeprefix("Reduce").lower(), tuple(sorted(a % rank for a in axes)))
+        return () if node.attributes.get("noop_with_empty_axes", 0) else tuple(range(rank))
+    return tuple(sorted(a % rank for a in axes))
+
+
+@operator(
+    "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp",
+)  # fmt: skip
+def _norm(node: Node, view: View) -> fx.Effect | None:
+    """Over channels it only steers; over positions every channel has its own, which may only be a factor."""
+    axes = _reduced_axes(node, view)
+    if not axes:
+        return None
+    merged = view.varies(node.input(0), axes) or not view.carries(node.input(0))
+    return fx.Held() if merged or _only_a_factor(view, node.outputs[0]) else None
+
+
+def _only_a_factor(view: View, tensor: str) -> bool:
+    """Whether a tensor reaches layers and outputs of the model only as a factor or a divisor of something else."""
+    stack, seen = [tensor], set()
+    while stack:
+        name = stack.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        users = view.program.consumers.get(name, [])
+        if not users or any(u.op in WEIGHTED for u in users):
+            return False
+        for user in users:
+            others = [i for i in user.inputs if i and i != name]
+            factor = user.op == "Mul" or (user.op == "Div" and user.input(1) == name)
+            if not (factor and any(not view.program.is_constant(i) for i in others)):
+                stack.extend(o for o in user.outputs if o)
+    return True
 
 
 # --------------------------------------------------------------------------------------------- movement
@@ -553,7 +618,7 @@ def _split(node: Node, view: View) -> fx.Effect:
 def _slice(node: Node, view: View) -> fx.Effect | None:
     shape = view.shape(node.input(0))
     starts, ends = view.ints(node, "starts", 1), view.ints(node, "ends", 2)
-    if starts is None or ends is None:
+    if starts is None or ends is None or view.depends(node, 3, 4):
         return None
     axes = view.ints(node, "axes", 3) or tuple(range(len(starts)))
     steps = view.ints(node, "steps", 4) or (1,) * len(starts)
@@ -592,6 +657,19 @@ def _gather(node: Node, view: View) -> fx.Effect | None:
     return _one(apply)
 
 
+@operator("GatherElements", "GatherND")
+def _gather_places(node: Node, view: View) -> fx.Effect | None:
+    indices = view.constant(node.input(1))
+    if indices is None or node.attributes.get("batch_dims", 0):
+        return None
+    shape = view.shape(node.input(0))
+    axis = int(node.attributes.get("axis", 0)) % len(shape)
+    if node.op == "GatherND":
+        return _one(lambda a, _: np.broadcast_to(a, shape)[tuple(np.moveaxis(indices, -1, 0))])
+    cut = tuple(slice(None) if a == axis else slice(n) for a, n in enumerate(indices.shape))
+    return _one(lambda a, _: np.take_along_axis(np.broadcast_to(a, shape)[cut], indices.astype(np.int64), axis=axis))
+
+
 _PAD_MODES: dict[str, Literal["reflect", "edge", "wrap"]] = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 
 
@@ -599,7 +677,7 @@ _PAD_MODES: dict[str, Literal["reflect", "edge", "wrap"]] = {"reflect": "reflect
 def _pad(node: Node, view: View) -> fx.Effect | None:
     shape = view.shape(node.input(0))
     pads = view.ints(node, "pads", 1)
-    if pads is None:
+    if pads is None or view.depends(node, 3):
         return None
     axes = view.ints(node, "", 3) or tuple(range(len(shape)))
     before, after = [0] * len(shape), [0] * len(shape)
@@ -647,19 +725,62 @@ def _depth_space(node: Node, view: View) -> fx.Effect:
 @operator("Upsample", "Resize")
 def _resize(node: Node, view: View) -> fx.Effect | None:
     old, new = view.shape(node.input(0)), view.shape(node.outputs[0])
-    mode = str(node.attributes.get("mode", "nearest"))
-    asymmetric = node.op == "Upsample" or node.attributes.get("coordinate_transformation_mode") == "asymmetric"
-    whole = all(b % a == 0 for a, b in zip(old, new, strict=True))
-    if mode != "nearest" or not (whole or (asymmetric and node.attributes.get("nearest_mode") == "floor")):
+    scales = _scales(node, view, old, new)
+    if str(node.attributes.get("mode", "nearest")) != "nearest" or scales is None:
         return None
+    taken = [_nearest(node, view, *sizes) for sizes in zip(old, new, scales, strict=True)]
+    if any(t is None for t in taken):
+        return None
+    moved = {i: t for i, t in enumerate(taken) if t is not None and not np.array_equal(t, np.arange(old[i]))}
 
     def apply(a: Array, _: int) -> Array:
-        for axis, (x, y) in enumerate(zip(old, new, strict=True)):
-            if x != y and (a.shape[axis] > 1 or _is_full(a, old)):
-                a = np.take(a, (np.arange(y) * x) // y, axis=axis)
+        full = _is_full(a, old)
+        for axis, places in moved.items():
+            if a.shape[axis] > 1 or full:
+                a = np.take(a, places, axis=axis)
         return a
 
     return _one(apply)
+
+
+def _scales(node: Node, view: View, old: tuple[int, ...], new: tuple[int, ...]) -> list[float] | None:
+    """Factor of each axis: as given, else the ratio of the sizes; None where they depend on the model's input."""
+    index = 2 if node.op == "Resize" and view.program.model.opset >= 11 else 1
+    if view.depends(node, index, 3) or str(node.attributes.get("keep_aspect_ratio_policy", "stretch")) != "stretch":
+        return None
+    given = node.attributes.get("scales")
+    found = view.constant(node.input(index)) if given is None else np.asarray(given)
+    out = [b / a for a, b in zip(old, new, strict=True)]
+    if found is not None and found.size:
+        axes = node.attributes.get("axes") or range(len(old))
+        for axis, scale in zip(axes, found.reshape(-1).tolist(), strict=True):
+            out[axis % len(old)] = scale
+    return out
+
+
+def _nearest(node: Node, view: View, old: int, new: int, scale: float) -> Array | None:
+    """Input place of each output place along one axis (ONNX Resize, mode nearest), in float32 as runtimes do."""
+    if old == new and scale == 1:
+        return np.arange(old)
+    x, s = np.arange(new, dtype=np.float32), np.float32(scale)
+    if node.op == "Upsample" or view.program.model.opset < 11:
+        return np.floor(x / s).astype(np.int64).clip(0, old - 1) if scale >= 1 else None
+    half = (x + np.float32(0.5)) / s - np.float32(0.5)
+    at = {
+        "half_pixel": half,
+        "pytorch_half_pixel": half if new > 1 else x * 0,
+        "asymmetric": x / s,
+        "align_corners": x * np.float32((old - 1) / max(1, new - 1)),
+    }.get(str(node.attributes.get("coordinate_transformation_mode", "half_pixel")))
+    if at is None:
+        return None
+    places = {
+        "round_prefer_floor": np.ceil(at - np.float32(0.5)),
+        "round_prefer_ceil": np.floor(at + np.float32(0.5)),
+        "floor": np.floor(at),
+        "ceil": np.ceil(at),
+    }[str(node.attributes.get("nearest_mode", "round_prefer_floor"))]
+    return np.asarray(places.astype(np.int64).clip(0, old - 1))
 
 
 # ------------------------------------------------------------------------------------- products, layers
@@ -685,6 +806,26 @@ def _weighted(node: Node, view: View) -> fx.Effect | None:
     return fx.Mix(value)
 
 
+@operator("Einsum")
+def _einsum(node: Node, view: View) -> fx.Effect | None:
+    """Attention written as Einsum: scores merge the channels of both operands, values are mixed as MatMul does it."""
+    terms, arrow, out = str(node.attributes["equation"]).replace(" ", "").partition("->")
+    left, comma, right = terms.partition(",")
+    whole = [left, right, out]
+    if not (arrow and comma) or "," in right or "." in terms or any(len(set(t)) != len(t) for t in whole):
+        return None
+    live = [(n, t) for n, t in zip(node.inputs, whole, strict=False) if view.carries(n)]
+    if view.depends(node, 0) and view.depends(node, 1):
+        summed = (set(left) & set(right)) - set(out)
+        if all(view.varies(n, [t.index(x) for x in summed]) for n, t in live):
+            return fx.Held()
+        value = _value_side(node, view)
+        same = left[:-2] == right[:-2] == out[:-2] and left[-1:] == right[-2:-1]
+        if same and out[-2:] == left[-2:-1] + right[-1:] and value is not None:
+            return fx.Mix(value)
+    return None
+
+
 def _value_side(node: Node, view: View) -> int | None:
     """The operand whose labels do not vary along the contracted axis: its channels survive the product."""
     order = (0, 1) if _bounded(view, node.inputs[1]) else (1, 0)
@@ -701,8 +842,15 @@ def _value_side(node: Node, view: View) -> int | None:
 
 @operator(
     "Shape", "Size", "Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Not", "And", "Or", "IsNaN", "IsInf",
-    "ArgMax", "ArgMin", "NonZero", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare",
-    "ReduceLogSumExp", "ConstantOfShape", "EyeLike", "Range",
+    "ArgMax", "ArgMin", "NonZero", "ConstantOfShape", "EyeLike", "Range",
 )  # fmt: skip
 def _steers(_node: Node, _view: View) -> fx.Effect:
     return fx.Held()
+
+
+@operator("TopK")
+def _top(node: Node, view: View) -> fx.Effect | None:
+    """The best of all channels, as after a classifier; the best places of each channel are another thing."""
+    axis = int(node.attributes.get("axis", -1)) % len(view.shape(node.input(0)))
+    merged = view.varies(node.input(0), (axis,)) or not view.carries(node.input(0))
+    return fx.Held() if merged else None

@@ -116,7 +116,9 @@ def _convolution(program: Program, node: Node) -> Part | None:
     quantised = node.op.endswith("QLinearConv")
     weight = node.input(3 if quantised else 1)
     source = node.input(0)
-    if not program.is_constant(weight) or program.is_constant(source):
+    if not program.is_constant(weight) or program.is_constant(source) or node.attributes.get("channels_last", 0):
+        return None
+    if _depends(program, node.input(8 if quantised else 2)) and node.op != "ConvInteger":
         return None
     group = int(node.attributes.get("group", 1))
     shape = program.constant(weight).shape
@@ -149,6 +151,11 @@ def _convolution(program: Program, node: Node) -> Part | None:
         activation=_text(node.attributes.get("activation")),
         plain_weight=not quantised and node.op != "ConvInteger" and _dtype(program, weight) == "float32",
     )
+
+
+def _depends(program: Program, name: str) -> bool:
+    """Whether an optional input is given and depends on the model's input, as an addend in the place of a bias."""
+    return bool(name) and not program.is_constant(name)
 
 
 def part_output(node: Node, tail: tuple[Node, ...]) -> str:
@@ -318,6 +325,8 @@ def _gemm(program: Program, node: Node) -> Part | None:
     source, weight = node.input(0), node.input(3 if quantised else 1)
     if program.is_constant(source) or not program.is_constant(weight) or node.attributes.get("transA", 0):
         return None
+    if _depends(program, node.input(6 if quantised else 2)):
+        return None
     flip = bool(node.attributes.get("transB", 0))
     shape = program.constant(weight).shape
     kernels, channels = (shape[0], shape[1]) if flip else (shape[1], shape[0])
@@ -374,8 +383,10 @@ def _matmul(program: Program, node: Node) -> Part | None:
     if any(d != 1 for d in shape[:-2]) or len(shape) < 2 or rank < 2:
         return None
     kernels, channels = (shape[-2], shape[-1]) if on_left else (shape[-1], shape[-2])
-    flips = _text(node.attributes.get("transA")), _text(node.attributes.get("transB"))
-    if any(f not in {None, "0"} for f in flips):
+    if any(node.attributes.get(k, 0) for k in ("transA", "transB", "transBatchA", "transBatchB")):
+        return None
+    inside = {"MatMulIntegerToFloat": 6, "DynamicQuantizeMatMul": 4}.get(node.op.rpartition("::")[2])
+    if inside is not None and _depends(program, node.input(inside)):
         return None
     tail, scale, bias = _matmul_tail(program, node, int(kernels), on_left=on_left)
     axis = rank - 2 if on_left else rank - 1
