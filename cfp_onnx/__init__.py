@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from cfp_onnx.explain import explain, topology
     from cfp_onnx.media import PRESETS, Preprocess
     from cfp_onnx.model import load
-    from cfp_onnx.pyramid import Pyramid
+    from cfp_onnx.pyramid import Pyramid, load_pyramid
+    from cfp_onnx.saving import Drawing
 
 __version__ = "0.1.0"
 
@@ -39,8 +40,10 @@ __all__ = [  # noqa: RUF022 - grouped by what a reader looks for
     # verbs
     "load",
     "explain",
+    "load_pyramid",
     "topology",
     # values
+    "Drawing",
     "PRESETS",
     "Preprocess",
     "Pyramid",
@@ -65,6 +68,8 @@ _HOMES = {
     "PRESETS": "cfp_onnx.media",
     "Preprocess": "cfp_onnx.media",
     "Pyramid": "cfp_onnx.pyramid",
+    "load_pyramid": "cfp_onnx.pyramid",
+    "Drawing": "cfp_onnx.saving",
 }
 
 

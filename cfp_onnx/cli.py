@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import tempfile
+import threading
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,8 +29,11 @@ if TYPE_CHECKING:
 
     from cfp_onnx.media import Preprocess
     from cfp_onnx.model import Model
+    from cfp_onnx.results import Progress
 
 PROGRAM = "cfp-onnx"
+SAVED = ("report.html", "pyramid.json", "tubes.npz")
+"""Files that an explanation leaves in its folder, beside the pictures."""
 WIDTH = 100
 """Columns of a tree that does not go to a terminal."""
 
@@ -128,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _demo_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--out", metavar="DIR", default="cfp_demo", help="folder for pyramid.json (cfp_demo)")
+    parser.add_argument("-o", "--out", metavar="DIR", default="cfp_demo", help="folder for the report (cfp_demo)")
 
 
 def _inspect_options(parser: argparse.ArgumentParser) -> None:
@@ -146,7 +150,7 @@ def _explain_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL")
     add("clip", metavar="CLIP", help="video, folder of frames, frame database, image, .npy or .npz")
-    add("-o", "--out", metavar="DIR", help="folder for pyramid.json")
+    add("-o", "--out", metavar="DIR", help="folder for the report, pyramid.json and the tubes")
     add("--json", metavar="F", help="write the pyramid as JSON; - is stdout")
     add("--class", dest="target", metavar="INDEX|LABEL", help="class to explain (the top-1 class)")
     add("--output", metavar="NAME", help="output to explain (the first)")
@@ -169,9 +173,26 @@ def _explain_options(parser: argparse.ArgumentParser) -> None:
     base = parser.add_mutually_exclusive_group()
     base.add_argument("--preprocess", metavar="FILE", help="preprocessing as JSON")
     base.add_argument("--preset", metavar="NAME", help="preprocessing of a known family: resnet3d, mfnet, i3d ...")
+    add(
+        "--tube", action="append", default=[], type=_tube, metavar="KIND[:UNIT]",
+        help="tubes to draw: activation or relevance of each kernel, layer or depth, such as activation:layer; repeat "
+        "for several (the class's relevance and the strongest kernel at up to four depths)",
+    )  # fmt: skip
+    add("--tube-top", type=_count, default=3, metavar="N", help="most tubes per depth that --tube draws (3)")
+    add("--animation", choices=("mp4", "gif", "none"), default="mp4", help="file type of moving tubes (mp4)")
     add("--device", default="auto", metavar="auto|cpu|cuda[:N]|tensorrt", type=_device)
     add("--threads", type=_count, metavar="N", help="threads on the CPU")
     add("--allow-barriers", action="store_true", help="pass over unknown operators, and say so")
+
+
+def _tube(text: str) -> tuple[str, str]:
+    kind, colon, unit = text.partition(":")
+    unit = unit if colon else {"activation": "kernel", "relevance": "depth"}.get(kind, "")
+    if kind not in {"activation", "relevance"} or unit not in {"kernel", "layer", "depth"}:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} must be activation or relevance, then :kernel, :layer or :depth where that is wanted"
+        )
+    return kind, unit
 
 
 def _count(text: str) -> int:
@@ -223,9 +244,9 @@ def _demo(options: argparse.Namespace) -> int:
     from cfp_onnx.tree import pyramid_tree
 
     out = Path(options.out)
-    _check_folder(out, "pyramid.json")
-    with _status("explaining the built-in clip", options):
-        pyramid, file = run_demo(out)
+    _check_folder(out, *SAVED)
+    with _progress("the built-in clip", options) as progress:
+        pyramid, file = run_demo(out, progress)
     _print(pyramid_tree(pyramid))
     sys.stdout.write(f"\n{_shown(file)}\n")
     return 0
@@ -243,7 +264,7 @@ def _inspect(options: argparse.Namespace) -> int:
     graphml = _check_file(options.graphml, options.model)
     if json_file is not None and json_file == graphml:
         raise UsageError(f"--json and --graphml both name {json_file}; give two files")
-    with _status(f"reading {options.model}", options):
+    with _progress(f"reading {options.model}", options):
         model = load(options.model)
         engine = topology(model, input_shape=_shapes(model, options.input_shape), barriers=options.allow_barriers)
         value = topology_json(engine)
@@ -258,16 +279,20 @@ def _inspect(options: argparse.Namespace) -> int:
 def _explain(options: argparse.Namespace) -> int:
     from cfp_onnx.explain import RULES, explain, read_labels
     from cfp_onnx.model import load
+    from cfp_onnx.saving import Drawing
     from cfp_onnx.tree import pyramid_tree
 
     if options.rule not in RULES:
         raise UsageError(f"rule {options.rule!r} is unknown; choose one of {', '.join(RULES)}")
     out = None if options.out is None else Path(options.out)
     if out is not None:
-        _check_folder(out, "pyramid.json")
+        _check_folder(out, *SAVED)
+    elif options.tube:
+        raise UsageError("--tube needs a folder for the pictures; give one with -o")
+    drawings = [Drawing(kind, unit, options.tube_top) for kind, unit in options.tube] or None
     json_file = _check_file(options.json, options.model, options.clip, options.labels, options.preprocess)
     labels = None if options.labels is None else read_labels(options.labels)
-    with _status(f"explaining {options.clip}", options):
+    with _progress(options.clip, options) as progress:
         model = load(options.model)
         pyramid = explain(
             model,
@@ -285,12 +310,18 @@ def _explain(options: argparse.Namespace) -> int:
             device=options.device,
             threads=options.threads,
             barriers=options.allow_barriers,
+            tubes=out is not None,
+            kernel_relevance=("relevance", "kernel") in options.tube,
+            progress=progress,
         )
-    if out is not None:
-        pyramid.save(out)
+        report = None
+        if out is not None:
+            report = pyramid.save(out, drawings=drawings, animation=options.animation, progress=progress)
     _deliver(pyramid.to_json(), json_file, options.json)
     if options.json != "-":
         _print(pyramid_tree(pyramid))
+        if report is not None:
+            sys.stdout.write(f"\n{_shown(report)}\n")
     return 0
 
 
@@ -393,7 +424,7 @@ def _check_file(name: str | None, *inputs: str | None) -> Path | None:
     return path
 
 
-def _check_folder(folder: Path, file: str) -> None:
+def _check_folder(folder: Path, *files: str) -> None:
     """Refuses a folder that cannot be written to, before a long run; nothing is made yet.
 
     Raises:
@@ -401,8 +432,9 @@ def _check_folder(folder: Path, file: str) -> None:
     """
     if not str(folder).strip():
         raise OutputError("the name of the output folder is empty; give one with -o")
-    if (folder / file).is_dir():
-        raise OutputError(f"cannot write {folder / file}: it is a folder; choose another place with -o")
+    for file in files:
+        if (folder / file).is_dir():
+            raise OutputError(f"cannot write {folder / file}: it is a folder; choose another place with -o")
     _check_writable(folder)
 
 
@@ -420,7 +452,7 @@ def _check_writable(folder: Path) -> None:
 
 
 def _deliver(value: Mapping[str, Any], file: Path | None, name: str | None) -> None:
-    from cfp_onnx.pyramid import write_json
+    from cfp_onnx.files import write_json
 
     if name == "-":
         sys.stdout.write(json.dumps(value, allow_nan=False, indent=1) + "\n")
@@ -449,21 +481,36 @@ def _shown(path: Path) -> str:
     return printable(path)
 
 
+BAR_AFTER = 2.0
+"""Seconds that work may take before a bar is shown."""
+
+
 @contextmanager
-def _status(text: str, options: argparse.Namespace) -> Iterator[None]:
-    """One line on a terminal's stderr while something runs."""
+def _progress(text: str, options: argparse.Namespace) -> Iterator[Progress | None]:
+    """A bar on a terminal's stderr for work of over `BAR_AFTER` seconds; nothing elsewhere."""
+    if options.quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
     from cfp_onnx.tree import printable
 
-    if options.quiet or not sys.stderr.isatty():
-        yield
-        return
-    sys.stderr.write(f"{printable(text)} ...")
-    sys.stderr.flush()
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
+    bars = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bars.add_task(printable(text), total=None)
+
+    def advance(what: str, done: int, of: int) -> None:
+        bars.update(task, description=printable(f"{text}: {what}"), completed=done, total=of)
+
+    timer = threading.Timer(BAR_AFTER, bars.start)
+    timer.daemon = True
+    timer.start()
     try:
-        yield
+        yield advance
     finally:
-        sys.stderr.write("\r\x1b[K")
-        sys.stderr.flush()
+        timer.cancel()
+        bars.stop()
 
 
 __all__ = ["main"]

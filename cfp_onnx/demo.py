@@ -8,16 +8,18 @@ from pathlib import Path
 from cfp_onnx.errors import ModelError
 from cfp_onnx.explain import explain
 from cfp_onnx.pyramid import Pyramid
+from cfp_onnx.results import Progress
 
 
-def run_demo(out: Path) -> tuple[Pyramid, Path]:
+def run_demo(out: Path, progress: Progress | None = None) -> tuple[Pyramid, Path]:
     """Explain the built-in clip at every depth.
 
     Args:
-        out: Folder for ``pyramid.json``; made where it is missing.
+        out: Folder for the report and what belongs to it; made where it is missing.
+        progress: Told how far the work is.
 
     Returns:
-        The pyramid and the file it was written to.
+        The pyramid and its report.
 
     Raises:
         ModelError: If this installation lacks its data.
@@ -29,8 +31,8 @@ def run_demo(out: Path) -> tuple[Pyramid, Path]:
         if not part.is_file():
             raise ModelError(f"this installation lacks {part}; install cfp-onnx again")
     with resources.as_file(model) as model_file, resources.as_file(clip) as clip_file:
-        pyramid = explain(model_file, clip_file, depth="all")
-    return pyramid, pyramid.save(out)
+        pyramid = explain(model_file, clip_file, depth="all", progress=progress)
+    return pyramid, pyramid.save(out, progress=progress)
 
 
 __all__ = ["run_demo"]

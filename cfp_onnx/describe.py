@@ -5,19 +5,33 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import networkx as nx
 
-from cfp_onnx.explain import Engine
-from cfp_onnx.graph.topology import Joint, KernelLayer, Origin
-from cfp_onnx.pyramid import write_text
+from cfp_onnx.files import write_text
+from cfp_onnx.graph.topology import Coverage, Joint, KernelLayer, Origin, Topology
+from cfp_onnx.model import Model, Program
 
 SCHEMA = "cfp-onnx/topology"
 SCHEMA_VERSION = 1
 
 
-def topology_json(engine: Engine) -> dict[str, Any]:
+class Analysed(Protocol):
+    """A network that was read: what an engine knows without a clip."""
+
+    file: Model
+    program: Program
+    topology: Topology
+    output: str
+    depths: dict[int, int]
+    coverage: Coverage
+
+    def classes(self) -> tuple[int, int | None]:
+        """Number of classes and their axis in the target."""
+
+
+def topology_json(engine: Analysed) -> dict[str, Any]:
     """The network as JSON values; layers are referred to by name.
 
     A layer that the explained output does not depend on has depth None.
@@ -54,7 +68,7 @@ def topology_json(engine: Engine) -> dict[str, Any]:
     }
 
 
-def _layer(engine: Engine, layer: KernelLayer) -> dict[str, Any]:
+def _layer(engine: Analysed, layer: KernelLayer) -> dict[str, Any]:
     return {
         "name": layer.name,
         "op": layer.op,
@@ -69,13 +83,13 @@ def _layer(engine: Engine, layer: KernelLayer) -> dict[str, Any]:
     }
 
 
-def _wire(engine: Engine, origin: Origin, via: str) -> dict[str, Any]:
+def _wire(engine: Analysed, origin: Origin, via: str) -> dict[str, Any]:
     if origin.layer is None:
         return {"layer": None, "input": origin.tensor, "via": via}
     return {"layer": engine.topology.layers[origin.layer].name, "via": via}
 
 
-def _joints(engine: Engine, joints: Sequence[Joint]) -> list[dict[str, Any]]:
+def _joints(engine: Analysed, joints: Sequence[Joint]) -> list[dict[str, Any]]:
     names = [layer.name for layer in engine.topology.layers]
     return [
         {"node": joint.node, "kind": joint.kind, "paths": [[names[i] for i in path] for path in joint.paths]}
@@ -83,7 +97,7 @@ def _joints(engine: Engine, joints: Sequence[Joint]) -> list[dict[str, Any]]:
     ]
 
 
-def write_graphml(engine: Engine, path: str | os.PathLike[str]) -> Path:
+def write_graphml(engine: Analysed, path: str | os.PathLike[str]) -> Path:
     """Write the graph of layers as GraphML, atomically; characters that XML forbids are escaped.
 
     Raises:
@@ -112,4 +126,4 @@ def _legal(c: str) -> bool:
     return c != "\\" and (c.isprintable() or "\u00a0" <= c < "\ud800" or "\ue000" <= c < "\ufffe")
 
 
-__all__ = ["topology_json", "write_graphml"]
+__all__ = ["Analysed", "topology_json", "write_graphml"]

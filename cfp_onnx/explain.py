@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import platform
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cfp_onnx import messages, record, rules, walk
+from cfp_onnx.describe import topology_json
 from cfp_onnx.errors import ModelError, RunError, TargetError, UsageError
 from cfp_onnx.fields import Feature, Message, Walk
 from cfp_onnx.graph.flow import State
@@ -20,6 +24,7 @@ from cfp_onnx.graph.topology import KernelLayer, build, channel_axis, shared_sta
 from cfp_onnx.model import Model, Program, input_shape, load
 from cfp_onnx.probe import SEED, TUBE_SEED, Probe, Values
 from cfp_onnx.pyramid import Pyramid
+from cfp_onnx.results import Progress
 from cfp_onnx.saliency import Collector, clip_size, shown_kernels
 from cfp_onnx.statistics import Statistics
 from cfp_onnx.tubes import Media, stretched
@@ -282,7 +287,7 @@ class Engine:
             return {}, {}
         tubes = ZPlus(
             self.topology, self.target, depths=self.depths, depth=depth, rule="zplus", probe=steps.probe,
-            value=steps.value, seed=TUBE_SEED,
+            value=steps.value, seed=TUBE_SEED, absorbing=True,
         )  # fmt: skip
         tubes.run()
         volumes = {i: tubes.volumes[i] for i in wanted.shown if i in tubes.volumes} if wanted.volumes else {}
@@ -322,14 +327,23 @@ class Engine:
         return {i: np.asarray(r, np.float64).reshape(-1) for i, r in zip(probe.relevance, results, strict=True)}
 
     def _field_walk(
-        self, feeds: Mapping[str, Array], rule: str, settings: Settings, collector: Collector | None, *, volumes: bool
+        self,
+        feeds: Mapping[str, Array],
+        rule: str,
+        settings: Settings,
+        collector: Collector | None,
+        *,
+        volumes: bool,
+        progress: Progress,
     ) -> tuple[Walked, Mapping[str, State], dict[str, Array]]:
         deepest = settings.deepest(self.depths)
         layers = [i for i, d in sorted(self.depths.items(), key=lambda x: x[1]) if d <= deepest]
         expanded = [i for i in layers if self.depths[i] < deepest]
         shown = [i for i in layers if self.depths[i] > 0] if collector is not None else []
         walked, states, outputs = Walked(), self.topology.states, {}
-        for n, chunk in enumerate(self._chunks(expanded, shown, volumes=volumes)):
+        chunks = self._chunks(expanded, shown, volumes=volumes)
+        for n, chunk in enumerate(chunks):
+            progress("explaining", n, len(chunks))
             wanted = replace(chunk, maps=n == 0 and collector is not None)
             probe = self.field_probe(rule, settings.depth, wanted)
             first = [*probe.relevance.values(), *probe.statistics.addends.values()] if n == 0 else []
@@ -473,7 +487,14 @@ class Engine:
         return statistics, {**results, **feeds}
 
     def _pooled_walk(
-        self, feeds: Mapping[str, Array], rule: str, settings: Settings, collector: Collector | None, *, volumes: bool
+        self,
+        feeds: Mapping[str, Array],
+        rule: str,
+        settings: Settings,
+        collector: Collector | None,
+        *,
+        volumes: bool,
+        progress: Progress,
     ) -> tuple[Walked, Mapping[str, State], dict[str, Array]]:
         statistics, results = self.statistics(feeds, rule, settings.depth)
         means = {t: results[o] for t, o in statistics.addends.items()}
@@ -490,16 +511,26 @@ class Engine:
         else:
             walked = walk.mean_rule(self.topology, self.depths, taps, settings, states)
         if collector is not None:
-            self._pooled_tubes(feeds, walked, replace(settings, class_step="contrast"), collector, volumes=volumes)
+            steps = replace(settings, class_step="contrast")
+            self._pooled_tubes(feeds, walked, steps, collector, volumes=volumes, progress=progress)
         outputs = {p.name: results[p.name] for p in self.file.outputs}
         return walked, states, outputs
 
     def _pooled_tubes(
-        self, feeds: Mapping[str, Array], walked: Walked, settings: Settings, collector: Collector, *, volumes: bool
+        self,
+        feeds: Mapping[str, Array],
+        walked: Walked,
+        settings: Settings,
+        collector: Collector,
+        *,
+        volumes: bool,
+        progress: Progress,
     ) -> None:
         """Tubes of what a pooled rule chose, from further passes."""
         shown = [i for i in walked.relevance if self.depths[i] > 0]
-        for n, chunk in enumerate(self._chunks([], shown, volumes=volumes)):
+        chunks = self._chunks([], shown, volumes=volumes)
+        for n, chunk in enumerate(chunks):
+            progress("recording tubes", n, len(chunks))
             probe = self.field_probe("zplus", settings.depth, replace(chunk, maps=n == 0))
             self._collect(collector, probe, self._fetch(probe, feeds, [], settings), walked)
 
@@ -515,6 +546,7 @@ class Engine:
         plain: Mapping[str, Array] | None = None,
         tubes: bool = True,
         kernel_relevance: bool = False,
+        progress: Progress | None = None,
     ) -> Pyramid:
         """Run the model on a clip and walk down from one class; `plain` are its outputs where they are known."""
         plain = self.plain(clip.feeds) if plain is None else plain
@@ -523,7 +555,9 @@ class Engine:
         walker = self._field_walk if rule in FIELD_RULES else self._pooled_walk
         main = self._main_input()
         collector = Collector.of(self.topology, self.depths, main, self.axes[main]) if tubes else None
-        walked, states, outputs = walker(clip.feeds, rule, settings, collector, volumes=kernel_relevance)
+        walked, states, outputs = walker(
+            clip.feeds, rule, settings, collector, volumes=kernel_relevance, progress=progress or _silent
+        )
         difference = _difference(plain, outputs)
         layers = walk.layer_results(self.topology, self.depths, walked)
         if not all(np.isfinite(r).all() for r in walked.relevance.values()):
@@ -561,6 +595,7 @@ class Engine:
             edges=walk.edges(self.topology, walked, states),
             tubes=None if collector is None else collector.finish(),
             media=self._media(clip, main) if tubes else None,
+            topology=topology_json(self) if tubes else None,
         )  # fmt: skip
 
     def _main_input(self) -> str:
@@ -584,6 +619,10 @@ class Engine:
         letters = dict(zip("THW"[3 - len(axes) :], axes, strict=True)) | {"C": axis}
         note = "the array as it was fed, its range stretched to black and white"
         return Media(kind, size, stretched(array, letters), note=note)
+
+
+def _silent(_what: str, _done: int, _of: int) -> None:
+    """Progress that nobody watches."""
 
 
 def _label(labels: Sequence[str] | None, index: int) -> str | None:
@@ -685,6 +724,9 @@ def explain(
     device: str = "auto",
     threads: int | None = None,
     barriers: bool = False,
+    tubes: bool = True,
+    kernel_relevance: bool = False,
+    progress: Progress | None = None,
 ) -> Pyramid:
     """Explain one class of a model on one clip.
 
@@ -693,7 +735,7 @@ def explain(
         clip: A video, frame folder, image, frame database, array file or array (see `cfp_onnx.media.load_clip`).
         target: Class index or label; the top-1 class by default.
         output: Output to explain; the first by default.
-        rule: positional, active, published or mean.
+        rule: positional, active, zplus, published or mean.
         class_step: weights, contribution or contrast; each rule has its own default.
         theta: Threshold on v, 0..1.
         top_k: Most kernels per layer.
@@ -704,6 +746,9 @@ def explain(
         device: auto, cpu, cuda, cuda:N or tensorrt.
         threads: Threads of the CPU provider.
         barriers: Whether unknown operators on channel paths are passed over and recorded.
+        tubes: Whether saliency tubes are recorded, for pictures and the report.
+        kernel_relevance: Whether the tubes hold the relevance of single kernels too.
+        progress: Told how far the work is.
 
     Raises:
         CfpError: With one sentence that says what cannot be used and what to do.
@@ -711,16 +756,50 @@ def explain(
     from cfp_onnx.media import Preprocess, load_clip
 
     settings = _settings(rule, class_step, theta, top_k, depth)
+    clock = _Clock()
     loaded = model if isinstance(model, Model) else load(model)
     if preprocess is None:
         own = loaded.preprocess
         preprocess = Preprocess() if own is None else Preprocess.from_json(dict(own))
     footage = load_clip(clip, specs(loaded), preprocess=preprocess, layout=layout or preprocess.layout)
+    clock.lap("read")
     engine = Engine(loaded, footage.feeds, device=record.Device(device, threads), output=output, barriers=barriers)
     names = labels if labels is not None else loaded.labels
+    clock.lap("topology")
     plain = engine.plain(footage.feeds)
     index = pick_class(engine, plain, target, names)
-    return engine.pyramid(footage, replace(settings, index=index), rule=rule, labels=names, plain=plain)
+    clock.lap("plain")
+    pyramid = engine.pyramid(
+        footage, replace(settings, index=index), rule=rule, labels=names, plain=plain, tubes=tubes,
+        kernel_relevance=kernel_relevance, progress=progress,
+    )  # fmt: skip
+    clock.lap("explain")
+    return replace(pyramid, facts=_facts(clock.laps))
+
+
+class _Clock:
+    """Seconds between laps, by name."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = round(now - self._last, 3)
+        self._last = now
+
+
+def _facts(seconds: Mapping[str, float]) -> dict[str, Any]:
+    """Versions, time of day (UTC) and times taken."""
+    from cfp_onnx import __version__
+
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {
+        "cfp_onnx": __version__, "onnxruntime": record.runtime().__version__, "numpy": np.__version__,
+        "python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}", "created": now,
+        "seconds": dict(seconds),
+    }  # fmt: skip
 
 
 def _settings(rule: str, class_step: str | None, theta: float, top_k: int | None, depth: int | str) -> Settings:

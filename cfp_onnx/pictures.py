@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cfp_onnx.errors import OutputError
+from cfp_onnx.files import named, write_bytes
 
 # OpenCV reads these once, when it starts, and this module may be the first to start it: what `media` sets.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**26))
@@ -864,7 +865,7 @@ def write_png(path: str | os.PathLike[str], image: Picture) -> Path:
         OutputError: If the folder cannot be made or written to; nothing half-written stays.
         ValueError: It is no such picture.
     """
-    return _write(Path(path), encode_png(image))
+    return write_bytes(Path(path), encode_png(image))
 
 
 def write_animation(path: str | os.PathLike[str], frames: Picture, *, fps: float = 8) -> Path:
@@ -890,7 +891,7 @@ def write_animation(path: str | os.PathLike[str], frames: Picture, *, fps: float
     encoders = {".gif": _gif, ".mp4": _mp4}
     encode = encoders.get(path.suffix.lower())
     if encode is None:
-        raise OutputError(f"cannot write {_named(path)}: give the name of an animation the suffix .gif or .mp4")
+        raise OutputError(f"cannot write {named(path)}: give the name of an animation the suffix .gif or .mp4")
     try:
         # OpenCV wants a file, and fails on names that are no text: one of ours, read back.
         with tempfile.TemporaryDirectory(prefix="cfp-") as folder:
@@ -898,18 +899,18 @@ def write_animation(path: str | os.PathLike[str], frames: Picture, *, fps: float
             done = encode(file, frames[..., ::-1], fps)
             data = file.read_bytes() if done and file.is_file() else b""
     except OSError as error:
-        raise OutputError(f"cannot write {_named(path)}: {error.strerror or error}; free some space") from error
+        raise OutputError(f"cannot write {named(path)}: {error.strerror or error}; free some space") from error
     except cv2.error as error:
         raise OutputError(_no_encoder(path)) from error
     if not data:
         raise OutputError(_no_encoder(path))
-    return _write(path, data)
+    return write_bytes(path, data)
 
 
 def _no_encoder(path: Path) -> str:
     other, newest = (".mp4", " >= 4.11") if path.suffix.lower() == ".gif" else (".gif", "")
     return (
-        f"cannot write {_named(path)}: this OpenCV ({cv2.__version__}) cannot make such a file; "
+        f"cannot write {named(path)}: this OpenCV ({cv2.__version__}) cannot make such a file; "
         f"install opencv-python{newest}, or name it {other}"
     )
 
@@ -950,28 +951,3 @@ def _mp4(file: Path, frames: Picture, fps: float) -> bool:
         finally:
             writer.release()
     return True
-
-
-def _named(path: Path) -> str:
-    """A path as text that any terminal takes."""
-    return str(path).encode("utf-8", "backslashreplace").decode()
-
-
-def _write(path: Path, data: bytes) -> Path:
-    """Puts a whole file in place: it is written beside it and then renamed."""
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise OutputError(f"cannot write {_named(path)}: it is a folder; give a file name")
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".cfp-")
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except (OSError, ValueError) as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise OutputError(f"cannot write {_named(path)}: {reason}; choose another place with -o") from error
-    return path

@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from cfp_onnx.explain import Engine
+from cfp_onnx.describe import Analysed
 from cfp_onnx.graph.topology import Joint, KernelLayer
-from cfp_onnx.pyramid import Edge, LayerResult, Link, LinkSource, Pyramid
+from cfp_onnx.results import Edge, Findings, LayerResult, Link, LinkSource
 
 BAR = 12
 LINKED = 2
@@ -46,7 +46,7 @@ def printable(text: object) -> str:
 class _View:
     """A pyramid as its tree looks things up."""
 
-    pyramid: Pyramid
+    pyramid: Findings
     edges: Mapping[tuple[str, int], Edge]
     gates: set[str | None]
     kernels: int
@@ -59,7 +59,7 @@ class _View:
         return "held (gate)" if layer.name in self.gates else "held, or nothing of it fires"
 
 
-def pyramid_tree(pyramid: Pyramid, *, kernels: int = 5, links: int = 3) -> RenderableType:
+def pyramid_tree(pyramid: Findings, *, kernels: int = 5, links: int = 3) -> RenderableType:
     """A pyramid as a tree.
 
     Args:
@@ -89,7 +89,7 @@ def pyramid_tree(pyramid: Pyramid, *, kernels: int = 5, links: int = 3) -> Rende
     return Group(*_header(pyramid), Text(), root, Text(), *_footer(pyramid))
 
 
-def _header(pyramid: Pyramid) -> list[RenderableType]:
+def _header(pyramid: Findings) -> list[RenderableType]:
     model, clip, run, target = pyramid.model, pyramid.input, pyramid.run, pyramid.target
     produced = f"{model['producer'] or 'unknown producer'}, opset {model['opset']}"
     shape = "x".join(map(str, clip["shape"]))
@@ -151,7 +151,7 @@ def _percent(fraction: float) -> str:
     return f"{int(fraction * 1000) / 10:.1f} %"
 
 
-def _footer(pyramid: Pyramid) -> list[RenderableType]:
+def _footer(pyramid: Findings) -> list[RenderableType]:
     lines = ["Ranks hold within a layer (% of its strongest kernel); never compare numbers across layers."]
     silent = any(not any(x.relevance) for x in pyramid.layers if x.depth > 0)
     if silent and pyramid.run["rule"] in HELD:
@@ -267,7 +267,7 @@ def _source(source: LinkSource, *, alone: bool) -> str:
 # --------------------------------------------------------------------------------------------- topology
 
 
-def topology_tree(engine: Engine) -> RenderableType:
+def topology_tree(engine: Analysed) -> RenderableType:
     """A network in execution order: what each layer reads, where paths meet, counts and coverage."""
     topology = engine.topology
     root = Tree(_line(PurePath(engine.file.path).name, style="bold"))
@@ -288,7 +288,7 @@ def topology_tree(engine: Engine) -> RenderableType:
     return Group(*_model_header(engine), Text(), root, Text(), *joints, *_counts(engine))
 
 
-def _reads(engine: Engine, layer: KernelLayer) -> dict[str, list[str]]:
+def _reads(engine: Analysed, layer: KernelLayer) -> dict[str, list[str]]:
     out: dict[str, list[str]] = {}
     for origin, via in engine.topology.readers[layer.index]:
         name = f"input {origin.tensor}" if origin.layer is None else engine.topology.layers[origin.layer].name
@@ -301,7 +301,7 @@ def _short_list(names: Sequence[str], most: int) -> str:
     return ", ".join(names[:most]) + more
 
 
-def _model_header(engine: Engine) -> list[RenderableType]:
+def _model_header(engine: Analysed) -> list[RenderableType]:
     file = engine.file
     shapes = ", ".join(f"{p.name} {'x'.join(map(str, engine.program.shapes[p.name]))}" for p in file.inputs)
     count, _ = engine.classes()
@@ -315,7 +315,7 @@ def _model_header(engine: Engine) -> list[RenderableType]:
     return [_table(rows)]
 
 
-def _open(engine: Engine) -> bool:
+def _open(engine: Analysed) -> bool:
     return any(p.shape is None or None in p.shape for p in engine.file.inputs)
 
 
@@ -336,7 +336,7 @@ def _singular(title: str) -> str:
     return title.removesuffix("es") if title == "branches" else title.removesuffix("s")
 
 
-def _counts(engine: Engine) -> list[RenderableType]:
+def _counts(engine: Analysed) -> list[RenderableType]:
     layers = engine.topology.layers
     families = ", ".join(f"{n} {family}" for family, n in Counter(x.family for x in layers).most_common())
     fibers = sum(x.groups for x in layers if x.groups > 1)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from cfp_onnx import rules
 from cfp_onnx.graph.flow import State
 from cfp_onnx.graph.topology import KernelLayer, Source, Topology
-from cfp_onnx.pyramid import Edge, LayerResult, Link, LinkSource
+from cfp_onnx.results import Edge, Kernel, LayerResult, Link, LinkSource
 
 Array = npt.NDArray[Any]
 
@@ -341,14 +341,12 @@ def layer_results(topology: Topology, depths: Mapping[int, int], walked: Walked)
     )  # fmt: skip
 
 
-def levels(
-    topology: Topology, depths: Mapping[int, int], walked: Walked
-) -> dict[int, tuple[tuple[str, int, float], ...]]:
+def levels(topology: Topology, depths: Mapping[int, int], walked: Walked) -> dict[int, tuple[Kernel, ...]]:
     """Chosen kernels by depth (1 is what the class reads); within a depth by layer, strongest first."""
-    out: dict[int, list[tuple[str, int, float]]] = {}
+    out: dict[int, list[Kernel]] = {}
     for index in sorted(i for i in walked.chosen if depths[i] > 0):
         layer = topology.layers[index]
-        rows = [(layer.name, int(k), float(walked.relevance[index][k])) for k in walked.chosen[index]]
+        rows = [Kernel(layer.name, int(k), float(walked.relevance[index][k])) for k in walked.chosen[index]]
         out.setdefault(depths[index], []).extend(rows)
     return {d: tuple(rows) for d, rows in sorted(out.items())}
 

@@ -31,19 +31,24 @@ _STEERED = (fx.Identity, fx.Move, fx.Affine, fx.Quantise)
 class ZPlus(Walk):
     """The backward walk of `zplus`. Above the classifier a field is handed down, below it relevance.
 
+    `absorbing` lets positive biases keep their share of the relevance, as tubes want it: what a bias makes fire
+    everywhere then says less about places.
+
     Attributes:
         maps: Layer index to the output with its relevance summed over the kernels: the feature's axes without the
             kernels'.
         volumes: Layer index to the tensor of its relevance, of the feature's shape.
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    def __init__(self, *arguments: Any, absorbing: bool = False, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self._absorbing = absorbing
         self.maps: dict[int, str] = {}
         self.volumes: dict[int, str] = {}
         # Where a field is handed down instead: above the classifier, and from it to where relevance starts.
         self._linear = {self.target}
         self._features: set[str] = set()
+        self._feature_fields: set[str] = set()
         self._regime: set[str] | None = None
         self._signs: dict[str, bool] = {}
 
@@ -58,9 +63,11 @@ class ZPlus(Walk):
         )
 
     def _give(self, tensor: str, g: str, shape: tuple[int, ...] | None = None) -> None:
-        if self._regime is not None:
-            self._regime.add(tensor)
         super()._give(tensor, g, shape)
+        if self._regime is not None and tensor in self._pending:
+            self._regime.add(tensor)
+            if self._regime is self._features:
+                self._feature_fields.add(self._pending[tensor][-1])
 
     def _layer(self, part: Part, g: str) -> None:
         layer, k = self._parts[part.node.name]
@@ -71,9 +78,11 @@ class ZPlus(Walk):
         if depth >= self.limit:
             return
         pieces = self._pieces(part)
-        s = self._shares(
-            g, self._total([forward(self.probe, self.program.shapes, p, x, biased=False) for p, x in pieces])
-        )
+        totals = [
+            forward(self.probe, self.program.shapes, p, x, biased=self._absorbing and n == 0)
+            for n, (p, x) in enumerate(pieces)
+        ]
+        s = self._shares(g, self._total(totals))
         if layer.index in self._linked:
             self.messages[layer.index, k] = tuple(Message(p, x, s) for p, x in pieces)
         if part.source in self._useful:
@@ -92,23 +101,38 @@ class ZPlus(Walk):
         self._regime = None
 
     def _arrived(self, tensor: str) -> str:
-        g = super()._arrived(tensor)
-        if tensor not in self._features or not self._starts(tensor):
-            return g
+        if tensor not in self._features:
+            return super()._arrived(tensor)
+        fields = [g for g in self._pending[tensor] if g in self._feature_fields]
+        relevance = [g for g in self._pending[tensor] if g not in self._feature_fields]
+        if not relevance and not self._starts(tensor):
+            return self._total(fields)
         self._features.discard(tensor)
-        return self._start(tensor, g)
+        return self._total([self._start(tensor, self._total(fields)), *relevance])
 
     def _starts(self, tensor: str) -> bool:
-        """Whether relevance starts at a tensor: below the classifier, above all that is linear in the features."""
+        """Whether relevance starts at a tensor: below the classifier, above all that is linear in the features.
+
+        What joins features (Concat, Add) or rescales them is passed only where no places are left to compare.
+        """
         node = self.program.producers.get(tensor)
         effect = None if node is None else self.topology.effects.get(node.name)
         match effect:
+            case fx.Move(sources=(_,)) if node is not None and len(node.outputs) > 1:
+                return True
             case fx.Identity() | fx.Quantise() | fx.Move(sources=(_,)) | fx.Reduce(kind="mean" | "sum"):
                 return False
             case fx.Pool(kind="mean"):
                 return False
+            case fx.Move() | fx.Sum() | fx.Affine():
+                return self._has_places(tensor)
             case _:
                 return True
+
+    def _has_places(self, tensor: str) -> bool:
+        """Whether a tensor holds more than one number per kernel."""
+        axis, shape = self.value.channel_axis(tensor), self.value.shape(tensor)
+        return axis is None or int(np.prod(shape)) > shape[axis]
 
     def _start(self, tensor: str, g: str) -> str:
         """Relevance of the features: what each place says for the class, shared out by its positive contributions.
@@ -141,8 +165,9 @@ class ZPlus(Walk):
         return total
 
     def _shares(self, relevance: str, total: str) -> str:
-        """Relevance over the total that it is divided among; nothing is divided where the total is 0."""
-        return self.probe.add("Div", [relevance, self.probe.add("Max", [total, self.probe.number(TINY)])])
+        """Relevance over the total that it is divided among; 0 where the total is 0."""
+        some = self.probe.add("Greater", [total, self.probe.number(TINY)])
+        return self.probe.add("Div", [relevance, self.probe.where(some, total, self.probe.number(np.inf))])
 
     def _positive(self, name: str, value: str) -> str:
         return value if self._nonnegative(name) else self.probe.add("Relu", [value])
@@ -163,7 +188,8 @@ class ZPlus(Walk):
             case fx.Activation(nonnegative=nonnegative):
                 return nonnegative
             case fx.Move(sources):
-                return all(self._nonnegative(node.inputs[i]) for i in sources) if node is not None else False
+                kept = node is not None and not self._fills_below_zero(node)
+                return kept and node is not None and all(self._nonnegative(node.inputs[i]) for i in sources)
             case fx.Identity(source) | fx.Pool(source=source) | fx.Reduce(source=source):
                 return node is not None and self._nonnegative(node.inputs[source])
             case fx.Sum(sources, signs):
@@ -171,6 +197,15 @@ class ZPlus(Walk):
                 return added and node is not None and all(self._nonnegative(node.inputs[i]) for i in sources)
             case _:
                 return False
+
+    def _fills_below_zero(self, node: Node) -> bool:
+        """Whether a Pad writes a negative constant, or one that is not known."""
+        if node.op != "Pad":
+            return False
+        if not node.input(2):
+            return float(node.attributes.get("value") or 0.0) < 0
+        value = self.program.constant_or_none(node.input(2))
+        return value is None or bool((np.asarray(value, np.float64) < 0).any())
 
     def _is_input(self, name: str) -> bool:
         """Whether a tensor is an input of the model, moved and rescaled at most."""
@@ -218,8 +253,11 @@ class ZPlus(Walk):
         if self._regime is not None:
             super()._scale_down(name, g, scale, shape)
             return
-        if scale is not None and self._folds(name, scale, shape):
-            self._scaled[name] = scale
+        if scale is not None and len(shape) > 1:
+            kernels = tuple(n if a == 1 else 1 for a, n in enumerate(shape))
+            scale = np.broadcast_to(scale, kernels) if scale.size == 1 else fx.align(scale, len(shape))
+            if self._folds(name, scale, shape):
+                self._scaled[name] = scale
         self._give(name, g, shape)
 
     def _added(
@@ -255,12 +293,10 @@ class ZPlus(Walk):
             return
         x, positive = self.value(name), self._positive(name, self.value(name))
         pooled = self.value(node.outputs[0])
-        if positive != x and node.op == "AveragePool":
+        if positive != x or node.op != "AveragePool":
             pooled = self.probe.fresh("averagepool")
-            attributes = {k: v for k, v in node.attributes.items() if v is not None}
+            attributes = {k: v for k, v in node.attributes.items() if v is not None and k != "channels_last"}
             self.probe.nodes.append(helper.make_node("AveragePool", [positive], [pooled], pooled, **attributes))
-        elif positive != x:
-            pooled = self.probe.add("Relu", [pooled])
         spread = self._mean_pooled(node, effect, self._shares(relevance, pooled))
         self._give(name, self.probe.add("Mul", [positive, spread]))
 
@@ -292,7 +328,11 @@ def _signed(part: Part, scale: Array | None, keep: Callable[[Array, Any], Array]
             w = w * scale.astype(np.float32).reshape(-1, *(1,) * (w.ndim - 1))
         return keep(w, np.float32(0.0))
 
-    return replace(part, weights=weights, plain_weight=False)
+    def bias() -> Array:
+        b = part.bias() if scale is None else part.bias() * scale.astype(np.float32).reshape(-1)
+        return np.maximum(b, np.float32(0.0))
+
+    return replace(part, weights=weights, bias=bias, plain_weight=False)
 
 
 __all__ = ["ZPlus"]

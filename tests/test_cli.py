@@ -217,9 +217,10 @@ def test_open_sizes_are_given_with_or_without_a_name(call, tmp_path, rng):
 def test_the_demo_prints_where_its_result_is(call, tmp_path):
     code, out, err = call("demo", "-o", tmp_path / "out")
     assert (code, err) == (0, "")
-    file = tmp_path / "out" / "pyramid.json"
-    assert out.splitlines()[-1] == str(file)
-    value = strict(file.read_text("utf-8"))
+    folder = tmp_path / "out"
+    assert out.splitlines()[-1] == str(folder / "report.html")
+    assert {f.name for f in folder.iterdir()} == {"report.html", "pyramid.json", "tubes.npz", "tubes"}
+    value = strict((folder / "pyramid.json").read_text("utf-8"))
     assert value["run"]["depth"] == "all"
     assert value["coverage"]["channels"] == 1
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 import cfp_onnx as cfp
 from cfp_onnx.errors import CfpError
-from cfp_onnx.pyramid import LayerResult, Pyramid
+from cfp_onnx.pyramid import Pyramid
+from cfp_onnx.results import LayerResult
 
 pytestmark = pytest.mark.shared
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from cfp_onnx.pyramid import Edge, LayerResult, Link, LinkSource, Pyramid
+from cfp_onnx.pyramid import Pyramid
+from cfp_onnx.results import Edge, LayerResult, Link, LinkSource
 from cfp_onnx.tree import printable, pyramid_tree
 
 FULL = {"channels": 1.0, "layers": 1.0, "operators_unknown": []}

@@ -259,7 +259,7 @@ class Grid:
         if flat.size == places and np.array_equal(flat, np.arange(places)):
             return rows.reshape(*lead, *self.shape)
         kept = flat >= 0
-        out = np.stack([np.bincount(flat[kept], weights=row[kept], minlength=places) for row in rows])
+        out: Array = np.stack([np.bincount(flat[kept], weights=row[kept], minlength=places) for row in rows])
         if mean:
             out = out / np.maximum(np.bincount(flat[kept], minlength=places), 1)
         return out.astype(values.dtype).reshape(*lead, *self.shape)
@@ -282,7 +282,6 @@ def grid_of(coordinates: Coordinates, shape: tuple[int, ...], kernel_axis: int) 
         mean = _mean(fx.align(coordinate, len(shape)), tuple(taken), keep=True)
         places = np.round(mean.reshape([n for axis, n in enumerate(mean.shape) if axis not in taken]), DIGITS)
         known = np.isfinite(places)
-        unique: Array
         unique, inverse = np.unique(places[known], return_inverse=True)
         place: Array = np.zeros(places.shape, np.int64)
         place[known] = inverse.reshape(-1)

@@ -1,0 +1,62 @@
+"""Files are written whole or not at all: a killed run leaves the old file as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cfp_onnx.errors import OutputError
+
+
+def write_bytes(path: Path, data: bytes) -> Path:
+    """Write a file atomically; its folder is made where it is missing.
+
+    Raises:
+        OutputError: If the folder cannot be made or written to; nothing half-written stays.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise OutputError(f"cannot write {named(path)}: it is a folder; give a file name")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".cfp-")
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except (OSError, ValueError) as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"cannot write {named(path)}: {reason}; choose another place with -o") from error
+    return path
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write UTF-8 atomically.
+
+    Raises:
+        OutputError: If the folder cannot be made or written to.
+    """
+    return write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> Path:
+    """Write JSON atomically.
+
+    Raises:
+        OutputError: If the folder cannot be made or written to.
+    """
+    return write_text(path, json.dumps(value, allow_nan=False, indent=1) + "\n")
+
+
+def named(path: Path) -> str:
+    """A path as text that any terminal takes."""
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+__all__ = ["named", "write_bytes", "write_json", "write_text"]
