@@ -340,10 +340,11 @@ def test_a_layer_opens_from_the_network(opened):
         assert page.locator(f"#network-box .link.{via}").count() == 1
         assert page.locator(f"#link-legend .link.{via}").count() == 1
     colours = page.locator("#network-tools").get_by_label("Colour")
-    before = page.locator("#network-box .layer").nth(1).get_attribute("class")
+    looks = "layers => layers.map(layer => layer.getAttribute('class'))"
+    before = page.locator("#network-box .layer").evaluate_all(looks)
     colours.select_option("chosen")
     assert "were chosen" in page.locator("#network-legend").inner_text()
-    assert page.locator("#network-box .layer").nth(1).get_attribute("class") != before
+    assert page.locator("#network-box .layer").evaluate_all(looks) != before
     page.locator("#network-tools button").last.click()
     assert int(page.locator("#network-box .net").get_attribute("width")) > 1400
     report.check()
@@ -490,9 +491,11 @@ def test_every_control_has_a_name(opened):
 
 def test_it_prints_without_controls(opened):
     report = opened("video")
-    report.scroll_through()
     page = report.page
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
+    assert page.locator("#network-box .layer").count() == 16
+    assert page.locator("#tables table").count() == 3
     assert not page.locator("nav").is_visible()
     assert not page.locator("#player .play").is_visible()
     assert not page.locator("#table-kernels .copy").is_visible()

@@ -175,7 +175,7 @@ function player(model, app) {
   } else {
     const screen = makeScreen(app.scene, 720);
     host.append(el("div", { class: "stage" }, screen.node), el("div", { class: "controls" }, ...app.transport(), app.depthField("Depth"), ...app.overlayFields()), legend, near,
-      el("p", { class: "note", text: [media.note, ...model.tubes.notes].filter(Boolean).join(" ") }));
+      el("p", { class: "note", text: [media.note, ...model.tubes.notes].map(sentence).join(" ") }));
     const draw = () => screen.draw(app.state, playerWords(model, screen.map, app.state));
     app.showing(screen.node, draw);
     app.on("depth", ({ depth }) => {
@@ -227,7 +227,7 @@ function makeFacts(model) {
 
 function rowsOfFacts(values, before = "") {
   return Object.entries(values ?? {}).flatMap(([key, value]) => {
-    const name = `${before}${shortened(key.replaceAll("_", " "), 60)}`;
+    const name = `${before}${shortened(key === "cfp_onnx" ? key : key.replaceAll("_", " "), 60)}`;
     if (value && typeof value === "object" && !Array.isArray(value)) return rowsOfFacts(value, `${name}: `);
     if (Array.isArray(value)) return [[name, value.every((x) => Number.isInteger(x)) ? value.join("\u00d7") : value.map(printable).join(", ") || "none"]];
     if (typeof value === "number") return [[name, Number.isInteger(value) ? String(value) : number(value)]];

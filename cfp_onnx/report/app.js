@@ -82,11 +82,11 @@ function makeApp(model) {
     const button = el("button", { type: "button", class: "play", on: { click: () => app.set({ playing: !state.playing }) } });
     const slider = el("input", { type: "range", min: 0, max: frames - 1, step: 1, on: { input: () => app.set({ frame: Number(slider.value), playing: false }) } });
     const output = el("output", {});
-    follow("playing", button, () => {
+    app.on("playing", () => {
       button.textContent = state.playing ? "Pause" : "Play";
       button.setAttribute("aria-label", state.playing ? "Pause" : "Play the clip");
     });
-    follow("frame", slider, () => {
+    app.on("frame", () => {
       slider.value = state.frame;
       output.textContent = `${state.frame + 1}/${frames}`;
       slider.setAttribute("aria-valuetext", `frame ${state.frame + 1} of ${frames}`);
@@ -101,7 +101,7 @@ function makeApp(model) {
     const box = el("input", { type: "checkbox", on: { change: () => app.set({ overlay: box.checked }) } });
     const slider = el("input", { type: "range", min: 0, max: 100, step: 1, on: { input: () => app.set({ opacity: slider.value / 100 }) } });
     const output = el("output", {});
-    follow("look", slider, () => {
+    app.on("look", () => {
       box.checked = state.overlay;
       slider.value = Math.round(state.opacity * 100);
       output.textContent = percent(state.opacity);
@@ -114,24 +114,13 @@ function makeApp(model) {
     if (depths.length < 2) return null;
     const slider = el("input", { type: "range", min: 0, max: depths.length - 1, step: 1, on: { input: () => app.set({ depth: depths[Number(slider.value)] }) } });
     const output = el("output", {});
-    follow("depth", slider, () => {
+    app.on("depth", () => {
       slider.value = depths.indexOf(state.depth);
       output.textContent = `${state.depth}/${model.deepest}`;
       slider.setAttribute("aria-valuetext", `depth ${state.depth} of ${model.deepest}`);
     });
     return labelled(text, slider, output);
   };
-
-  /** Follows a topic until the control has left the page. */
-  function follow(topic, node, call) {
-    let placed = false;
-    const step = () => {
-      if (node.isConnected) placed = true;
-      else if (placed) { listeners.get(topic).delete(step); return; }
-      call();
-    };
-    app.on(topic, step);
-  }
 
   // ------------------------------------------------------------------------------------- selection
 
@@ -159,15 +148,17 @@ function makeApp(model) {
   };
 
   function after(layer, show) {
-    const near = app.pyramid.state.near;
-    if (layer.depth > 0 && model.byDepth.has(layer.depth) && (show || Math.abs(layer.depth - state.depth) > near)) app.set({ depth: layer.depth });
+    const far = Math.abs(layer.depth - state.depth) > app.pyramid.view.near;
+    if (layer.depth > 0 && model.byDepth.has(layer.depth) && (show || far) && layer.depth !== state.depth) {
+      app.set({ depth: layer.depth });
+      app.pyramid.draw();
+    }
     if (started) byId("detail").classList.remove("folded");
     app.detail.draw();
     app.pyramid.mark();
     app.topology.mark();
     if (show) {
-      byId("pyramid-title").scrollIntoView({ block: "start" });
-      if (byId("detail").getBoundingClientRect().top > window.innerHeight * 0.6) byId("detail").scrollIntoView({ block: "start" });
+      app.pyramid.reveal(layer.depth);
       byId("detail-title").focus({ preventScroll: true });
     }
   }
@@ -247,14 +238,10 @@ function begin() {
   performance.mark("cfp-answer");
   // the rest after the browser had a chance to paint the answer
   requestAnimationFrame(() => setTimeout(() => {
-    let asked = 0;
     app.pyramid = makePyramid(model, app);
     app.topology = makeTopology(model, app);
     app.detail = makeDetail(model, app);
-    app.on("depth", () => {
-      cancelAnimationFrame(asked);
-      asked = requestAnimationFrame(() => { app.pyramid.draw(); });
-    });
+    app.on("depth", app.pyramid.later);
     const first = model.depths.map((depth) => strongestAt(model, depth)).find(Boolean);
     byId("link-legend").append(...linkLegend(new Set(model.links.via), model.layers.some((x) => x.walked && x.groups > 1 && x.family !== "depthwise")),
       el("span", { class: "legend-item note", text: "wider: a larger part of what the kernel above receives; small pictures: the tube's maximum over time" }));

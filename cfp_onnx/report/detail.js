@@ -8,6 +8,7 @@ function makeDetail(model, app) {
   let screens = [];
   let strips = [];
   let timer = 0;
+  const controls = el("div", { class: "controls" }, ...app.transport(), ...app.overlayFields());
 
   function draw() {
     const { selected, pinned, layer } = app.state;
@@ -41,7 +42,7 @@ function makeDetail(model, app) {
     const body = [title(key), actions(key)];
     if (keys.length > 1) body.push(comparison(...keys));
     body.push(el("div", { class: keys.length > 1 ? "pair" : "single" }, keys.map((one) => kernelBlock(one, keys.length > 1))));
-    if (screens.length) body.push(el("div", { class: "controls" }, ...app.transport(), ...app.overlayFields()));
+    if (screens.length) body.push(controls);
     if (key !== model.root) body.push(el("p", { class: "note", text: "This tube shows where the kernel fires. It is no evidence for the class." }));
     body.push(linkList("Fed by", sourcesOf(model, key), (one) => [model.links.from[one.source], model.links.unit[one.source]]));
     if (key !== model.root) body.push(linkList("Feeds", targetsOf(model, key), (one) => [model.links.edgeLayer[one.edge], model.links.edgeKernel[one.edge]]));
@@ -54,7 +55,7 @@ function makeDetail(model, app) {
     return el("header", {},
       el("p", { class: "eyebrow", text: key === model.root ? "Class" : `Kernel, depth ${layer.depth}` }),
       el("h3", { id: "detail-title", tabindex: -1, text: head }),
-      el("p", { class: "of-layer" }, el("button", { type: "button", class: "link-button mono", data: { layer: layer.index }, title: titled(layer.name), text: layer.short }), el("span", { class: "layer-kind", text: ` ${layer.kind}` })));
+      el("p", { class: "of-layer" }, el("button", { type: "button", class: "link-button mono", data: { layer: layer.index }, title: titled(layer.name) }, breakable(layer.short)), el("span", { class: "layer-kind", text: ` ${layer.kind}` })));
   }
 
   function actions(key) {
@@ -191,7 +192,7 @@ function makeDetail(model, app) {
     const wires = model.topology?.wires.find((wire) => wire.layer === layer.index);
     host.replaceChildren(
       el("header", {}, el("p", { class: "eyebrow", text: layer.depth === null ? "Layer, not upstream of the class" : `Layer, depth ${layer.depth}` }),
-        el("h3", { id: "detail-title", class: "mono", tabindex: -1, title: titled(layer.name), text: layer.short }),
+        el("h3", { id: "detail-title", class: "mono", tabindex: -1, title: titled(layer.name) }, breakable(layer.short)),
         el("p", { class: "of-layer", text: layer.kind })),
       el("dl", { class: "stats" }, [["kernels", grouped(layer.kernels)], ["channels", grouped(layer.channels)], ["chosen", grouped(layer.chosen.length)]].map(([key, value]) => el("div", {}, el("dt", { text: key }), el("dd", { text: value })))),
       layer.walked ? spread2(layer) : el("p", { class: "note", text: "Not walked: it lies deeper than the walk went, or not upstream of the class." }),

@@ -44,14 +44,30 @@ function option(value, text, selected) {
   return el("option", { value, text, selected });
 }
 
-/** Runs something once an element comes near the view. */
+/** What waits until its element comes near the view, by the distance that counts as near. */
+const waiting = new Map();
+
+/** Runs something once an element comes near the view, or when the page is printed. */
 function whenSeen(node, call, margin = "400px") {
-  const watch = new IntersectionObserver((entries) => {
-    if (!entries.some((entry) => entry.isIntersecting)) return;
-    watch.disconnect();
-    call();
-  }, { rootMargin: margin });
+  if (!waiting.has(margin)) waiting.set(margin, watcher(margin));
+  const { calls, watch } = waiting.get(margin);
+  calls.set(node, call);
   watch.observe(node);
+}
+
+function watcher(margin) {
+  const calls = new Map();
+  const run = (node) => {
+    const call = calls.get(node);
+    calls.delete(node);
+    watch.unobserve(node);
+    if (node.isConnected) call?.();
+  };
+  const watch = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) if (isIntersecting || !target.isConnected) run(target);
+  }, { rootMargin: margin });
+  window.addEventListener("beforeprint", () => { for (const node of [...calls.keys()]) run(node); });
+  return { calls, watch };
 }
 
 // ------------------------------------------------------------------------------------------- words
@@ -105,7 +121,18 @@ function coveragePercent(share) {
 }
 
 function count(amount, noun) {
-  return `${grouped(amount)} ${noun}${amount === 1 ? "" : noun.endsWith("s") ? "es" : "s"}`;
+  return `${grouped(amount)} ${noun}${amount === 1 ? "" : /(s|ch)$/.test(noun) ? "es" : "s"}`;
+}
+
+/** A sentence of somebody else's: it starts with a capital and ends with a full stop. */
+function sentence(text) {
+  const line = shortened(text, 600).replace(/\.$/, "");
+  return line ? `${line[0].toUpperCase()}${line.slice(1)}.` : "";
+}
+
+/** Pieces of a name with places between them where a line may break. */
+function breakable(text) {
+  return text.split(/(?<=[/._:])/).flatMap((piece, i) => (i ? [el("wbr"), piece] : [piece]));
 }
 
 function grouped(amount) {

@@ -7,6 +7,9 @@ const keyOf = (layer, kernel) => layer * KEY + kernel;
 const layerOf = (key) => Math.floor(key / KEY);
 const kernelOf = (key) => key % KEY;
 
+/** Characters of a layer's name that are shown. */
+const LONGEST_NAME = 46;
+
 /** Rules that hold gates, normalisation and attention. */
 const HELD = new Set(["positional", "active", "zplus"]);
 
@@ -19,7 +22,7 @@ function readModel(payload) {
   for (const layer of topology ? topology.layers : []) Object.assign(layers[layer.layer], layer, { known: true });
   for (const layer of pyramid.layers) Object.assign(layers[layer.layer], layer, { known: true, walked: true });
   for (const layer of layers) {
-    layer.short = shortened(layer.name);
+    layer.short = shortened(layer.name, LONGEST_NAME);
     layer.kind = kindOf(layer);
     measure(layer);
   }

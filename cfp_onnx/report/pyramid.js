@@ -6,9 +6,9 @@ const MOST_LINKS = 3000;
 const MORE = 48;
 const INPUTS = 12;
 
-/** Widths in pixels: a kernel with its gap, and the narrowest layer. */
+/** Widths in pixels: a kernel with its gap, and what a layer takes where there is room. */
 const CHIP = 62;
-const NARROWEST = 196;
+const COMFORTABLE = 210;
 
 function makePyramid(model, app) {
   const box = byId("pyramid-box");
@@ -27,7 +27,15 @@ function makePyramid(model, app) {
     return view.perLayer + (view.more.get(layer.index) ?? 0);
   }
 
+  let asked = 0;
+  /** Draws with the next frame, once, however often it is asked for. */
+  function later() {
+    cancelAnimationFrame(asked);
+    asked = requestAnimationFrame(draw);
+  }
+
   function draw() {
+    cancelAnimationFrame(asked);
     const focus = box.contains(document.activeElement) ? document.activeElement.dataset.key : null;
     view.spots.clear();
     const depths = model.depths.filter((depth) => Math.abs(depth - app.state.depth) <= view.near);
@@ -62,8 +70,8 @@ function makePyramid(model, app) {
 
   function depthRow(depth) {
     const layers = model.byDepth.get(depth);
-    const across = Math.max(2, Math.min(8, Math.floor(((box.clientWidth - 130) / layers.length - 46) / CHIP)));
-    return row(`depth ${depth}`, layers.map((i) => group(model.layers[i], across)), depth);
+    const wide = (box.clientWidth - 110) / layers.length - 22;
+    return row(`depth ${depth}`, layers.map((i) => group(model.layers[i], wide)), depth);
   }
 
   function row(title, groups, depth) {
@@ -72,17 +80,18 @@ function makePyramid(model, app) {
       el("div", { class: "row-label", text: title }), el("div", { class: "groups" }, groups));
   }
 
-  function group(layer, across) {
+  function group(layer, wide) {
     const limit = limitOf(layer);
     const shown = layer.chosen.slice(0, limit);
     const rest = layer.chosen.length - shown.length;
     const fibers = layer.groups > 1 && layer.family !== "depthwise";
     const node = el("section", { class: `group${shown.length ? "" : " empty"}${fibers ? " fibers" : ""}`, "aria-label": `layer ${layer.short}` },
       el("header", {},
-        el("button", { type: "button", class: "layer-name", tabindex: -1, title: titled(layer.name), text: layer.short, data: { layer: layer.index } }),
+        el("button", { type: "button", class: "layer-name", tabindex: -1, title: titled(layer.name), data: { layer: layer.index } }, breakable(layer.short)),
         el("span", { class: "layer-kind", text: layer.kind }),
         el("span", { class: "layer-kind", text: shown.length ? `${layer.chosen.length} of ${layer.kernels} chosen` : whyEmpty(model, layer) })));
-    node.style.width = `${Math.max(NARROWEST, Math.min(across, shown.length + (fibers ? 1 : 0)) * CHIP + 26)}px`;
+    const across = Math.max(2, Math.min(8, Math.floor((wide - 26) / CHIP), shown.length + (fibers ? 1 : 0)));
+    node.style.width = `${Math.max(Math.min(COMFORTABLE, wide), across * CHIP + 26)}px`;
     const chips = el("div", { class: "chips" });
     if (fibers) for (const [fiber, kernels] of byFiber(layer, shown)) {
       chips.append(el("div", { class: "fiber" }, el("span", { class: "fiber-name", text: `fiber ${fiber}` }), el("div", { class: "chips" }, kernels.map((k) => chip(layer, k)))));
@@ -168,6 +177,7 @@ function makePyramid(model, app) {
     note.textContent = [
       left ? `The ${grouped(most.length)} strongest of ${count(found.length, "link")} between the kernels shown are drawn.` : "",
       model.run.links_omitted ? `${count(model.run.links_omitted, "link")} were left out of the result where kernels tie.` : "",
+      ...model.tubes.notes.map(sentence),
     ].filter(Boolean).join(" ");
   }
 
@@ -220,8 +230,11 @@ function makePyramid(model, app) {
       for (const node of sheet.querySelectorAll(`.chip.${look}`)) node.classList.remove(look);
       chipOf(key)?.classList.add(look);
     }
+    for (const node of sheet.querySelectorAll(".group.selected")) node.classList.remove("selected");
+    view.spots.get(`l${app.state.layer}`)?.classList.add("selected");
     for (const node of sheet.querySelectorAll("[aria-pressed]")) node.removeAttribute("aria-pressed");
     chipOf(selected)?.setAttribute("aria-pressed", "true");
+    if (!box.contains(document.activeElement)) rove(chipOf(selected));
     const chosen = selected === null ? [] : [...sourcesOf(model, selected), ...targetsOf(model, selected)];
     const seen = chosen.filter((one) => spotOf(model.links.from[one.source], model.links.unit[one.source])
       && chipOf(keyOf(model.links.edgeLayer[one.edge], model.links.edgeKernel[one.edge])));
@@ -350,7 +363,12 @@ function makePyramid(model, app) {
 
   tools();
   new ResizeObserver(() => { if (sheet) { link(); mark(); } }).observe(box);
-  return { draw, mark, get state() { return view; } };
+  /** Brings a depth into the middle of the window. */
+  function reveal(depth) {
+    sheet.querySelector(`.row[data-depth="${depth}"]`)?.scrollIntoView({ block: "center", inline: "nearest" });
+  }
+
+  return { draw, later, mark, reveal, view };
 }
 
 /** Layers and chosen kernels that match words of a name and a kernel's number; null for no words. */

@@ -25,20 +25,20 @@ function makeTopology(model, app) {
       label: "concentration of relevance",
       words: "share of a layer's positive relevance that its strongest tenth of kernels holds",
       of: concentration,
-      most: 1,
+      ...ends(model.layers.filter((x) => x.walked && x.depth > 0).map(concentration)),
     },
     chosen: {
       label: "share of kernels chosen",
       words: "share of a layer's kernels that were chosen",
       of: (layer) => (layer.walked && layer.largest > 0 ? layer.chosen.length / layer.kernels : null),
-      most: Math.max(0.01, ...model.layers.filter((x) => x.walked && x.depth > 0).map((x) => x.chosen.length / x.kernels)),
+      ...ends(model.layers.filter((x) => x.walked && x.depth > 0).map((x) => x.chosen.length / x.kernels)),
     },
   };
 
   function draw() {
     view.drawn = true;
     view.nodes.clear();
-    const root = svg("svg", { class: "net", viewBox: `0 0 ${plan.width} ${plan.height}`, role: "group", "aria-label": "layers of the network; arrow keys move between layers, Enter opens one" });
+    const root = svg("svg", { class: plan.wires.length > 3 * plan.spots.size ? "net crowded" : "net", viewBox: `0 0 ${plan.width} ${plan.height}`, role: "group", "aria-label": "layers of the network; arrow keys move between layers, Enter opens one" });
     root.append(...wirePaths(), ...plan.ends.map(endNode));
     for (const spot of plan.spots.values()) root.append(layerNode(spot));
     box.replaceChildren(root);
@@ -103,12 +103,12 @@ function makeTopology(model, app) {
   }
 
   function paint() {
-    const { of, most, words } = measures[view.measure];
+    const { of, least, most, words } = measures[view.measure];
     for (const [index, node] of view.nodes) {
       const layer = model.layers[index];
       const root = index === model.classifier;
       const value = root ? null : of(layer);
-      const step = root ? "root" : value === null ? (layer.walked ? "held" : "unwalked") : `q${Math.min(STEPS - 1, Math.floor((value / most) * STEPS))}`;
+      const step = root ? "root" : value === null ? (layer.walked ? "held" : "unwalked") : `q${Math.max(0, Math.min(STEPS - 1, Math.floor(((value - least) / (most - least)) * STEPS)))}`;
       node.setAttribute("class", `layer ${step}${app.state.layer === index ? " selected" : ""}`);
       view.marks.get(index).setAttribute("class", `face ${step}`);
       const tail = root ? "the classifier" : value === null ? (layer.walked ? whyEmpty(model, layer) : "not walked") : `${words}: ${percent(value)}`;
@@ -119,10 +119,10 @@ function makeTopology(model, app) {
     legend(measures[view.measure]);
   }
 
-  function legend({ words, most }) {
+  function legend({ words, least, most }) {
     const swatches = Array.from({ length: STEPS }, (_, i) => el("span", { class: `swatch q${i}` }));
     byId("network-legend").replaceChildren(
-      el("span", { class: "legend-item" }, el("span", { text: "0\u00a0%" }), el("span", { class: "swatches" }, swatches), el("span", { text: percent(most) }), el("span", { text: words })),
+      el("span", { class: "legend-item" }, el("span", { text: percent(least) }), el("span", { class: "swatches" }, swatches), el("span", { text: percent(most) }), el("span", { text: words })),
       el("span", { class: "legend-item" }, el("span", { class: "swatch held" }), "held or silent"),
       el("span", { class: "legend-item" }, el("span", { class: "swatch unwalked" }), "not walked"),
       ...linkLegend(new Set(plan.wires.map((wire) => wire.via)), plan.fibers));
@@ -192,6 +192,14 @@ function makeTopology(model, app) {
     box.scrollLeft = box.scrollWidth;
   });
   return { mark };
+}
+
+/** The range of some shares in whole steps of five percent, never empty. */
+function ends(shares) {
+  const found = shares.filter((share) => share !== null);
+  const least = Math.floor(Math.min(1, ...found) * 20) / 20;
+  const most = Math.ceil(Math.max(0, ...found) * 20) / 20;
+  return found.length && most > least ? { least, most } : { least: 0, most: 1 };
 }
 
 /** Share of the positive relevance in the strongest tenth of the kernels; null where there is none. */
