@@ -113,7 +113,7 @@ def markdown(found: dict[str, dict[str, list[float]]]) -> str:
     """A table with one row per map."""
     rows = ["| map | energy in the mask (chance 1) | share on the right mover (chance .5) |", "|---|---|---|"]
     for name, values in found.items():
-        rows.append(f"| {name} | {np.nanmean(values['energy']):.1f} | {np.nanmean(values['share']):.3f} |")
+        rows.append(f"| {name} | {np.nanmean(values['energy']):.2f} | {np.nanmean(values['share']):.3f} |")
     return "\n".join(rows)
 
 

@@ -2,7 +2,7 @@
 
     R_x = X+ * ConvTranspose(R_y / (W+ conv X+), W+),  0/0 = 0
 
-Nothing is negative, so nothing cancels and the maps stay clean; the ranking of kernels is weaker than that of
+Nothing is negative, so nothing cancels, and the maps stay clean; the ranking of kernels is weaker than that of
 `positional` (docs/method.md). Bach et al. 2015 (alpha = 1, beta = 0), Montavon et al. 2017 (z+).
 """
 
@@ -25,14 +25,17 @@ from cfp_onnx.model import Node
 
 Array = npt.NDArray[Any]
 
+ABSORBED = 0.3
+"""Part of a layer's mean total that is added to every total where relevance may be absorbed."""
+
 _STEERED = (fx.Identity, fx.Move, fx.Affine, fx.Quantise)
 
 
 class ZPlus(Walk):
     """The backward walk of `zplus`. Above the classifier a field is handed down, below it relevance.
 
-    `absorbing` lets positive biases keep their share of the relevance, as tubes want it: what a bias makes fire
-    everywhere then says less about places.
+    `absorbing` lets positive biases, and a part of each layer's mean, keep their share of the relevance, as tubes want
+    it: what a bias makes fire everywhere then says less about places.
 
     Attributes:
         maps: Layer index to the output with its relevance summed over the kernels: the feature's axes without the
@@ -82,7 +85,8 @@ class ZPlus(Walk):
             forward(self.probe, self.program.shapes, p, x, biased=self._absorbing and n == 0)
             for n, (p, x) in enumerate(pieces)
         ]
-        s = self._shares(g, self._total(totals))
+        total = self._total(totals)
+        s = self._shares(g, self._with_floor(part, total) if self._absorbing else total)
         if layer.index in self._linked:
             self.messages[layer.index, k] = tuple(Message(p, x, s) for p, x in pieces)
         if part.source in self._useful:
@@ -168,6 +172,14 @@ class ZPlus(Walk):
         """Relevance over the total that it is divided among; 0 where the total is 0."""
         some = self.probe.add("Greater", [total, self.probe.number(TINY)])
         return self.probe.add("Div", [relevance, self.probe.where(some, total, self.probe.number(np.inf))])
+
+    def _with_floor(self, part: Part, total: str) -> str:
+        """A layer's totals and `ABSORBED` of their mean: what fires weakly keeps little relevance (LRP-epsilon)."""
+        axes = range(len(self.value.shape(part.output)))
+        floor = self.probe.add(
+            "Mul", [self.probe.reduce("ReduceMean", total, axes, keep=True), self.probe.number(ABSORBED)]
+        )
+        return self.probe.add("Add", [total, floor])
 
     def _positive(self, name: str, value: str) -> str:
         return value if self._nonnegative(name) else self.probe.add("Relu", [value])
