@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from twin import evaluate, fields
+from twin import evaluate, fields, zplus
 
 Array = npt.NDArray[Any]
 
@@ -346,3 +346,39 @@ def test_what_has_no_adjoint_is_named(rng: np.random.Generator) -> None:
     model = build("t = Softmax (x)\nu = Exp (t)\ny = Flatten (u)", {}, "1,4")
     with pytest.raises(NotImplementedError, match="Softmax"):
         fields(model, feed(model, rng), target=0)
+
+
+def test_relevance_is_shared_by_positive_products_as_reckoned_by_hand() -> None:
+    """Channels 3, 1 and 2 under weights 2, 5 and -4: what arrives goes down as 6 to 5 to nothing."""
+    weights = {"e": np.eye(3)[:, :, None], "a": np.array([[[2.0], [5.0], [-4.0]]]), "w": np.array([[0.5, 0.0]])}
+    body = "b = Conv (x, e)\nr = Relu (b)\nc = Conv (r, a)\nq = Relu (c)\nf = Flatten (q)\ny = MatMul (f, w)"
+    x = np.array([3.0, 1.0, 2.0]).reshape(1, 3, 1)
+    found = zplus(build(body, weights, "1,3,1"), {"x": x}, target=0, class_step="contribution")
+    assert found.starts == ("q",)
+    np.testing.assert_allclose(found.kernels("q"), [1.5])
+    np.testing.assert_allclose(found.kernels("r"), [1.5 * 6 / 11, 1.5 * 5 / 11, 0])
+    np.testing.assert_allclose(found.totals["c"].reshape(-1), [11])
+
+
+def test_relevance_is_nowhere_negative_and_never_grows(rng: np.random.Generator) -> None:
+    model = residual(rng)
+    feeds, heard = feed(model, rng), 0.0
+    for target in range(5):
+        found = zplus(model, feeds, target=target)
+        start = sum(found.found[name].sum() for name in found.starts)
+        for name, relevance in found.found.items():
+            assert relevance.min() >= 0, name
+            assert relevance.sum() <= start * (1 + 1e-9), name
+        heard = max(heard, start)
+    assert heard > 0
+
+
+def test_rivals_take_the_place_of_the_mean_of_the_others(rng: np.random.Generator) -> None:
+    model = plain(rng)
+    feeds = feed(model, rng)
+    alike = np.full(4, 1 / 3)
+    one, two = zplus(model, feeds, target=1), zplus(model, feeds, target=1, others=alike)
+    assert one.found["r1"].sum() > 0
+    np.testing.assert_allclose(two.found["r1"], one.found["r1"], rtol=1e-12)
+    third = zplus(model, feeds, target=1, others=np.array([1.0, 0, 0, 0]))
+    assert not np.allclose(third.found["r1"], one.found["r1"])

@@ -822,3 +822,282 @@ def _cast(step: Step) -> Array:
     kind = onnx.helper.tensor_dtype_to_np_dtype(step.attributes["to"])
     wide = np.dtype(kind).kind == "f" or np.dtype(kind).name == "bfloat16"
     return step.x.astype(np.float64 if wide else kind)
+
+
+# --- rule zplus: relevance itself is handed down, place by place ---
+
+LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+MEANS = frozenset({"AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum"})
+AFFINES = frozenset({"BatchNormalization", "Mul", "Div", "Add", "Sub"})
+COPIES = frozenset({"Identity", "Dropout", "Cast", "QuantizeLinear", "DequantizeLinear"})
+ADDITIONS = frozenset({"Add", "Sum", "Sub"})
+CHOICES = frozenset({"MaxPool", "GlobalMaxPool", "ReduceMax", "Max", "Min"})
+NORMS = frozenset({"LayerNormalization", "InstanceNormalization", "GroupNormalization", "RMSNormalization", "LRN"})
+
+
+@dataclass(frozen=True)
+class TwinRelevance:
+    """Relevance by rule ``zplus`` of one item.
+
+    Attributes:
+        values: Every tensor of the (inlined) graph, float64, batch 1.
+        found: Relevance of every tensor from where it starts downwards, of the tensor's shape.
+        totals: For the output of each layer below, the positive products that share its relevance.
+        starts: Names of the tensors where a field was turned into relevance.
+    """
+
+    values: dict[str, Array]
+    found: dict[str, Array]
+    totals: dict[str, Array]
+    starts: tuple[str, ...]
+
+    def kernels(self, tensor: str, *, axis: int = 1) -> Array:
+        """Sum over all axes but ``axis``: shape (channels,)."""
+        return _per_channel(self.found[tensor], axis)
+
+    def places(self, tensor: str, *, axis: int = 1) -> Array:
+        """Sum over the kernels: the tensor's shape without ``axis``."""
+        return np.asarray(self.found[tensor].sum(axis=axis))
+
+
+def zplus(
+    model: onnx.ModelProto,
+    feeds: Mapping[str, Array],
+    *,
+    output: str | None = None,
+    target: int,
+    class_step: str = "contrast",
+    others: Array | None = None,
+    channel_axes: Mapping[str, int | None] | None = None,
+    absorbing: bool = False,
+) -> TwinRelevance:
+    """Relevance of every tensor: a field down to the features of the first layers met, relevance below.
+
+    Args:
+        model: Any ONNX model of the operators that the twin knows.
+        feeds: Graph inputs, batch 1.
+        output: As in `fields`.
+        target: Class index along the flattened class axis.
+        class_step: ``contrast`` or ``contribution``.
+        others: Under ``contrast``, weights of the classes to take off; all alike by default.
+        channel_axes: Channel axis where it is not 1; None where several kernels' elements share no axis.
+        absorbing: Whether a layer's positive biases (not a batch norm's) take part and keep their share.
+    """
+    model = _inlined(model)
+    values, live = evaluate(model, feeds), _live(model, feeds)
+    start = _before_final(model, output or model.graph.output[0].name)
+    scores: dict[str, Array] = {start: rival_seed(values[start], target, class_step, others)}
+    features: dict[str, Array] = {}
+    found: dict[str, Array] = {}
+    totals: dict[str, Array] = {}
+    starts: list[str] = []
+    for node in reversed(model.graph.node):
+        if not any(name in live for name in node.input):
+            continue
+        step = _step(model, node, values, live)
+        if any(name in scores for name in node.output):
+            back = _back(step, [scores.get(name) for name in node.output])
+            _collect(node, back, live, features if is_layer(step) else scores)
+        waiting = [name for name in node.output if name in features]
+        axes = {name: (channel_axes or {}).get(name, 1) for name in waiting}
+        mixed = any(name in found for name in node.output)
+        if waiting and not mixed and linear_in_features(step, axes[waiting[0]]):
+            _collect(node, _back(step, [features.get(name) for name in node.output]), live, features)
+            continue
+        for name in waiting:
+            first = started(features[name], values[name], axes[name])
+            found[name] = found[name] + first if name in found else first
+            starts.append(name)
+        if any(name in found for name in node.output):
+            scale = kernel_scale(model, values, live, node.output[0]) if node.op_type.startswith("Conv") else None
+            if is_layer(step):
+                signed = any(is_model_input(model, live, feeds, name) for name in node.input if name in live)
+                pieces = positive_pieces(step, scale, signed=signed)
+                totals[node.output[0]] = np.sum([_run(piece)[0] for piece in pieces], axis=0)
+                kept = positive_bias(model, step, values, node.output[0], scale) if absorbing else 0.0
+                back = _layer_shares(step, found[node.output[0]], pieces, kept)
+            else:
+                back = _shared_back(step, [found.get(name) for name in node.output])
+            _collect(node, back, live, found)
+    numbers = {name: value.astype(np.float64) for name, value in values.items() if value.dtype.kind in "biuf"}
+    return TwinRelevance(numbers, found, totals, tuple(starts))
+
+
+def rival_seed(scores: Array, target: int, class_step: str, others: Array | None) -> Array:
+    """`seed`, the other classes weighted as given."""
+    if others is None or class_step != "contrast":
+        return seed(scores, target, class_step)
+    alone = seed(scores, target, "contribution")
+    for j, weight in enumerate(others):
+        if j != target:
+            alone -= weight * seed(scores, j, "contribution")
+    return alone
+
+
+def _collect(node: onnx.NodeProto, back: Fields, live: set[str], into: dict[str, Array]) -> None:
+    for name, g in zip(node.input, back, strict=False):
+        if g is not None and name in live:
+            into[name] = into[name] + g if name in into else g
+
+
+def is_layer(step: Step) -> bool:
+    """Whether the node multiplies an activation with constant weights."""
+    return step.op in LAYERS and step.live[:2].count(True) == 1
+
+
+def linear_in_features(step: Step, axis: int | None) -> bool:
+    """Whether a field goes on below: always through means and copies, through the rest where no places are left."""
+    moves = step.op in MOVES and step.op not in {"Concat", "Where", "Split"}
+    if moves or step.op in MEANS | COPIES:
+        return True
+    if axis is None or step.y.size > step.y.shape[axis]:
+        return False
+    affine = step.op in {"BatchNormalization", "Neg"} or (step.op in {"Mul", "Div"} and step.live.count(True) == 1)
+    return affine or step.op == "Concat" or step.op in ADDITIONS
+
+
+def started(u: Array, f: Array, axis: int | None) -> Array:
+    """``max(s[p], 0) * max(u_f f[p], 0) / sum over f of max(u_f f[p], 0)``, s[p] the sum over f of u_f f[p]."""
+    product = u * f
+    positive = np.maximum(product, 0)
+    if axis is None:
+        return positive
+    s = np.maximum(product.sum(axis=axis, keepdims=True), 0)
+    return positive * _ratio(s, positive.sum(axis=axis, keepdims=True))
+
+
+def _ratio(above: Array, below: Array) -> Array:
+    """Quotient with 0 / 0 = 0."""
+    above, below = np.broadcast_arrays(above, below)
+    return np.divide(above, below, out=np.zeros(above.shape), where=below > 0)
+
+
+def kernel_scale(model: onnx.ModelProto, values: Mapping[str, Array], live: set[str], name: str) -> Array | None:
+    """Factor per kernel of the batch norm or affine map that alone reads a convolution's output."""
+    readers = [node for node in model.graph.node if name in node.input]
+    if len(readers) != 1 or name in {o.name for o in model.graph.output}:
+        return None
+    node, width = readers[0], values[name].shape[1]
+    if node.op_type == "BatchNormalization":
+        epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
+        return np.asarray(values[node.input[1]] / np.sqrt(values[node.input[4]] + epsilon))
+    if node.op_type == "Neg" or (node.op_type == "Sub" and node.input[0] not in live):
+        return -np.ones(width)
+    constants = [values[i] for i in node.input if i not in live]
+    if len(constants) != 1 or not (node.op_type == "Mul" or (node.op_type == "Div" and node.input[0] == name)):
+        return None
+    factor = constants[0] if node.op_type == "Mul" else 1 / constants[0]
+    if factor.size == 1:
+        return np.full(width, factor.item())
+    whole = (1,) * (values[name].ndim - factor.ndim) + factor.shape
+    return factor.reshape(-1) if whole == (1, width, *(1,) * (values[name].ndim - 2)) else None
+
+
+def is_model_input(model: onnx.ModelProto, live: set[str], feeds: Iterable[str], name: str) -> bool:
+    """Whether a tensor is an input of the model, moved, copied and rescaled at most."""
+    made, inputs = _producers(model), set(feeds)
+    while name not in inputs:
+        node = made.get(name)
+        if node is None or node.op_type not in MOVES.keys() | COPIES | AFFINES:
+            return False
+        sources = [i for i in node.input if i in live]
+        if len(sources) != 1:
+            return False
+        name = sources[0]
+    return True
+
+
+def _shared_back(step: Step, rs: Sequence[Array | None]) -> Fields:
+    if step.op in MOVES:
+        return _moved_back(step, rs)
+    r = rs[0]
+    if r is None:
+        return ()
+    if step.op == "MatMul":
+        return _mixture_shares(step, r)
+    if step.op in CHOICES:
+        return ADJOINTS[step.op](step, r)
+    if step.op in MEANS:
+        return [_linear_shares([replace(step, inputs=(np.maximum(step.x, 0), *step.inputs[1:]))], r, 0)]
+    if step.op in ADDITIONS:
+        return _addend_shares(step, r)
+    if step.op == "Mul":
+        back: list[Array | None] = [None, None]
+        kept = 1 - gate_operand(step)
+        back[kept] = _unbroadcast(r, step.need(kept).shape)
+        return back
+    if step.op in SLOPE_AT_ZERO or step.op in COPIES | NORMS | {"BatchNormalization", "Div", "Neg"}:
+        return [_unbroadcast(r, step.x.shape)]
+    raise NotImplementedError(f"no relevance rule for {step.op} (node {step.name!r}); add one to tests/twin.py")
+
+
+def _linear_shares(pieces: Sequence[Step], r: Array, index: int, kept: Array | float = 0.0) -> Array:
+    """``sum over pieces of x * transposed(r / (kept + sum of outputs))``: a piece is linear in its input ``index``."""
+    total = np.sum([_run(piece)[0] for piece in pieces], axis=0) + kept
+    s = _ratio(r, total)
+    parts = []
+    for piece in pieces:
+        back = ADJOINTS[piece.op](replace(piece, outputs=(total,)), s)[index]
+        assert back is not None
+        parts.append(piece.need(index) * back)
+    return np.sum(parts, axis=0)
+
+
+def positive_pieces(step: Step, scale: Array | None, *, signed: bool) -> list[Step]:
+    """The layer with one sign of its weights and of its input, without bias; of a signed input both signs."""
+    index = 0 if step.live[0] else 1
+    x, w = step.need(index), step.need(1 - index)
+    if scale is not None and step.op == "Conv":
+        w = w * scale.reshape(-1, *[1] * (w.ndim - 1))
+    w = w * step.attributes.get("alpha", 1.0)
+    attributes = {k: v for k, v in step.attributes.items() if k not in {"alpha", "beta"}}
+    signs: list[Any] = [np.maximum, np.minimum] if signed else [np.maximum]
+    pieces = []
+    for sign in signs:
+        pair = (sign(x, 0), sign(w, 0))
+        pieces.append(replace(step, inputs=pair if index == 0 else pair[::-1], attributes=attributes))
+    return pieces
+
+
+def positive_bias(
+    model: onnx.ModelProto, step: Step, values: Mapping[str, Array], name: str, scale: Array | None
+) -> Array | float:
+    """What is positive of a layer's bias, broadcast to its output; a MatMul's is in the Add behind it."""
+    bias = step.get(2)
+    if step.op == "MatMul" and step.live[0]:
+        readers = [node for node in model.graph.node if name in node.input]
+        behind = [i for node in readers if node.op_type == "Add" for i in node.input if i != name]
+        constants = {t.name for t in model.graph.initializer}
+        bias = values[behind[0]] if len(readers) == 1 and behind and behind[0] in constants else None
+    if bias is None:
+        return 0.0
+    bias = bias * step.attributes.get("beta", 1.0)
+    if step.op in {"Gemm", "MatMul"}:
+        return np.maximum(bias, 0)
+    return _columns(np.maximum(bias if scale is None else bias * scale, 0), step.x.ndim)
+
+
+def _layer_shares(step: Step, r: Array, pieces: Sequence[Step], kept: Array | float) -> Fields:
+    index = 0 if step.live[0] else 1
+    back: list[Array | None] = [None, None]
+    back[index] = _linear_shares(pieces, r, index, kept)
+    return back
+
+
+def _mixture_shares(step: Step, r: Array) -> Fields:
+    """A product of two activations: the attention (or left) operand is held, both count where positive."""
+    index = 0 if step.attention[1] and not step.attention[0] else 1
+    held = replace(step, inputs=tuple(np.maximum(step.need(i), 0) for i in (0, 1)))
+    back: list[Array | None] = [None, None]
+    back[index] = _linear_shares([held], r, index)
+    return back
+
+
+def _addend_shares(step: Step, r: Array) -> Fields:
+    signs = [1, -1] if step.op == "Sub" else [1] * len(step.inputs)
+    alive = [i for i, name in enumerate(step.live) if name]
+    if len(alive) == 1:
+        return [_unbroadcast(r, step.need(i).shape) if i in alive else None for i in range(len(step.inputs))]
+    parts = {i: np.maximum(signs[i] * step.need(i), 0) for i in alive}
+    s = _ratio(r, sum(np.broadcast_to(p, r.shape) for p in parts.values()))
+    return [_unbroadcast(parts[i] * s, step.need(i).shape) if i in parts else None for i in range(len(step.inputs))]
