@@ -124,8 +124,10 @@ def _import_seconds() -> float:
 
 def markdown(costs: Sequence[Cost]) -> str:
     """A table with one row per file."""
-    names = ("network", "plain ms", "control", "whole explanation / plain", "import s", "read s", "topology s", "sessions s",
-             "page s", "page and pictures s")  # fmt: skip
+    names = (
+        "network", "plain ms", "control", "whole explanation / plain", "import s", "read s", "topology s",
+        "sessions s", "page s", "page and pictures s",
+    )  # fmt: skip
     rows = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
     for c in costs:
         low, high = c.quartiles
