@@ -7,7 +7,7 @@ wire must move under at least one of several large changes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,16 +57,17 @@ class Between:
     Args:
         engine: The model at one input size.
         feeds: Its inputs.
+        outputs: Layers' outputs that will be changed.
     """
 
-    def __init__(self, engine: Engine, feeds: Feeds) -> None:
+    def __init__(self, engine: Engine, feeds: Feeds, outputs: Collection[str]) -> None:
         self.engine = engine
         self.proto = engine.graph.proto
         self.parts = [(layer, p) for layer in engine.topology.layers for p in layer.parts]
         inside = {n for _, p in self.parts for n in p.nodes}
         self.nodes = [n for n in self.proto.graph.node if n.name not in inside]
         self.stored = {t.name for t in self.proto.graph.initializer}
-        self.ways = {p.output: self._way(p.output) for _, p in self.parts}
+        self.ways = {name: self._way(name) for name in outputs}
         needed = dict.fromkeys(n for w in self.ways.values() for n in (w.tensor, *w.held) if n not in feeds)
         copy = onnx.ModelProto()
         copy.CopyFrom(self.proto)
@@ -108,6 +109,8 @@ class Between:
 
     def moved(self, part: Part, kernels: Sequence[int], rng: np.random.Generator) -> Iterator[set[tuple[int, int]]]:
         """For each of some kernels: (layer, channel) that move under at least one of several large changes."""
+        if not kernels:
+            return
         way = self.ways[part.output]
         session = self.session(way)
         held = {n: self.values[n] for n in way.held}
@@ -165,20 +168,26 @@ def changes(value: Array, axis: int, kernel: int, largest: float, rng: np.random
         yield copy
 
 
-def check(engine: Engine, feeds: Feeds, rng: np.random.Generator, *, kernels: int = KERNELS) -> tuple[int, int]:
-    """Change sampled kernels of every layer.
+def check(
+    engine: Engine, feeds: Feeds, rng: np.random.Generator, *, kernels: int = KERNELS, parts: int | None = None
+) -> tuple[int, int]:
+    """Change sampled kernels of every weighted operation, or of so many of them.
 
     Returns:
         Kernels changed, and wires that were seen to move.
     """
     topology = engine.topology
-    between = Between(engine, feeds)
+    outputs = [p.output for layer in topology.layers for p in layer.parts]
+    count = len(outputs) if parts is None else min(parts, len(outputs))
+    picked = set(rng.choice(outputs, count, replace=False).tolist())
+    between = Between(engine, feeds, picked)
     side = {layer.index: {o.layer for o in topology.side_inputs(layer)} for layer in topology.layers}
     changed = wires = 0
     for layer in topology.layers:
         first = layer.first
         for part in layer.parts:
-            chosen = rng.choice(part.kernels, min(kernels, part.kernels), replace=False).tolist()
+            some = min(kernels, part.kernels) if part.output in picked else 0
+            chosen = rng.choice(part.kernels, some, replace=False).tolist()
             for kernel, moved in zip(chosen, between.moved(part, chosen, rng), strict=True):
                 expected = wired(engine, first + kernel)
                 where = (engine.file.path.name, layer.name, part.output, kernel)
