@@ -19,6 +19,7 @@ from cfp_onnx.describe import topology_json
 from cfp_onnx.errors import ModelError, RunError, TargetError, UsageError
 from cfp_onnx.fields import Feature, Message, Walk
 from cfp_onnx.graph.flow import State
+from cfp_onnx.graph.layers import Part
 from cfp_onnx.graph.positions import spatial_axes
 from cfp_onnx.graph.topology import KernelLayer, build, channel_axis, shared_states, target_tensor
 from cfp_onnx.model import Model, Program, input_shape, load
@@ -145,6 +146,7 @@ class Engine:
         self.graph = record.Graph.of(self.model, {k: v.shape for k, v in feeds.items()})
         self._plain: Any = None
         self._fields: dict[tuple[str, int | None, Wanted], FieldProbe] = {}
+        self._pooled_weights: dict[str, Array] = {}
         self._statistics: dict[tuple[str, int | None], tuple[Any, Statistics]] = {}
 
     # ------------------------------------------------------------------------------------- plain run
@@ -460,6 +462,12 @@ class Engine:
 
     # ----------------------------------------------------------------------------------- pooled rules
 
+    def mean_weights(self, part: Part) -> Array:
+        """Mean over the taps of a part's weights, (kernels, channels / groups), kept for the next walk."""
+        if part.node.name not in self._pooled_weights:
+            self._pooled_weights[part.node.name] = walk.mean_weights(part)
+        return self._pooled_weights[part.node.name]
+
     def statistics_session(self, rule: str, depth: int | None) -> tuple[Any, Statistics]:
         """The session that returns the pooled statistics of a rule for all layers within the depth."""
         key = (rule, depth)
@@ -507,7 +515,7 @@ class Engine:
             return [statistics.tap_means(p, results) for p in layer.parts]
 
         if rule == "published":
-            walked = walk.published(self.topology, self.depths, pooled, settings)
+            walked = walk.published(self.topology, self.depths, pooled, settings, self.mean_weights)
         else:
             walked = walk.mean_rule(self.topology, self.depths, taps, settings, states)
         if collector is not None:

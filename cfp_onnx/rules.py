@@ -71,13 +71,15 @@ def published_back_steps(mean_weights: Array, means: Array) -> tuple[Array, Arra
     if mean_weights.shape[1] == 1:
         nothing = np.zeros(len(mean_weights), dtype=bool)
         return np.ones(mean_weights.shape), nothing, nothing
-    products = mean_weights.astype(np.float64) * means
-    total = products.sum(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        relative = products / total[:, None]
-        low = relative.min(axis=1, keepdims=True)
-        v = (relative - low) / (relative.max(axis=1, keepdims=True) - low)
-    undefined = ~np.isfinite(v).all(axis=1)
+    products = mean_weights * means.astype(mean_weights.dtype)
+    total = products.sum(axis=1, dtype=np.float64)
+    low, high = products.min(axis=1), products.max(axis=1)
+    span = (high - low).astype(np.float64)
+    undefined = ~((span > 0) & (total != 0) & np.isfinite(span) & np.isfinite(total))
+    scale = np.divide(np.sign(total), span, out=np.zeros_like(span), where=~undefined)
+    v = products
+    v -= np.where(total < 0, high, low)[:, None]  # a negative sum turns the order round
+    v *= scale.astype(v.dtype)[:, None]
     v[undefined] = 0.0
     return np.asarray(v), undefined, total < 0
 

@@ -6,7 +6,7 @@ order, when the relevance from all parents is there.
 
 from __future__ import annotations
 
-import math
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,10 +16,12 @@ import numpy.typing as npt
 
 from cfp_onnx import rules
 from cfp_onnx.graph.flow import State
+from cfp_onnx.graph.layers import Part
 from cfp_onnx.graph.topology import KernelLayer, Source, Topology
 from cfp_onnx.results import Edge, Kernel, LayerResult, Link, LinkSource
 
 Array = npt.NDArray[Any]
+PooledWeights = Callable[[Part], Array]
 
 
 @dataclass
@@ -96,7 +98,11 @@ def group_slices(layer: KernelLayer, kernel: int) -> tuple[int, int]:
 
 
 def published(
-    topology: Topology, depths: Mapping[int, int], means: Callable[[KernelLayer], Array], settings: Settings
+    topology: Topology,
+    depths: Mapping[int, int],
+    means: Callable[[KernelLayer], Array],
+    settings: Settings,
+    pooled: PooledWeights | None = None,
 ) -> Walked:
     """The published rule on the layers' real inputs (docs/method.md).
 
@@ -105,6 +111,7 @@ def published(
         depths: Depth of each layer upstream of the target.
         means: Pooled input of a layer, (channels,).
         settings: Threshold, depth, class.
+        pooled: `mean_weights`, where they are kept from one walk to the next.
     """
     deepest = settings.deepest(depths)
     out = _blank(topology, depths, deepest)
@@ -117,7 +124,7 @@ def published(
             continue
         out.chosen[index] = _chosen_v(out.relevance[index], settings)
         if depths[index] < deepest:
-            _published_layer(topology, layer, means(layer), settings, out)
+            _published_layer(topology, layer, means(layer), settings, pooled or mean_weights, out)
     return out
 
 
@@ -157,33 +164,48 @@ def _over_positions(topology: Topology, layer: KernelLayer, scores: Array) -> Ar
     return scores
 
 
-def _published_layer(topology: Topology, layer: KernelLayer, means: Array, settings: Settings, out: Walked) -> None:
+def _published_layer(
+    topology: Topology, layer: KernelLayer, means: Array, settings: Settings, pooled: PooledWeights, out: Walked
+) -> None:
     """Expand all chosen kernels of a layer, group by group; the strongest parent decides what a channel hands over."""
     offset = channel = 0
-    kernels = out.chosen[layer.index]
+    kernels = np.sort(out.chosen[layer.index])
     top = np.full(layer.channels, -np.inf)
     for part in layer.parts:
         mine = kernels[(kernels >= offset) & (kernels < offset + part.kernels)] - offset
         width, per = part.channels // part.groups, part.kernels // part.groups
-        taps = max(1, math.prod(part.geometry.kernel))
-        pooled = part.weights()[mine].reshape(mine.size, width, taps).mean(axis=2)
+        weights = pooled(part)
         for group in np.unique(mine // per):
-            rows = np.flatnonzero(mine // per == group)
+            rows = mine[mine // per == group]
             low = channel + int(group) * width
-            v, undefined, negative = rules.published_back_steps(pooled[rows], means[low : low + width])
+            v, undefined, negative = rules.published_back_steps(weights[rows], means[low : low + width])
             out.undefined += int(undefined.sum())
             out.negative_sums += int(negative.sum())
-            for kernel, row, bad in zip(mine[rows], v, undefined, strict=True):
-                picked = np.flatnonzero(row >= settings.theta)
-                links = list(zip((picked + low).tolist(), row[picked].tolist(), strict=True))
-                out.links[layer.index, int(kernel) + offset] = [] if bad else links
+            links = _links_above(v, settings.theta, low)
+            for kernel, found, bad in zip((rows + offset).tolist(), links, undefined.tolist(), strict=True):
+                out.links[layer.index, kernel] = [] if bad else found
             if not undefined.all():
-                top[low : low + width] = np.maximum(top[low : low + width], v[~undefined].max(axis=0))
+                best = (v[~undefined] if undefined.any() else v).max(axis=0)
+                top[low : low + width] = np.maximum(top[low : low + width], best)
         offset += part.kernels
         channel += part.channels
     reached = np.flatnonzero(np.isfinite(top))
     if reached.size:
         _hand_over(topology, layer, reached, top[reached], out)
+
+
+def _links_above(v: Array, theta: float, low: int) -> list[list[tuple[int, float]]]:
+    """Per row of v its (channel, v) of at least theta; channels are counted from `low`."""
+    rows, columns = np.nonzero(v >= theta)
+    pairs = list(zip((columns + low).tolist(), v[rows, columns].tolist(), strict=True))
+    ends = np.searchsorted(rows, np.arange(len(v) + 1)).tolist()
+    return [pairs[a:b] for a, b in itertools.pairwise(ends)]
+
+
+def mean_weights(part: Part) -> Array:
+    """Mean over the taps of a part's weights, (kernels, channels / groups) float32."""
+    weights = part.weights()
+    return np.asarray(weights.reshape(*weights.shape[:2], -1).mean(axis=2))
 
 
 def _hand_over(topology: Topology, layer: KernelLayer, channels: Array, v: Array, out: Walked) -> None:
