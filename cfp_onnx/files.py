@@ -23,35 +23,42 @@ def write_bytes(path: Path, data: bytes) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise OutputError(f"cannot write {named(path)}: it is a folder; give a file name")
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".cfp-")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".cfp-")
+        temporary = Path(name)
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+        temporary = None
     except (OSError, ValueError) as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or error
         raise OutputError(f"cannot write {named(path)}: {reason}; choose another place with -o") from error
+    finally:
+        if temporary is not None:  # an interrupt leaves nothing behind either
+            temporary.unlink(missing_ok=True)
     return path
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write UTF-8 atomically.
+    """Write UTF-8 atomically; lone surrogates, as undecodable file names bring them, are escaped.
 
     Raises:
         OutputError: If the folder cannot be made or written to.
     """
-    return write_bytes(path, text.encode("utf-8"))
+    return write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> Path:
     """Write JSON atomically.
 
     Raises:
-        OutputError: If the folder cannot be made or written to.
+        OutputError: If a number is NaN or infinite, which JSON cannot hold, or the folder cannot be made or written to.
     """
-    return write_text(path, json.dumps(value, allow_nan=False, indent=1) + "\n")
+    try:
+        text = json.dumps(value, allow_nan=False, indent=1)
+    except ValueError as error:
+        raise OutputError(f"cannot write {named(path)}: the result holds NaN or infinity") from error
+    return write_text(path, text + "\n")
 
 
 def named(path: Path) -> str:

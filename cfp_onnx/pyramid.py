@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import html
 import importlib.util
+import io
 import json
+import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ import networkx as nx
 import numpy.typing as npt
 
 from cfp_onnx.errors import UsageError
+from cfp_onnx.files import named
 from cfp_onnx.results import Edge, Kernel, LayerResult, Link, LinkSource, Progress
 from cfp_onnx.tubes import Media, Tubes
 
@@ -29,8 +32,14 @@ SCHEMA_VERSION = 1
 PRINTED_WIDTH = 100
 """Columns of a pyramid that is turned into text."""
 
+NOTEBOOK_DEPTHS = 12
+"""Most depths in the table that a notebook shows; of more, as many evenly spaced ones."""
 
-@dataclass(frozen=True)
+NOTEBOOK_KERNELS = 5
+"""Most kernels of a depth in that table."""
+
+
+@dataclass(frozen=True, repr=False)
 class Pyramid:
     """A class feature pyramid.
 
@@ -57,10 +66,10 @@ class Pyramid:
     layers: tuple[LayerResult, ...]
     levels: Mapping[int, tuple[Kernel, ...]]
     edges: tuple[Edge, ...]
-    tubes: Tubes | None = field(default=None, compare=False, repr=False)
-    media: Media | None = field(default=None, compare=False, repr=False)
-    topology: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
-    facts: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    tubes: Tubes | None = field(default=None, compare=False)
+    media: Media | None = field(default=None, compare=False)
+    topology: Mapping[str, Any] | None = field(default=None, compare=False)
+    facts: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     # ----------------------------------------------------------------------------------------- asking
 
@@ -73,10 +82,13 @@ class Pyramid:
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        raise KeyError(f"no layer {name!r} was walked; layers are: {', '.join(x.name for x in self.layers)}")
+        raise KeyError(f"no layer {name!r} was walked; layers are: {_listed([x.name for x in self.layers])}")
 
     def kernels(self, depth: int | None = None) -> tuple[Kernel, ...]:
-        """Chosen kernels (layer, kernel, relevance) of a depth, or of all depths from the class down."""
+        """Chosen kernels (layer, kernel, relevance) of a depth, or of all depths from the class down.
+
+        They stand by layer, the strongest of a layer first; a depth that was not walked has none.
+        """
         if depth is not None:
             return self.levels.get(depth, ())
         return tuple(k for d in sorted(self.levels) for k in self.levels[d])
@@ -97,7 +109,14 @@ class Pyramid:
         """
         found, media = self._recorded()
         kind = kind or ("relevance" if kernel is None else "activation")
-        return found.find(kind, layer=layer, kernel=kernel).at(media.size)
+        self.layer(layer)
+        mine = {t.kernel: t for t in found.items if t.kind == kind and t.layer == layer}
+        if kernel not in mine:
+            what = f"layer {layer!r}" if kernel is None else f"kernel {kernel} of {layer!r}"
+            there = ", ".join(str(k) for k in sorted(k for k in mine if k is not None))
+            hint = f"kernels recorded there: {there}" if there else f"none of its kernels has one{_HOW.get(kind, '')}"
+            raise KeyError(f"no {kind} tube of {what} was recorded; {hint}")
+        return mine[kernel].at(media.size)
 
     def class_tube(self, depth: int) -> Array:
         """Where the evidence for the class lies at a depth (rule `zplus`), (T, H, W) float32 per clip pixel.
@@ -106,11 +125,15 @@ class Pyramid:
             KeyError: If it was not recorded.
         """
         found, media = self._recorded()
-        return found.find("relevance", depth=depth).at(media.size)
+        mine = {t.depth: t for t in found.of("relevance", "depth")}
+        if depth not in mine:
+            there = ", ".join(str(d) for d in sorted(mine)) or "none"
+            raise KeyError(f"no class tube of depth {depth} was recorded; depths recorded: {there}")
+        return mine[depth].at(media.size)
 
     def _recorded(self) -> tuple[Tubes, Media]:
         if self.tubes is None or self.media is None:
-            raise KeyError("no tubes were recorded; explain with tubes=True")
+            raise KeyError("no tubes were recorded: explain with tubes=True, on a model whose input has space or time")
         return self.tubes, self.media
 
     # ------------------------------------------------------------------------------------- converting
@@ -158,13 +181,14 @@ class Pyramid:
             ],
         }  # fmt: skip
 
-    def to_networkx(self) -> nx.DiGraph:
+    def to_networkx(self) -> nx.MultiDiGraph:
         """Chosen kernels and what feeds them as a directed graph; edges point with the data.
 
         Nodes are (layer, kernel), and (None, channel) for channels of the model's input, with attributes ``relevance``
-        and ``depth`` where they are known and ``chosen``. Edges carry ``weight``, ``channel``, ``share`` and ``via``.
+        and ``depth`` where they are known and ``chosen``. Edges carry ``weight``, ``channel``, ``share`` and ``via``;
+        a kernel that feeds another through several channels or paths has as many edges.
         """
-        graph: nx.DiGraph = nx.DiGraph()
+        graph: nx.MultiDiGraph = nx.MultiDiGraph()
         known = {x.name: x for x in self.layers}
         chosen = {(k.layer, k.kernel) for k in self.kernels()}
 
@@ -214,33 +238,57 @@ class Pyramid:
 
     # ---------------------------------------------------------------------------------------- showing
 
+    def __repr__(self) -> str:
+        label = "" if self.target["label"] is None else f" {self.target['label']!r}"
+        return (
+            f"<Pyramid of class {self.target['index']}{label}: rule {self.run['rule']}, {len(self.layers)} layers, "
+            f"{len(self.levels)} depths, {len(self.kernels())} chosen kernels>"
+        )
+
     def __str__(self) -> str:
         from rich.console import Console
 
         from cfp_onnx.tree import pyramid_tree
 
-        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - a stream that keeps nothing
-            console = Console(file=nowhere, width=PRINTED_WIDTH, record=True, color_system=None)
-            console.print(pyramid_tree(self))
-            return console.export_text().rstrip()
+        console = Console(
+            file=io.StringIO(),
+            width=PRINTED_WIDTH,
+            record=True,
+            color_system=None,
+            force_terminal=False,
+            force_jupyter=False,
+            highlight=False,
+            markup=False,
+            emoji=False,
+        )  # fmt: skip - in a notebook rich would show the text itself
+        console.print(pyramid_tree(self))
+        return "\n".join(line.rstrip() for line in console.export_text().splitlines()).rstrip()
 
     def _repr_html_(self) -> str:
         """A small picture for notebooks: the answer, the class's tubes, the strongest kernels of each depth."""
+        from cfp_onnx.saving import spread
+        from cfp_onnx.tree import printable
+
+        def shown(text: object) -> str:
+            return html.escape(printable(text))
+
         target, rows = self.target, []
         name = target["index"] if target["label"] is None else f"{target['index']} {target['label']}"
-        for depth in sorted(self.levels):
-            strongest = sorted(self.levels[depth], key=lambda k: -k.relevance)[:5]
-            words = ", ".join(html.escape(f"{k.layer}:{k.kernel}") for k in strongest) or "none"
+        depths = spread(sorted(self.levels), NOTEBOOK_DEPTHS)
+        for depth in depths:
+            strongest = _in_turn(self.levels[depth])[:NOTEBOOK_KERNELS]
+            words = ", ".join(shown(f"{k.layer}:{k.kernel}") for k in strongest) or "none"
             more = len(self.levels[depth]) - len(strongest)
             tail = f" and {more} more" if more > 0 else ""
-            rows.append(f"<tr><th scope='row'>{depth}</th><td style='text-align:left'>{words}{tail}</td></tr>")
+            rows.append(f"<tr><th scope='row'>{depth}</th><td style='{_CELL}'>{words}{tail}</td></tr>")
+        some = f"<p>{len(depths)} of {len(self.levels)} depths</p>" if len(depths) < len(self.levels) else ""
         picture = self._picture()
-        shown = "" if picture is None else f"<img alt='class tubes by depth' style='max-width:100%' src='{picture}'>"
-        answer = f"score {target['score']:.4g}, rule {html.escape(str(self.run['rule']))}"
+        image = "" if picture is None else f"<img alt='class tubes by depth' style='max-width:100%' src='{picture}'>"
+        answer = f"score {target['score']:.4g}, rule {shown(self.run['rule'])}"
         return (
-            f"<div><b>class {html.escape(str(name))}</b>, {answer}<br>"
-            f"{shown}<table><tr><th>depth</th><th style='text-align:left'>strongest kernels</th></tr>"
-            f"{''.join(rows)}</table></div>"
+            f"<div><p><b>class {shown(name)}</b>, {answer}</p>{image}"
+            f"<table><tr><th scope='col'>depth</th><th scope='col' style='{_CELL}'>strongest kernels of each layer</th>"
+            f"</tr>{''.join(rows)}</table>{some}</div>"
         )
 
     def _picture(self) -> str | None:
@@ -286,8 +334,33 @@ class Pyramid:
         return written[0]
 
 
+_CELL = "text-align:left;overflow-wrap:anywhere"
+_HOW = {"relevance": " (explain with kernel_relevance=True)"}
+
+
+def _listed(names: Sequence[str], limit: int = 20) -> str:
+    rest = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _in_turn(kernels: Sequence[Kernel]) -> list[Kernel]:
+    """The strongest kernel of each layer, then the second of each, and so on: numbers hold within a layer only."""
+    seen: dict[str, int] = {}
+    ranked = []
+    for kernel in kernels:
+        ranked.append((seen.setdefault(kernel.layer, 0), kernel))
+        seen[kernel.layer] += 1
+    return [kernel for _, kernel in sorted(ranked, key=lambda pair: pair[0])]
+
+
+# ------------------------------------------------------------------------------------------------ loading
+
+
 def load_pyramid(path: str | os.PathLike[str]) -> Pyramid:
     """A pyramid that was saved: its JSON, and its tubes where they lie beside it.
+
+    Topology and facts are in the report only; a pyramid that was loaded has none. Tubes beside the file that belong
+    to another clip, class or rule are left alone.
 
     Args:
         path: ``pyramid.json`` or its folder.
@@ -295,57 +368,167 @@ def load_pyramid(path: str | os.PathLike[str]) -> Pyramid:
     Raises:
         UsageError: If it cannot be read, or is no pyramid of this schema.
     """
-    from cfp_onnx.saving import TUBES_FILE, read_tubes
+    from cfp_onnx.saving import TUBES_FILE, owner, read_tubes
 
     file = Path(path)
     file = file / "pyramid.json" if file.is_dir() else file
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read a pyramid from {file}: {error}") from error
+        text = file.read_text(encoding="utf-8")
+        value = json.loads(text, parse_constant=_finite, parse_float=_finite)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"cannot read a pyramid from {named(file)}: {reason}") from error
     if not isinstance(value, dict) or value.get("schema") != SCHEMA or value.get("schema_version") != SCHEMA_VERSION:
-        raise UsageError(f"{file} is no pyramid ({SCHEMA}, version {SCHEMA_VERSION}) of this program")
-    beside = file.with_name(TUBES_FILE)
-    tubes, media = read_tubes(beside) if beside.is_file() else (None, None)
+        raise UsageError(f"{named(file)} is no pyramid ({SCHEMA}, version {SCHEMA_VERSION}) of this program")
     try:
-        return _from_json(value, tubes, media)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(f"{file} is not a whole pyramid: {type(error).__name__} {error}") from error
+        pyramid = _from_json(value)
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"{named(file)} is not a whole pyramid: {error}") from error
+    beside = file.with_name(TUBES_FILE)
+    tubes, media = read_tubes(beside, of=owner(value)) if beside.is_file() else (None, None)
+    return replace(pyramid, tubes=tubes, media=media)
 
 
-def _from_json(value: Mapping[str, Any], tubes: Tubes | None, media: Media | None) -> Pyramid:
-    layers = tuple(
-        LayerResult(
-            name=x["name"], op=x["op"], weight=x["weight"], nodes=tuple(x["nodes"]), kernels=int(x["kernels"]),
-            channels=int(x["channels"]), groups=int(x["groups"]), kernel_shape=tuple(x["kernel_shape"]),
-            family=x["family"], depth=int(x["depth"]), relevance=tuple(float(r) for r in x["relevance"]),
-        )
-        for x in value["layers"]
-    )  # fmt: skip
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no finite number")
+    return number
+
+
+_TEXT, _WHOLE, _NUMBER, _LIST, _NULL = (str,), (int,), (int, float), (list,), (type(None),)
+
+_SECTIONS: Mapping[str, Mapping[str, tuple[type, ...]]] = {
+    "model": {"file": _TEXT, "sha256": _TEXT, "producer": (*_TEXT, *_NULL), "opset": _WHOLE},
+    "input": {"file": (*_TEXT, *_NULL), "sha256": (*_TEXT, *_NULL), "shape": _LIST, "layout": (*_TEXT, *_NULL)},
+    "run": {
+        "rule": _TEXT, "class_step": (*_TEXT, *_NULL), "theta": _NUMBER, "top_k": (*_WHOLE, *_NULL),
+        "depth": (*_WHOLE, *_TEXT), "provider": _TEXT, "output_difference": _NUMBER, "undefined": _WHOLE,
+    },
+    "target": {"output": _TEXT, "index": _WHOLE, "label": (*_TEXT, *_NULL), "score": _NUMBER, "top": _LIST},
+    "coverage": {"channels": _NUMBER, "layers": _NUMBER, "operators_unknown": _LIST},
+}  # fmt: skip
+"""What is read of a pyramid's sections, and what it may be."""
+
+
+class _Reader:
+    """One JSON object; what it lacks or holds wrongly is a ValueError that names the place."""
+
+    def __init__(self, value: object, where: str) -> None:
+        if not isinstance(value, dict):
+            raise ValueError(f"{where} is {_short(value)}, not an object")  # noqa: TRY004 - the file is wrong
+        self.value, self.where = value, where
+
+    def take(self, key: str, kinds: tuple[type, ...]) -> Any:
+        if key not in self.value:
+            raise ValueError(f"{self.where} lacks {key!r}")
+        found = self.value[key]
+        if not isinstance(found, kinds) or isinstance(found, bool):
+            raise ValueError(f"{self.where} holds {_short(found)} under {key!r}")  # noqa: TRY004 - the file is wrong
+        return found
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        return tuple(self._all(key, _TEXT))
+
+    def wholes(self, key: str) -> tuple[int, ...]:
+        return tuple(self._all(key, _WHOLE))
+
+    def numbers(self, key: str) -> tuple[float, ...]:
+        return tuple(float(x) for x in self._all(key, _NUMBER))
+
+    def number(self, key: str) -> float:
+        return float(self.take(key, _NUMBER))
+
+    def objects(self, key: str) -> list[_Reader]:
+        return [_Reader(x, f"{self.where}: {key} {i}") for i, x in enumerate(self.take(key, _LIST))]
+
+    def _all(self, key: str, kinds: tuple[type, ...]) -> list[Any]:
+        found: list[Any] = self.take(key, _LIST)
+        if bad := [x for x in found if not isinstance(x, kinds) or isinstance(x, bool)]:
+            raise ValueError(f"{self.where} holds {_short(bad[0])} among {key!r}")
+        return found
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:36]} ..."
+
+
+def _from_json(value: Mapping[str, Any]) -> Pyramid:
+    """A pyramid of its JSON values.
+
+    Raises:
+        ValueError: With the place and what is wrong there.
+    """
+    whole = _Reader(value, "it")
+    parts: dict[str, Any] = {}
+    for name, keys in _SECTIONS.items():
+        section = _Reader(whole.take(name, (dict,)), name)
+        for key, kinds in keys.items():
+            section.take(key, kinds)
+        parts[name] = section.value
+    _check_top(parts["target"]["top"])
+    _Reader(parts["input"], "input").wholes("shape")
+    _Reader(parts["coverage"], "coverage").texts("operators_unknown")
+    layers = tuple(_layer(x) for x in whole.objects("layers"))
+    kernels = {x.name: x.kernels for x in layers}
+    if len(kernels) < len(layers):
+        raise ValueError("two layers have one name")
     levels = {
-        int(level["depth"]): tuple(
-            Kernel(k["layer"], int(k["kernel"]), float(k["relevance"])) for k in level["kernels"]
-        )
-        for level in value["levels"]
+        level.take("depth", _WHOLE): tuple(_chosen(k, kernels) for k in level.objects("kernels"))
+        for level in whole.objects("levels")
     }
-    edges = tuple(Edge(e["layer"], int(e["kernel"]), _links(e["channels"])) for e in value["edges"])
-    parts = {k: dict(value[k]) for k in ("model", "input", "run", "target", "coverage")}
-    return Pyramid(**parts, layers=layers, levels=levels, edges=edges, tubes=tubes, media=media)
-
-
-def _kernel(value: Mapping[str, Any]) -> Kernel:
-    return Kernel(value["layer"], int(value["kernel"]), float(value["relevance"]))
-
-
-def _links(channels: Iterable[Mapping[str, Any]]) -> tuple[Link, ...]:
-    return tuple(
-        Link(
-            int(c["channel"]),
-            float(c["weight"]),
-            tuple(LinkSource(s["layer"], int(s["kernel"]), float(s["share"]), s["via"]) for s in c["sources"]),
-        )
-        for c in channels
+    return Pyramid(
+        **parts, layers=layers, levels=levels, edges=tuple(_edge(e, kernels) for e in whole.objects("edges"))
     )
+
+
+def _check_top(top: Sequence[Any]) -> None:
+    for row in top:
+        kinds = (_WHOLE, (*_TEXT, *_NULL), _NUMBER)
+        if not isinstance(row, list) or len(row) != 3 or not all(map(isinstance, row, kinds)):
+            raise ValueError(f"target holds {_short(row)} among 'top', not [index, label, score]")
+
+
+def _layer(x: _Reader) -> LayerResult:
+    layer = LayerResult(
+        name=x.take("name", _TEXT), op=x.take("op", _TEXT), weight=x.take("weight", _TEXT), nodes=x.texts("nodes"),
+        kernels=x.take("kernels", _WHOLE), channels=x.take("channels", _WHOLE), groups=x.take("groups", _WHOLE),
+        kernel_shape=x.wholes("kernel_shape"), family=x.take("family", _TEXT), depth=x.take("depth", _WHOLE),
+        relevance=x.numbers("relevance"),
+    )  # fmt: skip
+    if len(layer.relevance) != layer.kernels:
+        raise ValueError(f"{x.where} has {layer.kernels} kernels and {len(layer.relevance)} numbers of relevance")
+    return layer
+
+
+def _chosen(x: _Reader, kernels: Mapping[str, int]) -> Kernel:
+    return Kernel(*_place(x, kernels), x.number("relevance"))
+
+
+def _place(x: _Reader, kernels: Mapping[str, int]) -> tuple[str, int]:
+    """Layer and kernel, which must be one of the layer's where that was walked."""
+    layer, kernel = x.take("layer", _TEXT), x.take("kernel", _WHOLE)
+    if layer not in kernels:
+        raise ValueError(f"{x.where} names a layer {_short(layer)} that is not among the layers")
+    if not 0 <= kernel < kernels[layer]:
+        raise ValueError(f"{x.where} names kernel {kernel} of {_short(layer)}, which has {kernels[layer]}")
+    return layer, kernel
+
+
+def _edge(x: _Reader, kernels: Mapping[str, int]) -> Edge:
+    links = tuple(
+        Link(c.take("channel", _WHOLE), c.number("weight"), tuple(_source(s, kernels) for s in c.objects("sources")))
+        for c in x.objects("channels")
+    )
+    return Edge(*_place(x, kernels), links)
+
+
+def _source(x: _Reader, kernels: Mapping[str, int]) -> LinkSource:
+    layer = x.take("layer", (*_TEXT, *_NULL))
+    if layer in kernels:
+        _place(x, kernels)
+    return LinkSource(layer, x.take("kernel", _WHOLE), x.number("share"), x.take("via", _TEXT))
 
 
 __all__ = ["Pyramid", "load_pyramid"]

@@ -7,6 +7,8 @@ import hashlib
 import io
 import json
 import re
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +19,7 @@ import numpy.typing as npt
 
 from cfp_onnx import pictures
 from cfp_onnx.errors import UsageError
-from cfp_onnx.files import write_bytes, write_json, write_text
+from cfp_onnx.files import named, write_bytes, write_json, write_text
 from cfp_onnx.report import render
 from cfp_onnx.results import Progress
 from cfp_onnx.tubes import KINDS, UNITS, Media, Size, Tube, Tubes, weighted
@@ -42,6 +44,12 @@ REPORT_LINKS = 20_000
 
 REPORT_FRAMES = 2 * 10**6
 """Bytes that the frames of a report may take; larger ones are shrunk."""
+
+REPORT_SAMPLES = 100_000
+"""Most numbers of a signal in a report; of a longer one, the lowest and highest of each stretch."""
+
+NOTEBOOK_BYTES = 480_000
+"""Most bytes of the picture that a notebook shows."""
 
 DRAWN = 3
 """Kernels of a depth that are drawn unless more are asked for."""
@@ -73,17 +81,38 @@ class Drawing:
 DEFAULT_DEPTHS = 4
 """Depths that are drawn where nothing is asked for, evenly spaced: the class's tube and the strongest kernel's."""
 
+OVERVIEW_DEPTHS = 16
+"""Most rows of the overview; of more depths, as many evenly spaced ones."""
+
 
 # ------------------------------------------------------------------------------------------------ arrays
 
 
-def tubes_bytes(tubes: Tubes, media: Media | None) -> bytes:
-    """All tubes at their own resolution, with their coordinates and the clip, as a compressed ``.npz``."""
+def owner(pyramid: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells the tubes of one pyramid from those of another: its file, clip, class and rule."""
+    target, run = pyramid["target"], pyramid["run"]
+    return {
+        "model": pyramid["model"]["sha256"], "input": pyramid["input"]["sha256"], "shape": pyramid["input"]["shape"],
+        "output": target["output"], "index": target["index"],
+        **{key: run[key] for key in ("rule", "class_step", "theta", "top_k", "depth")},
+    }  # fmt: skip
+
+
+def tubes_bytes(tubes: Tubes, media: Media | None, *, of: Mapping[str, Any]) -> bytes:
+    """All tubes at their own resolution, with their coordinates and the clip, as a compressed ``.npz``.
+
+    Args:
+        tubes: The tubes.
+        media: What is seen of the clip.
+        of: The `owner`.
+    """
     index = [
         {"kind": t.kind, "depth": t.depth, "layer": t.layer, "kernel": t.kernel, "constant": t.constant}
         for t in tubes.items
     ]
-    meta = {"format": TUBES_VERSION, "size": list(tubes.size), "notes": list(tubes.notes), "tubes": index}
+    meta: dict[str, Any] = {
+        "format": TUBES_VERSION, "of": dict(of), "size": list(tubes.size), "notes": list(tubes.notes), "tubes": index,
+    }  # fmt: skip
     arrays: dict[str, Array] = {}
     if media is not None:
         meta["media"] = {"kind": media.kind, "size": list(media.size), "note": media.note}
@@ -96,32 +125,77 @@ def tubes_bytes(tubes: Tubes, media: Media | None) -> bytes:
     return stream.getvalue()
 
 
-def read_tubes(path: Path) -> tuple[Tubes, Media | None]:
+_UNREADABLE = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, OverflowError, MemoryError, RuntimeError,
+    SyntaxError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What NumPy and the zip reader raise on files that are damaged or not theirs."""
+
+
+def read_tubes(path: Path, *, of: Mapping[str, Any] | None = None) -> tuple[Tubes | None, Media | None]:
     """Tubes that `tubes_bytes` wrote.
 
+    Args:
+        path: The file.
+        of: The `owner`; nothing is returned where the tubes are another's. None takes any.
+
     Raises:
-        UsageError: If the file is not such a file.
+        UsageError: If the file is not such a file, or is not whole.
     """
     try:
         with np.load(path, allow_pickle=False) as found:
             meta = json.loads(str(found["index"]))
             if meta["format"] != TUBES_VERSION:
-                raise UsageError(f"{path} has format {meta['format']}; this version reads {TUBES_VERSION}")
-            items = tuple(
-                Tube(**entry, values=found[f"values_{i}"], centres=tuple(found[f"{a}_{i}"] for a in "thw"))
-                for i, entry in enumerate(meta["tubes"])
-            )
-            arrays = {k: found[k] for k in ("frames", "curve") if k in found.files}
-        own = meta.get("media")
-        media = None if own is None else Media(own["kind"], _size(own["size"]), **arrays, note=own["note"])
-        return Tubes(_size(meta["size"]), items, tuple(meta["notes"])), media
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        raise UsageError(f"{path} holds no tubes of this program: {error}") from error
+                raise UsageError(f"{named(path)} has format {meta['format']}; this version reads {TUBES_VERSION}")
+            if of is not None and meta["of"] != dict(of):
+                return None, None
+            size = _size(meta["size"])
+            items = tuple(_tube(i, entry, found) for i, entry in enumerate(meta["tubes"]))
+            own = meta.get("media")
+            media = None if own is None else _read_media(own, found)
+        return Tubes(size, items, tuple(str(n) for n in meta["notes"])), media
+    except _UNREADABLE as error:
+        raise UsageError(f"{named(path)} holds no whole tubes of this program: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, KeyError):
+        return f"{error.args[0]!r} is missing"
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split())
+
+
+def _tube(number: int, entry: Mapping[str, Any], found: Mapping[str, Array]) -> Tube:
+    values = found[f"values_{number}"]
+    centres = tuple(found[f"{axis}_{number}"] for axis in "thw")
+    for name, array in (("values", values), *zip("thw", centres, strict=True)):
+        if array.dtype.kind != "f" or not array.size or not np.isfinite(array).all():
+            raise ValueError(f"{name}_{number} holds something else than finite numbers")
+    shapes = [len(c) if c.ndim == 1 else -1 for c in centres]
+    if list(values.shape) != shapes or any((np.diff(c) < 0).any() for c in centres):
+        raise ValueError(f"tube {number} has shape {values.shape} and coordinates that do not fit it")
+    kind, depth, layer, kernel = (entry[k] for k in ("kind", "depth", "layer", "kernel"))
+    whole = type(depth) is int and type(kernel) in {int, type(None)} and type(entry["constant"]) is bool
+    if kind not in KINDS or not whole or type(layer) not in {str, type(None)}:
+        raise ValueError(f"tube {number} is described as {dict(entry)}")
+    return Tube(kind, depth, layer, kernel, values, (centres[0], centres[1], centres[2]), entry["constant"])
+
+
+def _read_media(own: Mapping[str, Any], found: Mapping[str, Array]) -> Media:
+    size = _size(own["size"])
+    frames, curve = found.get("frames"), found.get("curve")
+    if frames is not None and (frames.shape != (*size, 3) or frames.dtype != np.uint8):
+        raise ValueError(f"frames are {frames.dtype} {frames.shape}, which are no pictures of {size}")
+    if curve is not None and (curve.ndim != 2 or curve.shape[1] != size[2] or not np.isfinite(curve).all()):
+        raise ValueError(f"curve is {curve.dtype} {curve.shape}, which is no signal of {size[2]} samples")
+    return Media(str(own["kind"]), size, frames, curve, str(own["note"]))
 
 
 def _size(values: Sequence[int]) -> Size:
-    frames, height, width = values
-    return int(frames), int(height), int(width)
+    frames, height, width = (int(v) for v in values)
+    if min(frames, height, width) < 1:
+        raise ValueError(f"the clip's size is {list(values)}")
+    return frames, height, width
 
 
 # ------------------------------------------------------------------------------------------------ report
@@ -147,7 +221,7 @@ def report(
     budget, links = REPORT_TUBES, REPORT_LINKS
     while True:
         page = render(payload(pyramid, topology, tubes, media, facts, budget=budget, links=links))
-        if len(page) <= REPORT_BYTES or (budget < 2**16 and links < 500):
+        if len(page.encode()) <= REPORT_BYTES or (budget < 2**16 and links < 500):
             return page
         budget, links = budget // 2, links // 2
 
@@ -174,7 +248,7 @@ def payload(
         links: Most links.
     """
     notes: list[str] = [] if tubes is None else list(tubes.notes)
-    edges, dropped = _strongest_links(pyramid["edges"], links)
+    edges, dropped = _strongest_links(pyramid["edges"], links, _ranks(pyramid["levels"]))
     if dropped:
         notes.append(f"{dropped} weaker links are left out of this page; pyramid.json holds them")
     maps, scales = _maps(tubes, budget, notes)
@@ -189,8 +263,24 @@ def payload(
     }
 
 
-def _strongest_links(edges: Sequence[Mapping[str, Any]], limit: int) -> tuple[list[Mapping[str, Any]], int]:
-    """Edges with at most so many links in all, an equal share for each kernel."""
+def _ranks(levels: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], int]:
+    """Chosen kernels with their place in their layer, 0 for the strongest."""
+    seen: dict[str, int] = {}
+    ranks = {}
+    for level in levels:
+        for kernel in level["kernels"]:
+            ranks[kernel["layer"], kernel["kernel"]] = seen.setdefault(kernel["layer"], 0)
+            seen[kernel["layer"]] += 1
+    return ranks
+
+
+def _strongest_links(
+    edges: Sequence[Mapping[str, Any]], limit: int, ranks: Mapping[tuple[str, int], int]
+) -> tuple[list[Mapping[str, Any]], int]:
+    """Edges with at most so many links in all, an equal share for each kernel.
+
+    Where there are more kernels than links, the strongest kernels of each layer keep one; the class comes first.
+    """
     counts = sorted(len(e["channels"]) for e in edges)
     total, most = sum(counts), max(counts, default=0)
     if total <= limit:
@@ -199,10 +289,11 @@ def _strongest_links(edges: Sequence[Mapping[str, Any]], limit: int) -> tuple[li
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if sum(min(c, middle) for c in counts) <= limit else (low, middle - 1)
+    order = sorted(range(len(edges)), key=lambda i: ranks.get((edges[i]["layer"], edges[i]["kernel"]), -1))
     kept: list[Mapping[str, Any]] = []
-    for edge in edges:
-        ordered = sorted(edge["channels"], key=lambda c: -abs(c["weight"]))[:low]
-        kept.append({**edge, "channels": ordered})
+    for i in sorted(order[:limit]):
+        ordered = sorted(edges[i]["channels"], key=lambda c: -abs(c["weight"]))[:low]
+        kept.append({**edges[i], "channels": ordered})
     return kept, total - sum(len(e["channels"]) for e in kept)
 
 
@@ -246,10 +337,11 @@ def _averaged(tube: Tube) -> Tube:
     values, centres = tube.values, list(tube.centres)
     while values.size > REPORT_MAP and max(values.shape[1:]) > 1:
         axis = 1 if values.shape[1] >= values.shape[2] else 2
-        even = values.shape[axis] // 2 * 2
-        pairs = np.take(values, range(even), axis=axis)
-        values = (np.take(pairs, range(0, even, 2), axis=axis) + np.take(pairs, range(1, even, 2), axis=axis)) / 2
-        centres[axis] = centres[axis][:even].reshape(-1, 2).mean(axis=1)
+        starts = np.arange(0, max(1, values.shape[axis] - 1), 2)  # pairs; an odd one makes the last three
+        counts = np.diff([*starts, values.shape[axis]])
+        shape = [-1 if a == axis else 1 for a in range(3)]
+        values = np.add.reduceat(values, starts, axis=axis) / counts.reshape(shape).astype(np.float32)
+        centres[axis] = np.add.reduceat(np.asarray(centres[axis], np.float64), starts) / counts
     if values is tube.values:
         return tube
     return replace(tube, values=values, centres=(centres[0], centres[1], centres[2]))
@@ -271,8 +363,19 @@ def _media(media: Media | None) -> dict[str, Any]:
     frames: list[str] = []
     if media.frames is not None:
         frames = [f"data:image/jpeg;base64,{_base64(f)}" for f in _jpegs(media.frames)]
-    curve = None if media.curve is None else np.round(media.curve.astype(np.float64), 5).tolist()
+    curve = None if media.curve is None else np.round(_thinned(media.curve), 5).tolist()
     return {"kind": media.kind, "size": list(media.size), "frames": frames, "curve": curve, "note": media.note}
+
+
+def _thinned(curve: Array) -> Array:
+    """A signal of at most `REPORT_SAMPLES` numbers that looks the same: lowest and highest of each stretch in turn."""
+    curve = curve.astype(np.float64)
+    stretches = max(1, REPORT_SAMPLES // (2 * len(curve)))
+    if curve.shape[1] <= 2 * stretches:
+        return curve
+    starts = np.linspace(0, curve.shape[1], stretches, endpoint=False).astype(int)
+    ends = [np.minimum.reduceat(curve, starts, axis=1), np.maximum.reduceat(curve, starts, axis=1)]
+    return np.stack(ends, axis=2).reshape(len(curve), -1)
 
 
 def _jpegs(frames: Array) -> list[bytes]:
@@ -306,7 +409,10 @@ def select(tubes: Tubes, drawing: Drawing, ranked: Mapping[tuple[str, int], floa
         return _activations(tubes, drawing, ranked)
     found = list(tubes.of(drawing.kind, drawing.unit))
     if not found and drawing.kind == "relevance" and drawing.unit == "kernel" and tubes.items:
-        raise UsageError("the relevance of single kernels was not recorded; explain again with --tube relevance:kernel")
+        raise UsageError(
+            "the relevance of single kernels was not recorded; explain again with kernel_relevance=True "
+            "(--tube relevance:kernel)"
+        )
     if drawing.unit == "kernel":
         found = [t for t in found if (t.layer, t.kernel) in ranked]
         found.sort(key=lambda t: (t.depth, -ranked[t.layer or "", t.kernel or 0]))
@@ -389,21 +495,22 @@ class Sheet:
         return written
 
     def overview(self, path: Path) -> Path | None:
-        """The class's tubes of all depths in one picture; None where there is nothing to lay them over."""
-        if self.media.frames is None or not self.tubes.of("relevance", "depth"):
-            return None
-        return pictures.write_png(path, self.levels())
+        """The class's tubes of at most `OVERVIEW_DEPTHS` depths in one picture; None where nothing can be drawn."""
+        picture = self.levels(OVERVIEW_DEPTHS)
+        return None if picture is None else pictures.write_png(path, picture)
 
-    def levels(self) -> Array:
-        """The class's tubes of all depths over frames, (h, w, 3) uint8.
+    def levels(self, depths: int, columns: int = 8) -> Array | None:
+        """The class's tubes of at most so many depths over frames, (h, w, 3) uint8; None where there are none.
 
-        Raises:
-            ValueError: If there are no frames to lay them over.
+        Args:
+            depths: Most rows; of more depths, as many evenly spaced ones.
+            columns: Most frames per row.
         """
-        if self.media.frames is None:
-            raise ValueError("there are no frames to lay tubes over")
+        found = self.tubes.of("relevance", "depth")
+        if self.media.frames is None or not found:
+            return None
         rows = []
-        for tube in self.tubes.of("relevance", "depth"):
+        for tube in spread(found, depths):
             scale = self.tubes.scale("relevance", tube.depth)
             extremes = (float(tube.values.min()), float(tube.values.max()))
             rows.append(
@@ -412,7 +519,10 @@ class Sheet:
                     tube.constant, extremes,
                 )
             )  # fmt: skip
-        return pictures.levels(self.media.frames, rows, title=self.subject, subtitle=CLASS_WORDS)
+        some = "" if len(rows) == len(found) else f"; {len(rows)} of {len(found)} depths"
+        return pictures.levels(
+            self.media.frames, rows, title=self.subject, subtitle=CLASS_WORDS + some, columns=columns
+        )
 
     def _subtitle(self, tube: Tube) -> str:
         t, h, w = tube.values.shape
@@ -422,13 +532,19 @@ class Sheet:
 
 
 def overview_address(tubes: Tubes, media: Media, target: Mapping[str, Any]) -> str | None:
-    """The class's tubes of at most four depths as a ``data:`` address of a PNG; None where there is no picture."""
-    depths = tubes.of("relevance", "depth")
-    if media.frames is None or not depths:
-        return None
-    picked = _spread(depths, DEFAULT_DEPTHS)
-    sheet = Sheet(Tubes(tubes.size, tuple(picked)), media, _subject(target), "none")
-    return f"data:image/png;base64,{_base64(pictures.encode_png(sheet.levels()))}"
+    """The class's tubes of at most four depths as a ``data:`` address of a PNG; None where there is no picture.
+
+    As many frames as `NOTEBOOK_BYTES` hold are shown, six at most.
+    """
+    sheet = Sheet(tubes, media, _subject(target), "none")
+    for columns in range(6, 0, -1):
+        picture = sheet.levels(DEFAULT_DEPTHS, columns)
+        if picture is None:
+            return None
+        data = pictures.encode_png(picture)
+        if len(data) <= NOTEBOOK_BYTES:
+            break
+    return f"data:image/png;base64,{_base64(data)}"
 
 
 UNIT_WORDS = {"activation": "activation", "relevance": "relevance per pixel"}
@@ -445,12 +561,16 @@ def title(tube: Tube, subject: str) -> str:
     return f"{subject}: {what.lower()} at {where}"
 
 
+_LIKE_OURS = re.compile(r"-[0-9a-f]{8}$|_kernel[0-9]+$")
+"""Ends of layer names that could be mistaken for what `file_stem` adds."""
+
+
 def file_stem(tube: Tube) -> str:
     """A file name without suffix that says what a tube is and that every file system takes."""
     parts = [f"depth{tube.depth}"]
     if tube.layer is not None:
         slug = re.sub(r"[^A-Za-z0-9_-]+", "-", tube.layer).strip("-")[:48]
-        if slug != tube.layer:
+        if slug != tube.layer or not slug or _LIKE_OURS.search(slug):
             slug += "-" + hashlib.sha256(tube.layer.encode("utf-8", "backslashreplace")).hexdigest()[:8]
         parts.append(slug)
     if tube.kernel is not None:
@@ -496,12 +616,17 @@ def save(
     """
     if animation not in ANIMATIONS:
         raise UsageError(f"unknown animation {animation!r}; choose one of {', '.join(ANIMATIONS)}")
+    if drawings and (tubes is None or media is None):
+        raise UsageError(
+            "there are no tubes to draw: the model's input has no space or time, or they were not recorded; "
+            "leave the drawings (--tube) out, or explain again with tubes=True"
+        )
     wanted = [] if tubes is None else _wanted(tubes, drawings, pyramid)
     page = report(pyramid, topology=topology, tubes=tubes, media=media, facts=facts)
     written = [write_text(folder / "report.html", page), write_json(folder / "pyramid.json", pyramid)]
     if tubes is None or media is None:
         return written
-    written.append(write_bytes(folder / TUBES_FILE, tubes_bytes(tubes, media)))
+    written.append(write_bytes(folder / TUBES_FILE, tubes_bytes(tubes, media, of=owner(pyramid))))
     sheet = Sheet(tubes, media, _subject(pyramid["target"]), animation)
     overview = sheet.overview(folder / "tubes" / "class.png")
     written.extend([overview] if overview is not None else [])
@@ -522,7 +647,7 @@ def _wanted(tubes: Tubes, drawings: Sequence[Drawing] | None, pyramid: Mapping[s
     asked = (Drawing("relevance", "depth"), Drawing("activation", "kernel", 1)) if drawings is None else drawings
     found = [t for drawing in asked for t in select(tubes, drawing, ranked)]
     if drawings is None:
-        kept = set(_spread(sorted({t.depth for t in found}), DEFAULT_DEPTHS))
+        kept = set(spread(sorted({t.depth for t in found}), DEFAULT_DEPTHS))
         found = [t for t in found if t.depth in kept]
     unique: dict[str, Tube] = {}
     for tube in found:
@@ -530,7 +655,7 @@ def _wanted(tubes: Tubes, drawings: Sequence[Drawing] | None, pyramid: Mapping[s
     return list(unique.values())
 
 
-def _spread(values: Sequence[Any], count: int) -> list[Any]:
+def spread(values: Sequence[Any], count: int) -> list[Any]:
     """At most `count` of some values, evenly spaced, the first and the last among them."""
     if len(values) <= count:
         return list(values)
@@ -543,6 +668,6 @@ def _subject(target: Mapping[str, Any]) -> str:
 
 
 __all__ = [
-    "ANIMATIONS", "TUBES_FILE", "Drawing", "Sheet", "file_stem", "overview_address", "payload",
-    "read_tubes", "report", "save", "select", "title", "tubes_bytes",
+    "ANIMATIONS", "TUBES_FILE", "Drawing", "Sheet", "file_stem", "overview_address", "owner", "payload",
+    "read_tubes", "report", "save", "select", "spread", "title", "tubes_bytes",
 ]  # fmt: skip

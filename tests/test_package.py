@@ -78,7 +78,7 @@ ALLOWED = {
     "tree": {"errors", "model", "results", "describe", "graph.topology"},
     "pictures": {"errors", "files"},
     "saving": {"errors", "files", "results", "tubes", "pictures", "report"},
-    "pyramid": {"errors", "results", "tubes", "tree", "saving"},
+    "pyramid": {"errors", "files", "results", "tubes", "tree", "saving"},
     "walk": {"errors", "model", "rules", "results", *GRAPH},
     "explain": {*ENGINE, ""},
     "media": {"errors"},
