@@ -73,4 +73,4 @@ def test_what_moves_is_what_the_topology_says(network: Network, rng: np.random.G
     engine, feeds = network
     changed, wires = check(engine, feeds, rng, kernels=KERNELS, parts=LAYERS)
     assert changed == KERNELS * min(LAYERS, sum(len(layer.parts) for layer in engine.topology.layers))
-    assert wires >= changed
+    assert wires >= changed - KERNELS, "only the classifier's kernels reach no layer"
