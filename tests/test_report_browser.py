@@ -393,6 +393,20 @@ def test_tables_sort_filter_and_copy(opened):
     report.check()
 
 
+def test_tables_sort_by_words(opened):
+    report = opened("video")
+    report.scroll_through()
+    table = report.page.locator("#table-layers")
+    cells = table.locator("tbody td:nth-child(2)")
+    table.locator("th", has_text=re.compile("^kind$")).locator("button").click()
+    assert cells.all_text_contents() == sorted(cells.all_text_contents())
+    table.locator("th", has_text=re.compile("^layer$")).locator("button").click()
+    names = table.locator("tbody td:nth-child(1)").all_text_contents()
+    numbers = [int(name.removeprefix("node_Conv_")) for name in names if name.startswith("node_Conv_")]
+    assert len(numbers) == 13
+    assert numbers == sorted(numbers)
+
+
 def test_copying_without_the_new_interface(opened):
     report = opened("video")
     report.scroll_through()
@@ -550,6 +564,7 @@ ACTIONS = {
     "filter kernels": "i => set('#table-kernels input[type=search]', String(i))",
     "open a layer": "i => document.querySelectorAll('#network-box .layer')[10 * i + 3]"
     ".dispatchEvent(new MouseEvent('click', {bubbles: true}))",
+    "copy links": "i => document.querySelector('#table-links .copy').click()",
     "zoom": "i => set('#network-tools input[type=range]', 40 + 10 * i)",
     "show more": "i => document.querySelector('#table-links > button').click()",
     "pin": "i => document.querySelector('#detail .toolbar button')?.click()",

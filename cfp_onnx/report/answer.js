@@ -57,7 +57,7 @@ function bars(top, target) {
     const zero = el("span", { class: "zero" });
     zero.style.left = `${(-low / span) * 100}%`;
     list.append(el("li", { class: index === target.index ? "explained" : null },
-      el("span", { class: "bar-name", title: titled(label ?? `class ${index}`) }, label === null ? `class ${index}` : shortened(label, 26), index === target.index ? el("em", { text: "explained" }) : null),
+      el("span", { class: "bar-name", title: titled(label ?? `class ${index}`) }, el("span", {}, label === null ? `class ${index}` : breakable(shortened(label, 26))), index === target.index ? el("em", { text: "explained" }) : null),
       el("span", { class: "track", "aria-hidden": "true" }, fill, zero),
       el("span", { class: "value", text: number(score) })));
   }

@@ -251,6 +251,7 @@ function begin() {
     makeTables(model, app);
     performance.mark("cfp-ready");
     document.documentElement.dataset.ready = "";
+    drain();
   }));
 }
 

@@ -55,6 +55,19 @@ function whenSeen(node, call, margin = "400px") {
   watch.observe(node);
 }
 
+/** Does what still waits, a little whenever the browser is idle, so that a page left alone is whole. */
+function drain() {
+  const idle = window.requestIdleCallback ?? ((call) => setTimeout(() => call({ timeRemaining: () => 8 }), 60));
+  idle((deadline) => {
+    let left = 0;
+    for (const { calls, run } of waiting.values()) {
+      for (const node of [...calls.keys()]) if (deadline.timeRemaining() > 5) run(node);
+      left += calls.size;
+    }
+    if (left) drain();
+  });
+}
+
 function watcher(margin) {
   const calls = new Map();
   const run = (node) => {
@@ -67,7 +80,7 @@ function watcher(margin) {
     for (const { isIntersecting, target } of entries) if (isIntersecting || !target.isConnected) run(target);
   }, { rootMargin: margin });
   window.addEventListener("beforeprint", () => { for (const node of [...calls.keys()]) run(node); });
-  return { calls, watch };
+  return { calls, watch, run };
 }
 
 // ------------------------------------------------------------------------------------------- words

@@ -1,9 +1,12 @@
 /* Tables that sort by number keys, filter, show rows as they are asked for and copy as CSV. */
 
 const FIRST_ROWS = 25;
-const ROWS_MORE = 200;
+const ROWS_MORE = 100;
 
-/** A column: `key` sorts (a number per row), `cell` shows, `csv` exports. */
+/** From here on the browser may leave out drawing a table that is out of view. */
+const LONG = 400;
+
+/** A column: `key` sorts (a number per row) and is exported, unless `csv` makes the exported cell; `cell` shows. */
 function makeTable(host, { name, title, note, size, columns, match, sort, onRow }) {
   const state = { column: sort?.[0] ?? null, down: sort?.[1] ?? false, shown: FIRST_ROWS, rows: null };
   const body = el("tbody");
@@ -16,10 +19,11 @@ function makeTable(host, { name, title, note, size, columns, match, sort, onRow 
   const status = el("span", { class: "note", role: "status" });
   const more = el("button", { type: "button", on: { click: () => extend(ROWS_MORE) } });
   const copy = el("button", { type: "button", class: "copy", text: "Copy as CSV", on: { click: () => copyText(csv(), copy) } });
-  host.append(el("section", { class: "card table-card", id: `table-${name}`, "aria-labelledby": `table-${name}-title` },
+  const card = el("section", { class: "card table-card", id: `table-${name}`, "aria-labelledby": `table-${name}-title` },
     el("h3", { id: `table-${name}-title`, text: title }), note ? el("p", { class: "note", text: note }) : null,
     el("div", { class: "toolbar" }, labelled("Filter", filter), copy, status),
-    el("div", { class: "scroller table-box", tabindex: 0, role: "region", "aria-label": `${title}, scrolls` }, table), more));
+    el("div", { class: "scroller table-box", tabindex: 0, role: "region", "aria-label": `${title}, scrolls` }, table), more);
+  host.append(card);
 
   /** All rows in the order of the column, as places; orders are kept, so turning round is free. */
   function order() {
@@ -66,6 +70,7 @@ function makeTable(host, { name, title, note, size, columns, match, sort, onRow 
 
   function rest() {
     const { rows } = state;
+    card.classList.toggle("long", state.shown > LONG);
     const left = rows.length - Math.min(state.shown, rows.length);
     more.hidden = left === 0;
     more.textContent = `Show ${Math.min(left, ROWS_MORE)} more`;
@@ -81,7 +86,8 @@ function makeTable(host, { name, title, note, size, columns, match, sort, onRow 
 
   function csv() {
     const lines = [columns.map((column) => csvCell(column.label)).join(",")];
-    for (const place of state.rows) lines.push(columns.map((column) => csvCell((column.csv ?? column.key)(place))).join(","));
+    const cells = columns.map((column) => column.csv ?? ((place) => csvCell(column.key(place))));
+    for (const place of state.rows) lines.push(cells.map((made) => made(place)).join(","));
     return `${lines.join("\r\n")}\r\n`;
   }
 
@@ -95,6 +101,11 @@ function csvCell(value) {
   if (typeof value === "number") return Number.isFinite(value) ? String(value) : "";
   const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+/** A layer's name as a cell, made once. */
+function csvName(layer) {
+  return (layer.csv ??= csvCell(layer.name));
 }
 
 /** To the clipboard; a page opened from a file may lack the new interface, so there is the old one. */
@@ -132,7 +143,8 @@ function makeTables(model, app) {
   const host = byId("tables-body");
   const { layers, links } = model;
   const shown = [...layers].filter((layer) => layer.known).map((layer) => layer.index);
-  const names = ranks(layers);
+  const names = ranks(layers.map((layer) => layer.name));
+  const kinds = ranks(layers.map((layer) => layer.kind));
   const open = (index) => app.selectLayer(index, { show: true });
   const openKernel = (index, kernel) => (index < 0 ? null : app.select(keyOf(index, kernel), { show: true }));
 
@@ -142,8 +154,8 @@ function makeTables(model, app) {
     match: matcher(model, (i) => shown[i], () => -1),
     onRow: (i) => open(shown[i]),
     columns: [
-      { label: "layer", opens: true, key: (i) => names[shown[i]], cell: (i) => layers[shown[i]].short, title: (i) => titled(layers[shown[i]].name), csv: (i) => layers[shown[i]].name },
-      { label: "kind", key: (i) => i, cell: (i) => layers[shown[i]].kind, csv: (i) => layers[shown[i]].kind },
+      { label: "layer", opens: true, key: (i) => names[shown[i]], cell: (i) => layers[shown[i]].short, title: (i) => titled(layers[shown[i]].name), csv: (i) => csvName(layers[shown[i]]) },
+      { label: "kind", key: (i) => kinds[shown[i]], cell: (i) => layers[shown[i]].kind, csv: (i) => csvCell(layers[shown[i]].kind) },
       numeric("depth", (i) => layers[shown[i]].depth),
       numeric("kernels", (i) => layers[shown[i]].kernels),
       numeric("channels", (i) => layers[shown[i]].channels),
@@ -162,7 +174,7 @@ function makeTables(model, app) {
     onRow: (i) => app.select(keys[i], { show: true }),
     columns: [
       numeric("depth", (i) => layers[layerOf(keys[i])].depth),
-      { label: "layer", key: (i) => names[layerOf(keys[i])], cell: (i) => nameCell(layers[layerOf(keys[i])]), csv: (i) => layers[layerOf(keys[i])].name },
+      { label: "layer", key: (i) => names[layerOf(keys[i])], cell: (i) => nameCell(layers[layerOf(keys[i])]), csv: (i) => csvName(layers[layerOf(keys[i])]) },
       { ...numeric("kernel", (i) => kernelOf(keys[i])), opens: true },
       numeric("relevance", (i) => layers[layerOf(keys[i])].relevance?.[kernelOf(keys[i])] ?? null),
       numeric("share", (i) => shareOf(layers[layerOf(keys[i])], kernelOf(keys[i])), percent),
@@ -173,21 +185,21 @@ function makeTables(model, app) {
 
   const edge = (i) => links.edgeOfChannel[links.channelOfSource[i]];
   const vias = new Map(VIAS.map((via, i) => [via, i]));
-  const sourceName = (i) => (links.from[i] < 0 ? "input" : layers[links.from[i]].name);
+  const sourceName = (i) => (links.from[i] < 0 ? "input" : csvName(layers[links.from[i]]));
   const linkTable = () => makeTable(host, {
     name: "links", title: "Links", size: links.size, sort: null,
     note: "A channel's weight is its message to the kernel that reads it; shares say which kernels made the channel.",
     match: matcher(model, (i) => links.edgeLayer[edge(i)], (i) => links.edgeKernel[edge(i)], (i) => links.from[i], (i) => links.unit[i]),
     onRow: (i, column) => (column.label === "from kernel" ? openKernel(links.from[i], links.unit[i]) : openKernel(links.edgeLayer[edge(i)], links.edgeKernel[edge(i)])),
     columns: [
-      { label: "layer", key: (i) => names[links.edgeLayer[edge(i)]], cell: (i) => nameCell(layers[links.edgeLayer[edge(i)]]), csv: (i) => layers[links.edgeLayer[edge(i)]].name },
+      { label: "layer", key: (i) => names[links.edgeLayer[edge(i)]], cell: (i) => nameCell(layers[links.edgeLayer[edge(i)]]), csv: (i) => csvName(layers[links.edgeLayer[edge(i)]]) },
       { ...numeric("kernel", (i) => links.edgeKernel[edge(i)]), opens: true },
       numeric("channel", (i) => links.channel[links.channelOfSource[i]]),
       numeric("weight", (i) => links.weight[links.channelOfSource[i]]),
       { label: "from layer", key: (i) => (links.from[i] < 0 ? -1 : names[links.from[i]]), cell: (i) => (links.from[i] < 0 ? "input" : nameCell(layers[links.from[i]])), csv: sourceName },
       { ...numeric("from kernel", (i) => links.unit[i]), opens: true },
       numeric("share", (i) => links.share[i], percent),
-      { label: "via", key: (i) => vias.get(links.via[i]) ?? 9, cell: (i) => links.via[i], csv: (i) => links.via[i] },
+      { label: "via", key: (i) => vias.get(links.via[i]) ?? 9, cell: (i) => links.via[i], csv: (i) => csvCell(links.via[i]) },
     ],
   });
 
@@ -209,12 +221,12 @@ function nameCell(layer) {
   return el("span", { title: titled(layer.name), text: layer.short });
 }
 
-/** A number per layer by which names sort, digits by their value. */
-function ranks(layers) {
+/** A number per text by which they sort, digits by their value; equal texts keep their order. */
+function ranks(texts) {
   const collator = new Intl.Collator("en", { numeric: true });
-  const cut = layers.map((layer) => layer.name.slice(0, 200));
-  const out = new Float64Array(layers.length);
-  Uint32Array.from(layers, (_, i) => i).sort((a, b) => collator.compare(cut[a], cut[b]) || a - b).forEach((index, rank) => { out[index] = rank; });
+  const cut = texts.map((text) => text.slice(0, 200));
+  const out = new Float64Array(texts.length);
+  Uint32Array.from(texts, (_, i) => i).sort((a, b) => collator.compare(cut[a], cut[b]) || a - b).forEach((index, rank) => { out[index] = rank; });
   return out;
 }
 
