@@ -87,7 +87,7 @@ class Collector:
         Args:
             layer: The layer.
             feature: Where its kernels are judged.
-            value: That tensor, batch first; the first item counts.
+            value: That tensor, batch first; the first item counts, or all where frames lie along the batch.
             kernels: Kernels, strongest first.
         """
         self._add_kernels("activation", layer, feature, value, kernels)
@@ -100,8 +100,8 @@ class Collector:
         if not kernels.size:
             return
         grid = self._grid(feature)
-        picked = np.take(np.asarray(value)[0], kernels, axis=feature.axis - 1)
-        picked = np.moveaxis(picked, feature.axis - 1, 0).astype(np.float32)
+        picked = np.moveaxis(np.take(np.asarray(value), kernels, axis=feature.axis), feature.axis, 0)
+        picked = _items(picked, grid, 1).astype(np.float32)
         maps = grid.mean(picked) if kind == "activation" else grid.total(picked)
         centres = self._centres(grid)
         shape = [len(c) for c in centres]
@@ -121,11 +121,12 @@ class Collector:
         Args:
             layer: The layer.
             feature: Where its kernels are judged.
-            total: The feature's axes without the kernels', batch first; the first item counts.
+            total: The feature's axes without the kernels', batch first; the first item counts, or all where frames lie
+                along the batch.
         """
         grid = self._grid(feature)
         centres = self._centres(grid)
-        summed = grid.total(np.asarray(total, np.float32)[0]).reshape([len(c) for c in centres])
+        summed = grid.total(_items(np.asarray(total, np.float32), grid, 0)).reshape([len(c) for c in centres])
         values = density(summed, centres, self.size)
         depth = self.depths[layer.index]
         self._items.append(Tube("relevance", depth, layer.name, None, values, centres))
@@ -145,6 +146,11 @@ class Collector:
                 "the strongest, are kept"
             )
         return settle(self.size, [*levels, *self._items], notes)
+
+
+def _items(values: Array, grid: Grid, axis: int) -> Array:
+    """The first item of the batch; all of them where they are frames, which the grid then tells apart."""
+    return values if values.ndim - axis == grid.index.ndim else np.take(values, 0, axis=axis)
 
 
 def shown_kernels(relevance: Array, chosen: Array) -> tuple[Array, int]:

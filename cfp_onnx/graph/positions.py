@@ -224,7 +224,8 @@ class Grid:
     Attributes:
         centres: Per axis of the input the coordinates of the grid, rising; one entry where the layer does not tell
             places apart along that axis.
-        index: For each element of the tensor without batch and kernel axis its place in the grid, -1 for none.
+        index: For each element of the tensor without batch and kernel axis its place in the grid, -1 for none. Where
+            frames were laid along the batch axis, that axis is kept.
     """
 
     centres: tuple[Array, ...]
@@ -239,7 +240,7 @@ class Grid:
         """Values of elements as a map; elements at one place are averaged.
 
         Args:
-            values: (..., *tensor axes without batch and kernels).
+            values: (..., *axes of `index`).
 
         Returns:
             (..., *grid).
@@ -273,13 +274,14 @@ def grid_of(coordinates: Coordinates, shape: tuple[int, ...], kernel_axis: int) 
         shape: Its shape, batch first.
         kernel_axis: Axis of its kernels.
     """
-    taken = {0, kernel_axis}
+    aligned = [fx.align(coordinate, len(shape)) for coordinate in coordinates]
+    taken = {kernel_axis} if any(a.shape[0] > 1 for a in aligned) else {0, kernel_axis}
     rest = tuple(n for axis, n in enumerate(shape) if axis not in taken)
     centres: list[Array] = []
     index: Array = np.zeros((1,) * len(rest), np.int64)
     nowhere: Array = np.zeros((1,) * len(rest), bool)
-    for coordinate in coordinates:
-        mean = _mean(fx.align(coordinate, len(shape)), tuple(taken), keep=True)
+    for coordinate in aligned:
+        mean = _mean(coordinate, tuple(taken), keep=True)
         places = np.round(mean.reshape([n for axis, n in enumerate(mean.shape) if axis not in taken]), DIGITS)
         known = np.isfinite(places)
         unique, inverse = np.unique(places[known], return_inverse=True)
