@@ -342,7 +342,7 @@ def _signed(part: Part, scale: Array | None, keep: Callable[[Array, Any], Array]
 
     def bias() -> Array:
         b = part.bias() if scale is None else part.bias() * scale.astype(np.float32).reshape(-1)
-        return np.maximum(b, np.float32(0.0))
+        return np.asarray(np.maximum(b, np.float32(0.0)))
 
     return replace(part, weights=weights, bias=bias, plain_weight=False)
 

@@ -869,7 +869,7 @@ def zplus(
     class_step: str = "contrast",
     others: Array | None = None,
     channel_axes: Mapping[str, int | None] | None = None,
-    absorbing: bool = False,
+    absorbing: float | None = None,
 ) -> TwinRelevance:
     """Relevance of every tensor: a field down to the features of the first layers met, relevance below.
 
@@ -881,7 +881,8 @@ def zplus(
         class_step: ``contrast`` or ``contribution``.
         others: Under ``contrast``, weights of the classes to take off; all alike by default.
         channel_axes: Channel axis where it is not 1; None where several kernels' elements share no axis.
-        absorbing: Whether a layer's positive biases (not a batch norm's) take part and keep their share.
+        absorbing: Where given, a layer's positive biases (not a batch norm's) take part and keep their share, and so
+            does this part of the mean of its totals.
     """
     model = _inlined(model)
     values, live = evaluate(model, feeds), _live(model, feeds)
@@ -914,7 +915,10 @@ def zplus(
                 signed = any(is_model_input(model, live, feeds, name) for name in node.input if name in live)
                 pieces = positive_pieces(step, scale, signed=signed)
                 totals[node.output[0]] = np.sum([_run(piece)[0] for piece in pieces], axis=0)
-                kept = positive_bias(model, step, values, node.output[0], scale) if absorbing else 0.0
+                kept: Array | float = 0.0
+                if absorbing is not None:
+                    kept = positive_bias(model, step, values, node.output[0], scale)
+                    kept = kept + absorbing * np.mean(totals[node.output[0]] + kept)
                 back = _layer_shares(step, found[node.output[0]], pieces, kept)
             else:
                 back = _shared_back(step, [found.get(name) for name in node.output])
