@@ -133,6 +133,22 @@ def bare() -> dict[str, Any]:
     return payload({**pyramid, "target": target}, None, media, {"notes": [], "scales": [], "maps": []})
 
 
+def single() -> dict[str, Any]:
+    """A linear classifier: one layer, which reads the input; the explained class is not the model's answer."""
+    pyramid, topology = demo_parts()
+    head = {**pyramid["layers"][-1], "channels": 3}
+    rng = np.random.default_rng(SEED)
+    alone = {
+        **pyramid, "layers": [head], "levels": [], "edges": [edge(head["name"], 4, range(3), None, rng)],
+        "target": {**pyramid["target"], "index": 4, "label": "clockwise", "score": pyramid["target"]["top"][1][2]},
+    }  # fmt: skip
+    wires = [{"layer": head["name"], "from": [{"layer": None, "input": "x", "via": "chain"}]}]
+    none = {"branches": [], "shortcuts": [], "gates": [], "fibers": []}
+    media = {"kind": "none", "size": [1, 1, 1], "frames": [], "curve": None, "note": ""}
+    maps = {"notes": [], "scales": [], "maps": []}
+    return payload(alone, {**topology, "layers": topology["layers"][-1:], "wires": wires, **none}, media, maps)
+
+
 def big(layers: int = 152, links: int = 100_000) -> dict[str, Any]:
     """A residual network of 152 layers with 75 000 kernels, thousands of them chosen, and 100 000 links."""
     rng = np.random.default_rng(SEED)

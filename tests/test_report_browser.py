@@ -37,6 +37,7 @@ MAKERS: dict[str, Callable[[], dict[str, Any]]] = {
     "curve": lambda: payloads.demo("curve"),
     "none": lambda: payloads.demo("none"),
     "bare": payloads.bare,
+    "single": payloads.single,
     "hostile": payloads.hostile,
     "big": payloads.big,
 }
@@ -536,6 +537,18 @@ def test_without_pictures_and_tubes_the_rest_is_there(opened):
     page.locator("#pyramid-box .chip", has_text=re.compile("^64$")).click()
     assert page.locator("#detail canvas").count() == 0
     assert "not stored with this report" in page.locator("#network-intro").inner_text()
+    report.check()
+
+
+def test_a_single_layer_reads_the_input(opened):
+    report = opened("single")
+    page = report.page
+    assert page.locator("#pyramid-box .input-chip").count() == 3
+    assert page.locator("#pyramid-box .links .base path").count() > 0
+    assert "The model itself answers right" in page.locator("#answer-lede").inner_text()
+    assert "the explained class is number 2" in page.locator("#sure .doubt").inner_text()
+    page.locator("#pyramid-box .class-chip").click()
+    assert "the input's channel 2" in page.locator("#detail").inner_text()
     report.check()
 
 

@@ -3,6 +3,9 @@
 const DEPTHS_FIRST = 5;
 const DEPTHS_MORE = 20;
 
+/** A lead over the second class of less than this part of the score is called small. */
+const CLOSE = 0.05;
+
 function makeAnswer(model, app) {
   const { target, pyramid } = model;
   const top = target.top ?? [];
@@ -88,7 +91,8 @@ function doubts(model, own, top) {
   }
   if (top.length > 1) {
     const gap = gapOf(top);
-    out.push([gap > 0.05 * Math.abs(top[0][2]), "Margin", `the first is ${number(gap)} ahead of the second.`]);
+    const clear = gap > CLOSE * Math.abs(top[0][2]);
+    out.push([clear, "Margin", `the first is ${clear ? "" : "only "}${number(gap)} ahead of the second.`]);
   }
   const moved = run.output_difference;
   out.push([!(moved > 1e-3 * Math.max(1, Math.abs(target.score))), "Probes", moved ? `measuring moved the outputs by ${number(moved)} at most.` : "measuring did not move the outputs at all."]);

@@ -43,7 +43,7 @@ function makePyramid(model, app) {
     const skipped = depths.length ? depths[0] - model.depths[0] : 0;
     if (skipped > 0) rows.push(gap(`${count(skipped, "depth")} between the class and depth ${depths[0]} not drawn; move the depth slider`));
     rows.push(...depths.map(depthRow));
-    if (depths.at(-1) === model.deepest) rows.push(inputRow());
+    if ((depths.at(-1) ?? 0) === model.deepest) rows.push(inputRow());
     else if (depths.length) rows.push(gap(`${count(model.deepest - depths.at(-1), "deeper depth")} not drawn; move the depth slider`));
     sheet = el("div", { class: "sheet" }, el("div", { class: "rows" }, rows.filter(Boolean)));
     box.replaceChildren(sheet);
