@@ -143,7 +143,10 @@ def read_tubes(path: Path, *, of: Mapping[str, Any] | None = None) -> tuple[Tube
         UsageError: If the file is not such a file, or is not whole.
     """
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with (
+            path.open("rb") as stream,
+            np.load(stream, allow_pickle=False) as found,
+        ):  # NumPy leaks what it opens itself
             meta = json.loads(str(found["index"]))
             if meta["format"] != TUBES_VERSION:
                 raise UsageError(f"{named(path)} has format {meta['format']}; this version reads {TUBES_VERSION}")
