@@ -8,7 +8,7 @@ the relevance of every kernel of every layer and nothing is differentiated.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -288,6 +288,8 @@ class Walk:
             case fx.Activation(source=source):
                 if node.inputs[source] in self._useful:
                     x = "" if effect.rectifier and not self.pooled else self._lazy(node.inputs[source], effect)
+                    if effect.bias is not None:
+                        x = self.probe.add("Add", [x, self.value(node.inputs[effect.bias])])
                     self._give(
                         node.inputs[source],
                         self._activated(effect, g, x, self.value(node.outputs[0]), node.outputs[0]),
@@ -296,7 +298,8 @@ class Walk:
             case fx.Affine(scale, source):
                 if node.inputs[source] in self._useful:
                     self._scale_down(node.inputs[source], g, None if scale is None else np.asarray(scale()), shape)
-            case fx.Sum(sources, signs):
+            case fx.Sum(sources, signs, scale):
+                g = self._times(g, np.asarray(scale))
                 for index, sign in zip(sources, signs, strict=True):
                     if node.inputs[index] in self._useful:
                         self._give(node.inputs[index], g if sign > 0 else self.probe.add("Neg", [g]), shape)
@@ -501,7 +504,8 @@ class Walk:
         mean = self.probe.reduce("ReduceMean", x, axes, keep=True)
         off = self.probe.add("Sub", [x, mean])
         variance = self.probe.reduce("ReduceMean", self.probe.add("Mul", [off, off]), axes, keep=True)
-        epsilon = self.probe.number(float(node.attributes.get("epsilon", 1e-5)))
+        least = 1e-18 if node.op == "MeanVarianceNormalization" else 1e-5  # the first is 1e-9 on the deviation
+        epsilon = self.probe.number(float(node.attributes.get("epsilon", least)))
         deviation = self.probe.add("Sqrt", [self.probe.add("Add", [variance, epsilon])])
         h = self.probe.add("Div", [g, deviation])
         h = self.probe.add("Sub", [h, self.probe.reduce("ReduceMean", h, axes, keep=True)])
@@ -527,7 +531,7 @@ class Walk:
             self._uncat(node, effect, fields[node.outputs[0]])
             return
         name = node.inputs[effect.sources[0]]
-        if name not in self._useful:
+        if not any(node.inputs[i] in self._useful for i in effect.sources):
             return
         shape = self.value.shape(name)
         if op == "Split":
@@ -546,7 +550,10 @@ class Walk:
         elif op == "Expand":
             self._give(name, g, self.value.shape(node.outputs[0]))
         else:
-            self._give(name, self._gathered(effect, g, shape))
+            for k, index in enumerate(effect.sources):
+                if node.inputs[index] in self._useful:
+                    shapes = [self.value.shape(node.inputs[i]) for i in effect.sources]
+                    self._give(node.inputs[index], self._gathered(effect, g, shapes, k))
 
     def _uncat(self, node: Node, effect: fx.Move, g: str) -> None:
         out = self.value.shape(node.outputs[0])
@@ -576,10 +583,13 @@ class Walk:
             before[axis], after[axis] = first, n - 1 - last
         return self.probe.pad(g, before, after)
 
-    def _gathered(self, effect: fx.Move, g: str, shape: tuple[int, ...]) -> str:
-        """Adjoint of any movement: each input element collects the field of every place it was copied to."""
+    def _gathered(self, effect: fx.Move, g: str, shapes: Sequence[tuple[int, ...]], source: int) -> str:
+        """Adjoint of any movement: each element of a source collects the field of every place it was copied to."""
+        shape = shapes[source]
         size = int(np.prod(shape, dtype=np.int64))
-        seen = effect.apply([np.arange(size, dtype=np.int64).reshape(shape)], fx.NONE)[0].reshape(-1)
+        arrays = [np.full(s, fx.NONE, np.int64) for s in shapes]
+        arrays[source] = np.arange(size, dtype=np.int64).reshape(shape)
+        seen = effect.apply(arrays, fx.NONE)[0].reshape(-1)
         places = np.flatnonzero(seen >= 0)
         order = places[np.argsort(seen[places], kind="stable")]
         counts = np.bincount(seen[places], minlength=size)

@@ -111,6 +111,9 @@ class Probe:
 
     def where(self, condition: str, yes: str, no: str) -> str:
         """Element-wise choice."""
+        if self.opset < 9:
+            other = self.mask(self.add("Not", [condition]), no)
+            return self.add("Add", [self.mask(condition, yes), other])
         return self.add("Where", [condition, yes, no])
 
     def number(self, value: float) -> str:

@@ -214,6 +214,7 @@ ROWS: tuple[Row, ...] = (
         {**SCALE, "fine": 1 / 256, "low": np.uint8(0)},
         reference="onnxruntime",
     ),
+    Row("com.microsoft::BiasGelu", "b = com.microsoft.BiasGelu (p, w)", {"w": _random(6)}, reference="onnxruntime"),
     # Arithmetic.
     *(Row(op, f"b = {op} (p, q)") for op in ("Add", "Sub", "Sum", "Mul", "Max", "Min")),
     Row("Mean", "b = Mean (p)"),
@@ -308,6 +309,16 @@ ROWS: tuple[Row, ...] = (
         "b = GatherElements <axis=1> (p, places)",
         {"places": np.random.default_rng(1).integers(-4, 4, (1, 5, 6, 6))},
         channels=5,
+    ),
+    Row(
+        "ScatterND",
+        "a = Slice (q, zero, two, one)\nc = Squeeze (a, zero)\nb = ScatterND (p, places, c)",
+        {"places": [[0, 3], [0, 1]], "zero": [0], "one": [1], "two": [2]},
+    ),
+    Row(
+        "ScatterElements",
+        "a = Slice (q, zero, two, one)\nb = ScatterElements <axis=1> (p, places, a)",
+        {"places": np.tile(np.array([3, 1]).reshape(1, 2, 1, 1), (1, 1, 6, 6)), "zero": [0], "one": [1], "two": [2]},
     ),
     Row(
         "GatherND",
@@ -665,6 +676,20 @@ CASES: tuple[Row, ...] = (
     Row("Mul", "b = Mul (p, p)", case="squared"),
     Row("Div", "a = Exp (p)\nb = Div (one, a)", {"one": 1.0}, case="reciprocal"),
     Row("Sub", "b = Sub (one, p)", {"one": 1.0}, case="from a constant"),
+    Row("Mean", "b = Mean (p, q)", case="two"),
+    Row(
+        "com.microsoft::FastGelu",
+        "b = com.microsoft.FastGelu (p, w)",
+        {"w": _random(6)},
+        reference="onnxruntime",
+        case="with a bias",
+    ),
+    Row(
+        "ScatterND",
+        "a = Squeeze (q, zero)\nc = Slice (a, zero, two, zero)\nb = ScatterND (nothing, places, c)",
+        {"places": [[0, 3], [0, 1]], "zero": [0], "two": [2], "nothing": np.zeros((1, 4, 6, 6))},
+        case="into zeros",
+    ),
     # Older and newer forms of the same operator: attributes that became inputs, defaults that changed.
     Row("HardSwish", "b = HardSwish (p)", opset=14, case="opset 14"),
     Row("Gelu", 'b = Gelu <approximate="tanh"> (p)', opset=20, reference="onnxruntime", case="by tanh"),

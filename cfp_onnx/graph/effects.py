@@ -59,6 +59,7 @@ class Activation:
         zero: f(0).
         slope: f'(0).
         rectifier: y is x where x > 0 and 0 elsewhere, so that y alone tells where it fires.
+        bias: Input that is added before f, for operators that fuse the two.
     """
 
     nonnegative: bool = False
@@ -66,6 +67,7 @@ class Activation:
     slope: float = 1.0
     rectifier: bool = False
     source: int = 0
+    bias: int | None = None
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,14 @@ class Move:
 
 @dataclass(frozen=True)
 class Sum:
-    """Addends that meet; a constant addend is not listed, one without channels of its own (a mean over them) is."""
+    """Addends that meet; a constant addend is not listed, one without channels of its own (a mean over them) is.
+
+    `scale` multiplies the sum (a mean of several tensors).
+    """
 
     sources: tuple[int, ...]
     signs: tuple[int, ...]
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)

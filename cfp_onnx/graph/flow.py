@@ -143,6 +143,7 @@ ACTIVATIONS: dict[str, tuple[bool, float, float]] = {
     "Gelu": (False, 0.0, 0.5),
     "com.microsoft::Gelu": (False, 0.0, 0.5),
     "com.microsoft::FastGelu": (False, 0.0, 0.5),
+    "com.microsoft::BiasGelu": (False, 0.0, 0.5),
     "com.microsoft::QuickGelu": (False, 0.0, 0.5),
     "HardSwish": (False, 0.0, 0.5),
     "Swish": (False, 0.0, 0.5),
@@ -162,6 +163,10 @@ ACTIVATIONS: dict[str, tuple[bool, float, float]] = {
 }
 
 
+_BIASED = frozenset({"com.microsoft::BiasGelu", "com.microsoft::FastGelu"})
+"""Activations with a bias inside."""
+
+
 @operator(*IN_PLACE)
 def _identity(_node: Node, _view: View) -> fx.Effect:
     return fx.Identity()
@@ -178,8 +183,9 @@ def _rectifier(_node: Node, _view: View) -> fx.Effect:
 
 
 @operator(*ACTIVATIONS)
-def _activation(node: Node, _view: View) -> fx.Effect | None:
-    if node.op == "com.microsoft::FastGelu" and node.input(1):
+def _activation(node: Node, view: View) -> fx.Effect | None:
+    bias = 1 if node.op in _BIASED and node.input(1) else None
+    if bias is not None and view.depends(node, bias):
         return None
     nonnegative, zero, slope = ACTIVATIONS[node.op]
     if node.op == "HardSigmoid":
@@ -188,7 +194,7 @@ def _activation(node: Node, _view: View) -> fx.Effect | None:
         slope = float(node.attributes.get("gamma", 1.0507009873554805)) * float(
             node.attributes.get("alpha", 1.6732632423543772)
         )
-    return fx.Activation(nonnegative=nonnegative, zero=zero, slope=slope)
+    return fx.Activation(nonnegative=nonnegative, zero=zero, slope=slope, bias=bias)
 
 
 @operator("Clip")
@@ -246,9 +252,11 @@ def _sub(node: Node, view: View) -> fx.Effect:
 @operator("Mean")
 def _mean(node: Node, view: View) -> fx.Effect | None:
     moving = [i for i, n in enumerate(node.inputs) if not view.program.is_constant(n)]
-    if len(moving) != 1:
-        return None
-    return fx.Affine(scale=lambda: np.asarray(1 / len(node.inputs), np.float32), source=moving[0])
+    if len(moving) == 1:
+        return fx.Affine(scale=lambda: np.asarray(1 / len(node.inputs), np.float32), source=moving[0])
+    if not any(view.carries(node.inputs[i]) for i in moving):
+        return fx.Held()
+    return fx.Sum(tuple(moving), (1,) * len(moving), scale=1 / len(node.inputs))
 
 
 def _addends(node: Node, view: View, indexes: tuple[int, ...], signs: tuple[int, ...]) -> fx.Effect:
@@ -668,6 +676,30 @@ def _gather_places(node: Node, view: View) -> fx.Effect | None:
         return _one(lambda a, _: np.broadcast_to(a, shape)[tuple(np.moveaxis(indices, -1, 0))])
     cut = tuple(slice(None) if a == axis else slice(n) for a, n in enumerate(indices.shape))
     return _one(lambda a, _: np.take_along_axis(np.broadcast_to(a, shape)[cut], indices.astype(np.int64), axis=axis))
+
+
+@operator("ScatterND", "ScatterElements")
+def _scatter(node: Node, view: View) -> fx.Effect | None:
+    indices = view.constant(node.input(1))
+    if indices is None or str(node.attributes.get("reduction", "none")) != "none":
+        return None
+    shape, rows = view.shape(node.input(0)), view.shape(node.input(2))
+    axis = int(node.attributes.get("axis", 0)) % len(shape)
+    moving = tuple(i for i in (0, 2) if not view.program.is_constant(node.input(i)))
+
+    def apply(arrays: Sequence[Array], fill: int) -> list[Array]:
+        given = dict(zip(moving, arrays, strict=True))
+        data, updates = (np.broadcast_to(given.get(i, fill), s) for i, s in ((0, shape), (2, rows)))
+        out = np.array(data, dtype=np.result_type(*arrays))
+        if node.op == "ScatterND":
+            out[tuple(np.moveaxis(indices, -1, 0))] = updates
+        else:
+            places: list[Array] = list(np.indices(indices.shape, sparse=True))
+            places[axis] = indices
+            out[tuple(places)] = updates
+        return [out]
+
+    return fx.Move(moving, apply)
 
 
 _PAD_MODES: dict[str, Literal["reflect", "edge", "wrap"]] = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
