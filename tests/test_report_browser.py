@@ -125,6 +125,7 @@ def test_it_opens_from_a_file_and_asks_for_nothing(opened, name, width):
     report.scroll_through()
     assert report.page.evaluate("document.documentElement.scrollWidth") <= width
     assert report.page.locator("#facts dd").count() > 10
+    assert re.findall(r"\bnull\b|NaN|\[object", report.page.locator("main").inner_text()) == []
     report.check()
 
 

@@ -127,6 +127,10 @@ function strongest(model, app) {
   const body = el("tbody");
   const more = el("button", { type: "button" });
   let shown = 0;
+  if (!model.depths.length) {
+    host.append(el("p", { class: "note", text: "No layer was walked below the classifier." }));
+    return;
+  }
   host.append(el("div", { class: "scroller", tabindex: 0, role: "region", "aria-label": "strongest kernels, scrolls" },
     el("table", { class: "strongest" }, el("thead", {}, el("tr", {}, ["depth", "layer", "for", "against"].map((text) => el("th", { scope: "col", text })))), body)), more);
   const extend = (amount) => {
@@ -175,7 +179,7 @@ function player(model, app) {
   const hasPictures = media.kind === "curve" ? Boolean(media.curve?.length) : media.frames.length > 0;
   if (!hasTubes && !hasPictures) {
     caption.textContent = "No pictures and no tubes";
-    host.append(el("p", { class: "note", text: "This report was written without frames and without tubes. Kernels, links and numbers are complete." }), app.depthField("Depth"), near);
+    furnish(host, {}, [el("p", { class: "note", text: "This report was written without frames and without tubes. Kernels, links and numbers are complete." }), app.depthField("Depth"), near]);
   } else {
     const screen = makeScreen(app.scene, 720);
     host.append(el("div", { class: "stage" }, screen.node), el("div", { class: "controls" }, ...app.transport(), app.depthField("Depth"), ...app.overlayFields()), legend, near,

@@ -247,6 +247,7 @@ function begin() {
       el("span", { class: "legend-item note", text: "wider: a larger part of what the kernel above receives; small pictures: the tube's maximum over time" }));
     app.pyramid.draw();
     if (first) app.select(keyOf(first.layer.index, first.kernel));
+    else if (model.root !== null) app.select(model.root);
     app.settled();
     makeTables(model, app);
     performance.mark("cfp-ready");

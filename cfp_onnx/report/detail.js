@@ -190,21 +190,22 @@ function makeDetail(model, app) {
 
   function drawLayer(layer) {
     const wires = model.topology?.wires.find((wire) => wire.layer === layer.index);
-    host.replaceChildren(
+    host.replaceChildren();
+    furnish(host, {}, [
       el("header", {}, el("p", { class: "eyebrow", text: layer.depth === null ? "Layer, not upstream of the class" : `Layer, depth ${layer.depth}` }),
         el("h3", { id: "detail-title", class: "mono", tabindex: -1, title: titled(layer.name) }, breakable(layer.short)),
         el("p", { class: "of-layer", text: layer.kind })),
       el("dl", { class: "stats" }, [["kernels", grouped(layer.kernels)], ["channels", grouped(layer.channels)], ["chosen", grouped(layer.chosen.length)]].map(([key, value]) => el("div", {}, el("dt", { text: key }), el("dd", { text: value })))),
-      layer.walked ? spread2(layer) : el("p", { class: "note", text: "Not walked: it lies deeper than the walk went, or not upstream of the class." }),
+      layer.walked ? profile(layer) : el("p", { class: "note", text: "Not walked: it lies deeper than the walk went, or not upstream of the class." }),
       layer.walked ? el("section", {}, el("h4", { text: "Kernels" }), layer.chosen.length ? el("div", { class: "pills" }, layer.chosen.slice(0, 24).map((kernel) => pill(layer, kernel))) : el("p", { class: "note", text: whyEmpty(model, layer) }),
         layer.chosen.length > 24 ? el("p", { class: "note", text: `and ${layer.chosen.length - 24} more, in the table` }) : null) : null,
       wires ? wireList("Reads", wires.from.map((from, i) => [from, wires.via[i]])) : null,
-      model.topology ? wireList("Read by", model.topology.wires.flatMap((wire) => wire.from.flatMap((from, i) => (from === layer.index ? [[wire.layer, wire.via[i]]] : [])))) : null);
-    for (const child of [...host.childNodes]) if (child.nodeType === Node.TEXT_NODE) child.remove();
+      model.topology ? wireList("Read by", model.topology.wires.flatMap((wire) => wire.from.flatMap((from, i) => (from === layer.index ? [[wire.layer, wire.via[i]]] : [])))) : null,
+    ]);
   }
 
   /** Relevance of all kernels, strongest first, as one line of bars. */
-  function spread2(layer) {
+  function profile(layer) {
     const order = ordered(layer);
     const size = Math.min(order.length, 160);
     const values = Array.from({ length: size }, (_, i) => layer.relevance[order[Math.floor((i * order.length) / size)]] ?? 0);

@@ -306,8 +306,7 @@ function makePyramid(model, app) {
     const near = el("select", { on: { change: () => { view.near = Number(near.value); draw(); } } },
       option(1, "1 above and below", view.near === 1), option(2, "2 above and below", view.near === 2),
       option(4, "4 above and below"), nodes <= 600 ? option(Infinity, "all depths", view.near === Infinity) : null);
-    byId("pyramid-tools").append(
-      app.depthField("Depth"), labelled("Depths drawn", near), labelled("Kernels per layer", per), searchField());
+    furnish(byId("pyramid-tools"), {}, [app.depthField("Depth"), labelled("Depths drawn", near), labelled("Kernels per layer", per), searchField()]);
   }
 
   function searchField() {

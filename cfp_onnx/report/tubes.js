@@ -215,7 +215,7 @@ function drawCurve(canvas, scene, map, state) {
   const style = getComputedStyle(document.documentElement);
   const [ink, line, paper, muted] = ["--ink", "--line", "--paper", "--muted"].map((name) => resolved(style, name));
   const { width, height } = canvas;
-  const [left, right, bottom, band] = [64, 12, 48, 18];
+  const [left, right, bottom, band] = [78, 12, 48, 18];
   const inner = width - left - right;
   const plot = height - bottom - band - 14;
   const length = scene.size[2];
