@@ -113,8 +113,9 @@ def density(total: Array, centres: Sequence[Array], size: Sequence[int]) -> Arra
 
 
 def combine(maps: Sequence[tuple[Array, Centres]]) -> tuple[Array, Centres]:
-    """The sum of maps with grids of their own, on the finest of these grids."""
-    centres = max((c for _, c in maps), key=lambda c: int(np.prod([len(x) for x in c])))
+    """The sum of maps with grids of their own, on the finest of these grids, axis by axis."""
+    frames, rows, columns = (max((c[axis] for _, c in maps), key=len) for axis in range(3))
+    centres = (frames, rows, columns)
     total = np.zeros([len(c) for c in centres], np.float32)
     for values, own in maps:
         same = all(len(a) == len(b) and np.allclose(a, b) for a, b in zip(own, centres, strict=True))
@@ -229,7 +230,7 @@ def stretched(array: Array, axes: Mapping[str, int]) -> Array:
     if "T" not in axes:
         moved = moved[None]
     colours = moved[..., :3] if moved.shape[-1] >= 3 else np.repeat(moved[..., :1], 3, axis=-1)
-    low, high = float(colours.min(initial=0.0)), float(colours.max(initial=0.0))
+    low, high = (float(colours.min()), float(colours.max())) if colours.size else (0.0, 0.0)
     return np.asarray(np.round((colours - low) / max(high - low, 1e-12) * 255), np.uint8)
 
 
