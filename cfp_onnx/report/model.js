@@ -174,13 +174,11 @@ function readTubes(model) {
   model.maps = new Map();
   model.classMaps = new Map(); // depth: the class's relevance, evidence
   model.firingMaps = new Map(); // depth: where its kernels fire, no evidence
-  model.layerMaps = new Map();
   for (const map of maps) {
     map.scale = model.scales.get(`${map.kind} ${map.depth}`) ?? { low: 0, high: map.max ?? 1, unit: map.kind };
     const own = map.kind === "relevance";
     if (map.layer === null) (own ? model.classMaps : model.firingMaps).set(map.depth, map);
-    else if (map.kernel === null) { if (own || !model.layerMaps.has(map.layer)) model.layerMaps.set(map.layer, map); }
-    else if (!own || !model.maps.has(keyOf(map.layer, map.kernel))) model.maps.set(keyOf(map.layer, map.kernel), map);
+    else if (map.kernel !== null && (!own || !model.maps.has(keyOf(map.layer, map.kernel)))) model.maps.set(keyOf(map.layer, map.kernel), map);
   }
 }
 
