@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_fields import NETS, Net, Norm, _ungrouped, bn, by_name, engine_of, weights_of, with_weights
 
-from cfp_onnx import messages, record
+from cfp_onnx import explain, messages, record
 from cfp_onnx.explain import Engine, Wanted
 from cfp_onnx.fields import feature_of
 from cfp_onnx.graph.topology import KernelLayer
@@ -464,6 +464,21 @@ def test_a_pointwise_convolution_is_a_dense_layer(rng: np.random.Generator, tmp_
     assert heard > 0
 
 
+@pytest.mark.parametrize("name", ["residual 21", "inception 21", "se"])
+def test_a_shallow_walk_says_what_the_whole_one_says(name: str, tmp_path: Path) -> None:
+    net = by_name(name)
+    feeds = net.feeds()
+    engine = engine_of(net.model(), feeds, tmp_path)
+    whole = {k: engine.relevance(feeds, k, rule="zplus") for k in range(5)}
+    assert max(r.max() for found in whole.values() for r in found.values()) > 0
+    for depth in range(1, max(engine.depths.values())):
+        for target, expected in whole.items():
+            found = engine.relevance(feeds, target, rule="zplus", depth=depth)
+            assert set(found) == {i for i in expected if engine.depths[i] <= depth}
+            for index, relevance in found.items():
+                np.testing.assert_allclose(relevance, expected[index], rtol=1e-5, atol=1e-7)
+
+
 # ------------------------------------------------------------------------------------------------ links
 
 
@@ -510,6 +525,27 @@ def test_messages_of_a_kernel_add_up_to_its_relevance(net: Net, tmp_path: Path) 
             np.testing.assert_allclose(z.sum(axis=1), kept, rtol=1e-3, atol=1e-5 * max(kept.max(), 1e-6))
             heard = max(heard, kept.max())
     assert heard > 0
+
+
+def test_at_theta_0_the_links_of_a_pyramid_add_up_to_each_kernels_relevance(
+    rng: np.random.Generator, tmp_path: Path
+) -> None:
+    body = "a1 = Conv (x, wa)\nr1 = Relu (a1)\nb1 = Conv <pads=[1,1,1,1]> (r1, wb)\nr2 = Relu (b1)\nc1 = Conv (r2, wc)\nf = Relu (c1)"
+    weights = {"wa": living(rng, (4, 2, 1, 1)), "wb": living(rng, (5, 4, 3, 3)), "wc": living(rng, (6, 5, 1, 1))}
+    path = tmp_path / "net.onnx"
+    onnx.save(Net("links", "x=1,2,6,5", body, weights, 21, 6).model(), path)
+    x = rng.uniform(0.1, 1, (1, 2, 6, 5)).astype(np.float32)
+    checked = 0
+    for target in range(5):
+        found = explain(path, x, target=target, rule="zplus", theta=0, depth="all", device="cpu", tubes=False)
+        relevance = {layer.name: layer.relevance for layer in found.layers}
+        depths = {layer.name: layer.depth for layer in found.layers}
+        for edge in found.edges:
+            if depths[edge.layer] > 0 and relevance[edge.layer][edge.kernel] > 1e-6:
+                sent = sum(link.weight for link in edge.channels)
+                assert sent == pytest.approx(relevance[edge.layer][edge.kernel], rel=1e-4)
+                checked += 1
+    assert checked > 10
 
 
 def test_an_input_of_both_signs_sends_from_both(tmp_path: Path) -> None:
