@@ -336,18 +336,21 @@ def _by_rank(tubes: Sequence[Tube]) -> list[Tube]:
 
 
 def _averaged(tube: Tube) -> Tube:
-    """A map of at most `REPORT_MAP` elements: neighbours along height and width are averaged."""
-    values, centres = tube.values, list(tube.centres)
-    while values.size > REPORT_MAP and max(values.shape[1:]) > 1:
-        axis = 1 if values.shape[1] >= values.shape[2] else 2
-        starts = np.arange(0, max(1, values.shape[axis] - 1), 2)  # pairs; an odd one makes the last three
-        counts = np.diff([*starts, values.shape[axis]])
-        shape = [-1 if a == axis else 1 for a in range(3)]
-        values = np.add.reduceat(values, starts, axis=axis) / counts.reshape(shape).astype(np.float32)
-        centres[axis] = np.add.reduceat(np.asarray(centres[axis], np.float64), starts) / counts
-    if values is tube.values:
+    """A map of at most `REPORT_MAP` elements: runs of neighbours along height and width are averaged."""
+    if tube.values.size <= REPORT_MAP:
         return tube
-    return replace(tube, values=values, centres=(centres[0], centres[1], centres[2]))
+    counts = list(tube.values.shape)
+    while np.prod(counts) > REPORT_MAP and max(counts[1:]) > 1:
+        axis = 1 if counts[1] >= counts[2] else 2
+        counts[axis] = max(1, counts[axis] // 2)
+    values, centres = tube.values.astype(np.float64), list(tube.centres)
+    for axis in (1, 2):
+        length = values.shape[axis]
+        starts = np.arange(counts[axis]) * length // counts[axis]
+        runs = np.diff([*starts, length])
+        values = np.add.reduceat(values, starts, axis=axis) / runs.reshape([-1 if a == axis else 1 for a in range(3)])
+        centres[axis] = np.add.reduceat(np.asarray(centres[axis], np.float64), starts) / runs
+    return replace(tube, values=values.astype(np.float32), centres=(centres[0], centres[1], centres[2]))
 
 
 def _map(small: Tube, tube: Tube, high: float) -> dict[str, Any]:
