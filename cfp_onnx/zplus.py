@@ -338,7 +338,7 @@ def _signed(part: Part, scale: Array | None, keep: Callable[[Array, Any], Array]
         w = part.weights()
         if scale is not None:
             w = w * scale.astype(np.float32).reshape(-1, *(1,) * (w.ndim - 1))
-        return keep(w, np.float32(0.0))
+        return np.asarray(keep(w, np.float32(0.0)))
 
     def bias() -> Array:
         b = part.bias() if scale is None else part.bias() * scale.astype(np.float32).reshape(-1)
