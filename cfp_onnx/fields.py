@@ -8,7 +8,7 @@ the relevance of every kernel of every layer and nothing is differentiated.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +78,44 @@ def feature_of(topology: Topology, layer: KernelLayer, target: str) -> Feature:
         if isinstance(effect, fx.Activation | fx.Gate):
             break
     return best
+
+
+def affine_of(topology: Topology, layer: KernelLayer, target: str) -> tuple[Array, Array]:
+    """Factor and offset per kernel of the affine maps between a layer's output and its activation.
+
+    Batch norms in any spelling are such maps; one whose factor differs from place to place ends the chain.
+
+    Returns:
+        (kernels,) float64 factor, (kernels,) float64 offset.
+    """
+    scale, offset, name = np.ones(layer.kernels), np.zeros(layer.kernels), layer.output
+    while name != target and (step := _next_step(topology, name)) is not None:
+        source, (name, effect) = name, step
+        if isinstance(effect, fx.Affine):
+            found = [_per_kernel(topology, layer, name, f, d) for f, d in ((effect.scale, 1.0), (effect.offset, 0.0))]
+            if any(f is None for f in found):
+                break
+            factor, shift = (np.asarray(f) for f in found)
+            scale, offset = scale * factor, offset * factor + shift
+        elif not isinstance(effect, fx.Identity | fx.Move) or source == name:
+            break
+    return scale, offset
+
+
+def _per_kernel(
+    topology: Topology, layer: KernelLayer, name: str, values: Callable[[], Array] | None, default: float
+) -> Array | None:
+    """A factor or offset as one number per kernel; None where it differs from place to place."""
+    if values is None:
+        return np.full(layer.kernels, default)
+    shape, tracks = topology.program.shapes[name], topology.states[name].tracks
+    axes = [a for a in range(len(shape)) if any(t.labels.shape[a] > 1 for t in tracks)] if tracks else []
+    found = fx.align(np.asarray(values(), np.float64), len(shape))
+    if found.size == 1:
+        return np.full(layer.kernels, float(found.reshape(-1)[0]))
+    if len(axes) != 1 or shape[axes[0]] != layer.kernels or found.size != layer.kernels:
+        return None
+    return found.reshape(-1) if found.shape[axes[0]] == layer.kernels else None
 
 
 def _next_step(topology: Topology, name: str) -> tuple[str, fx.Effect] | None:

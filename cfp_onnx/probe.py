@@ -71,7 +71,7 @@ class Probe:
     # Operators whose axes moved from attributes to inputs between operator sets.
 
     def reduce(self, op: str, tensor: str, axes: Iterable[int], *, keep: bool) -> str:
-        """ReduceSum or ReduceMean over axes."""
+        """ReduceSum, ReduceMean or ReduceMax over axes."""
         listed = list(axes)
         if not listed:
             return tensor

@@ -101,7 +101,7 @@ class Collector:
             return
         grid = self._grid(feature)
         picked = np.moveaxis(np.take(np.asarray(value), kernels, axis=feature.axis), feature.axis, 0)
-        picked = _items(picked, grid, 1).astype(np.float32)
+        picked = _items(picked, grid, 1, summed=kind == "relevance").astype(np.float32)
         maps = grid.mean(picked) if kind == "activation" else grid.total(picked)
         centres = self._centres(grid)
         shape = [len(c) for c in centres]
@@ -126,7 +126,9 @@ class Collector:
         """
         grid = self._grid(feature)
         centres = self._centres(grid)
-        summed = grid.total(_items(np.asarray(total, np.float32), grid, 0)).reshape([len(c) for c in centres])
+        summed = grid.total(_items(np.asarray(total, np.float32), grid, 0, summed=True)).reshape(
+            [len(c) for c in centres]
+        )
         values = density(summed, centres, self.size)
         depth = self.depths[layer.index]
         self._items.append(Tube("relevance", depth, layer.name, None, values, centres))
@@ -148,9 +150,14 @@ class Collector:
         return settle(self.size, [*levels, *self._items], notes)
 
 
-def _items(values: Array, grid: Grid, axis: int) -> Array:
-    """The first item of the batch; all of them where they are frames, which the grid then tells apart."""
-    return values if values.ndim - axis == grid.index.ndim else np.take(values, 0, axis=axis)
+def _items(values: Array, grid: Grid, axis: int, *, summed: bool) -> Array:
+    """One item of a batch; all of them where they are frames, which the grid then tells apart.
+
+    The items of a fixed batch are equal, and share the relevance: that is summed, of activations the first is taken.
+    """
+    if values.ndim - axis == grid.index.ndim:
+        return values
+    return np.asarray(values.sum(axis=axis)) if summed else np.take(values, 0, axis=axis)
 
 
 def shown_kernels(relevance: Array, chosen: Array) -> tuple[Array, int]:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from onnx import helper
 
 from cfp_onnx.adjoint import forward, transposed
-from cfp_onnx.fields import TINY, Feature, Message, Walk
+from cfp_onnx.fields import TINY, Feature, Message, Walk, affine_of
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.layers import Part
 from cfp_onnx.graph.topology import KernelLayer
@@ -26,7 +26,7 @@ from cfp_onnx.model import Node
 Array = npt.NDArray[Any]
 
 ABSORBED = 0.3
-"""Part of a layer's mean total that is added to every total where relevance may be absorbed."""
+"""Part of a kernel's mean total that is added to every total where relevance may be absorbed."""
 
 _STEERED = (fx.Identity, fx.Move, fx.Affine, fx.Quantise)
 
@@ -34,7 +34,7 @@ _STEERED = (fx.Identity, fx.Move, fx.Affine, fx.Quantise)
 class ZPlus(Walk):
     """The backward walk of `zplus`. Above the classifier a field is handed down, below it relevance.
 
-    `absorbing` lets positive biases, and a part of each layer's mean, keep their share of the relevance, as tubes want
+    `absorbing` lets positive biases, and a part of each kernel's mean, keep their share of the relevance, as tubes want
     it: what a bias makes fire everywhere then says less about places.
 
     Attributes:
@@ -54,6 +54,7 @@ class ZPlus(Walk):
         self._feature_fields: set[str] = set()
         self._regime: set[str] | None = None
         self._signs: dict[str, bool] = {}
+        self._affines: dict[int, tuple[Array, Array]] = {}
 
     # ------------------------------------------------------------------------------------ the walk
 
@@ -142,6 +143,8 @@ class ZPlus(Walk):
         """Relevance of the features: what each place says for the class, shared out by its positive contributions.
 
         s[p] = sum over f of u_f f[p];  R[f, p] = max(s[p], 0) max(u_f f[p], 0) / sum over f of max(u_f f[p], 0)
+
+        Where no place speaks for the class on balance, R[f, p] = max(u_f f[p], 0): what speaks for it at all.
         """
         product = self.probe.add("Mul", [g, self.value(tensor)])
         positive = self.probe.add("Relu", [product])
@@ -150,17 +153,29 @@ class ZPlus(Walk):
             return positive
         score = self.probe.add("Relu", [self.probe.reduce("ReduceSum", product, [axis], keep=True)])
         total = self.probe.reduce("ReduceSum", positive, [axis], keep=True)
-        return self.probe.add("Mul", [positive, self._shares(score, total)])
+        top = self.probe.reduce("ReduceMax", score, range(len(self.value.shape(tensor))), keep=True)
+        some = self.probe.add("Greater", [top, self.probe.number(0.0)])
+        return self.probe.add("Mul", [positive, self._shares(self.probe.where(some, score, total), total)])
 
     def _pieces(self, part: Part) -> list[tuple[Part, str]]:
         """Weights and inputs whose products are not negative; of a signed input of the model both signs."""
-        scale = self._scaled.get(part.output)
-        x = self.value(part.source)
-        pieces = [(_signed(part, scale, np.maximum), self._positive(part.source, x))]
+        affine, x = self._affine(part), self.value(part.source)
+        pieces = [(_signed(part, *affine, np.maximum), self._positive(part.source, x))]
         if self._is_input(part.source):
             negative = self.probe.add("Sub", [x, self._positive(part.source, x)])
-            pieces.append((_signed(part, scale, np.minimum), negative))
+            pieces.append((_signed(part, *affine, np.minimum), negative))
         return pieces
+
+    def _affine(self, part: Part) -> tuple[Array, Array]:
+        """Factor and offset per kernel of what follows the part, before its activation."""
+        layer, k = self._parts[part.node.name]
+        if part.activation is not None:
+            return np.ones(part.kernels), np.zeros(part.kernels)
+        if layer.index not in self._affines:
+            self._affines[layer.index] = affine_of(self.topology, layer, self.target)
+        first = sum(p.kernels for p in layer.parts[:k])
+        scale, offset = (v[first : first + part.kernels] for v in self._affines[layer.index])
+        return scale, offset
 
     def _total(self, names: list[str]) -> str:
         total = names[0]
@@ -174,12 +189,10 @@ class ZPlus(Walk):
         return self.probe.add("Div", [relevance, self.probe.where(some, total, self.probe.number(np.inf))])
 
     def _with_floor(self, part: Part, total: str) -> str:
-        """A layer's totals and `ABSORBED` of their mean: what fires weakly keeps little relevance (LRP-epsilon)."""
-        axes = range(len(self.value.shape(part.output)))
-        floor = self.probe.add(
-            "Mul", [self.probe.reduce("ReduceMean", total, axes, keep=True), self.probe.number(ABSORBED)]
-        )
-        return self.probe.add("Add", [total, floor])
+        """A kernel's totals and `ABSORBED` of their mean: where it fires weakly it keeps little (LRP-epsilon)."""
+        axes = [a for a in range(len(self.value.shape(part.output))) if a != part.out_axis]
+        mean = self.probe.reduce("ReduceMean", total, axes, keep=True)
+        return self.probe.add("Add", [total, self.probe.add("Mul", [mean, self.probe.number(ABSORBED)])])
 
     def _positive(self, name: str, value: str) -> str:
         return value if self._nonnegative(name) else self.probe.add("Relu", [value])
@@ -265,11 +278,6 @@ class ZPlus(Walk):
         if self._regime is not None:
             super()._scale_down(name, g, scale, shape)
             return
-        if scale is not None and len(shape) > 1:
-            kernels = tuple(n if a == 1 else 1 for a, n in enumerate(shape))
-            scale = np.broadcast_to(scale, kernels) if scale.size == 1 else fx.align(scale, len(shape))
-            if self._folds(name, scale, shape):
-                self._scaled[name] = scale
         self._give(name, g, shape)
 
     def _added(
@@ -331,18 +339,17 @@ class ZPlus(Walk):
             self._give(name, self.probe.add("Mul", [carried, down]))
 
 
-def _signed(part: Part, scale: Array | None, keep: Callable[[Array, Any], Array]) -> Part:
-    """The part with the weights of one sign only, `scale` per kernel folded in."""
+def _signed(part: Part, scale: Array, offset: Array, keep: Callable[[Array, Any], Array]) -> Part:
+    """The part with the weights of one sign only and the positive part of its bias, an affine map folded in."""
 
     def weights() -> Array:
         w = part.weights()
-        if scale is not None:
+        if (scale != 1.0).any():
             w = w * scale.astype(np.float32).reshape(-1, *(1,) * (w.ndim - 1))
         return np.asarray(keep(w, np.float32(0.0)))
 
     def bias() -> Array:
-        b = part.bias() if scale is None else part.bias() * scale.astype(np.float32).reshape(-1)
-        return np.asarray(np.maximum(b, np.float32(0.0)))
+        return np.asarray(np.maximum(part.bias() * scale + offset, 0.0), np.float32)
 
     return replace(part, weights=weights, bias=bias, plain_weight=False)
 

@@ -881,8 +881,8 @@ def zplus(
         class_step: ``contrast`` or ``contribution``.
         others: Under ``contrast``, weights of the classes to take off; all alike by default.
         channel_axes: Channel axis where it is not 1; None where several kernels' elements share no axis.
-        absorbing: Where given, a layer's positive biases (not a batch norm's) take part and keep their share, and so
-            does this part of the mean of its totals.
+        absorbing: Where given, a layer's positive biases, what affine maps behind it add included, take part and keep
+            their share, and so does this part of the mean of each kernel's totals.
     """
     model = _inlined(model)
     values, live = evaluate(model, feeds), _live(model, feeds)
@@ -910,15 +910,20 @@ def zplus(
             found[name] = found[name] + first if name in found else first
             starts.append(name)
         if any(name in found for name in node.output):
-            scale = kernel_scale(model, values, live, node.output[0]) if node.op_type.startswith("Conv") else None
             if is_layer(step):
+                bias, end = layer_bias(model, step, values, node.output[0])
+                last = step.y.ndim - (1 if step.live[0] else 2)
+                axis = 1 if node.op_type.startswith("Conv") else last
+                scale, offset = kernel_affine(model, values, live, end, axis)
                 signed = any(is_model_input(model, live, feeds, name) for name in node.input if name in live)
                 pieces = positive_pieces(step, scale, signed=signed)
                 totals[node.output[0]] = np.sum([_run(piece)[0] for piece in pieces], axis=0)
                 kept: Array | float = 0.0
                 if absorbing is not None:
-                    kept = positive_bias(model, step, values, node.output[0], scale)
-                    kept = kept + absorbing * np.mean(totals[node.output[0]] + kept)
+                    kept = np.maximum(bias * scale + offset, 0)
+                    kept = kept.reshape([-1 if a == axis else 1 for a in range(step.y.ndim)])
+                    places = tuple(a for a in range(step.y.ndim) if a != axis)
+                    kept = kept + absorbing * np.mean(totals[node.output[0]] + kept, axis=places, keepdims=True)
                 back = _layer_shares(step, found[node.output[0]], pieces, kept)
             else:
                 back = _shared_back(step, [found.get(name) for name in node.output])
@@ -967,6 +972,8 @@ def started(u: Array, f: Array, axis: int | None) -> Array:
     if axis is None:
         return positive
     s = np.maximum(product.sum(axis=axis, keepdims=True), 0)
+    if not s.any():
+        return positive
     return positive * _ratio(s, positive.sum(axis=axis, keepdims=True))
 
 
@@ -976,25 +983,54 @@ def _ratio(above: Array, below: Array) -> Array:
     return np.divide(above, below, out=np.zeros(above.shape), where=below > 0)
 
 
-def kernel_scale(model: onnx.ModelProto, values: Mapping[str, Array], live: set[str], name: str) -> Array | None:
-    """Factor per kernel of the batch norm or affine map that alone reads a convolution's output."""
-    readers = [node for node in model.graph.node if name in node.input]
-    if len(readers) != 1 or name in {o.name for o in model.graph.output}:
-        return None
-    node, width = readers[0], values[name].shape[1]
+def kernel_affine(
+    model: onnx.ModelProto, values: Mapping[str, Array], live: set[str], name: str, axis: int
+) -> tuple[Array, Array]:
+    """Factor and offset per kernel of the affine maps that alone read a layer's output, one behind the other."""
+    width = values[name].shape[axis]
+    factor, offset, outputs = np.ones(width), np.zeros(width), {o.name for o in model.graph.output}
+    while name not in outputs:
+        readers = [node for node in model.graph.node if name in node.input]
+        if len(readers) != 1:
+            break
+        node = readers[0]
+        if node.op_type in {"Transpose", "Identity", "Dropout", "Cast"}:
+            if node.op_type == "Transpose":
+                perm = next((list(a.ints) for a in node.attribute if a.name == "perm"), None)
+                axis = (perm or list(range(values[name].ndim))[::-1]).index(axis)
+            name = node.output[0]
+            continue
+        probes = [_affine_at(node, values, live, name, axis, x) for x in (0.0, 1.0)]
+        if any(p is None for p in probes):
+            break
+        zero, one = (np.asarray(p) for p in probes)
+        factor, offset = factor * (one - zero), offset * (one - zero) + zero
+        name = node.output[0]
+    return factor, offset
+
+
+def _affine_at(
+    node: onnx.NodeProto, values: Mapping[str, Array], live: set[str], name: str, axis: int, x: float
+) -> Array | None:
+    """Value per kernel of an affine map at one number; None where it is none, or differs from place to place."""
+    shape = values[name].shape
     if node.op_type == "BatchNormalization":
+        gamma, beta, mean, variance = (values[i] for i in node.input[1:5])
         epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
-        return np.asarray(values[node.input[1]] / np.sqrt(values[node.input[4]] + epsilon))
-    if node.op_type == "Neg" or (node.op_type == "Sub" and node.input[0] not in live):
-        return -np.ones(width)
-    constants = [values[i] for i in node.input if i not in live]
-    if len(constants) != 1 or not (node.op_type == "Mul" or (node.op_type == "Div" and node.input[0] == name)):
+        return np.asarray((x - mean) / np.sqrt(variance + epsilon) * gamma + beta)
+    if node.op_type == "Neg":
+        return np.full(shape[axis], -x)
+    if node.op_type not in {"Add", "Sub", "Mul", "Div"} or sum(i in live for i in node.input) != 1:
         return None
-    factor = constants[0] if node.op_type == "Mul" else 1 / constants[0]
-    if factor.size == 1:
-        return np.full(width, factor.item())
-    whole = (1,) * (values[name].ndim - factor.ndim) + factor.shape
-    return factor.reshape(-1) if whole == (1, width, *(1,) * (values[name].ndim - 2)) else None
+    if node.op_type == "Div" and node.input[0] != name:
+        return None
+    sides = [x if i == name else values[i] for i in node.input]
+    make = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}[node.op_type]
+    found = np.asarray(make(*sides))
+    if found.size == 1:
+        return np.full(shape[axis], found.item())
+    whole = (1,) * (len(shape) - found.ndim) + found.shape
+    return found.reshape(-1) if whole == tuple(n if a == axis else 1 for a, n in enumerate(shape)) else None
 
 
 def is_model_input(model: onnx.ModelProto, live: set[str], feeds: Iterable[str], name: str) -> bool:
@@ -1047,12 +1083,11 @@ def _linear_shares(pieces: Sequence[Step], r: Array, index: int, kept: Array | f
     return np.sum(parts, axis=0)
 
 
-def positive_pieces(step: Step, scale: Array | None, *, signed: bool) -> list[Step]:
+def positive_pieces(step: Step, scale: Array, *, signed: bool) -> list[Step]:
     """The layer with one sign of its weights and of its input, without bias; of a signed input both signs."""
     index = 0 if step.live[0] else 1
     x, w = step.need(index), step.need(1 - index)
-    if scale is not None and step.op == "Conv":
-        w = w * scale.reshape(-1, *[1] * (w.ndim - 1))
+    w = w * _along_kernels(step, w, scale)
     w = w * step.attributes.get("alpha", 1.0)
     attributes = {k: v for k, v in step.attributes.items() if k not in {"alpha", "beta"}}
     signs: list[Any] = [np.maximum, np.minimum] if signed else [np.maximum]
@@ -1063,22 +1098,28 @@ def positive_pieces(step: Step, scale: Array | None, *, signed: bool) -> list[St
     return pieces
 
 
-def positive_bias(
-    model: onnx.ModelProto, step: Step, values: Mapping[str, Array], name: str, scale: Array | None
-) -> Array | float:
-    """What is positive of a layer's bias, broadcast to its output; a MatMul's is in the Add behind it."""
+def _along_kernels(step: Step, w: Array, scale: Array) -> Array:
+    """A factor per kernel, broadcasting against a layer's weights."""
+    if step.op == "Conv":
+        return scale.reshape(-1, *(1,) * (w.ndim - 1))
+    if step.op == "ConvTranspose":
+        groups = int(step.attributes.get("group", 1))
+        rows = np.repeat(scale.reshape(groups, -1), w.shape[0] // groups, axis=0)
+        return rows.reshape(*rows.shape, *(1,) * (w.ndim - 2))
+    last = (step.op == "Gemm" and not step.attributes.get("transB", 0)) or (step.op == "MatMul" and step.live[0])
+    return scale if last else scale[:, None]
+
+
+def layer_bias(model: onnx.ModelProto, step: Step, values: Mapping[str, Array], name: str) -> tuple[Array | float, str]:
+    """A layer's bias per kernel, and the tensor it is in: a MatMul's is added behind it."""
     bias = step.get(2)
     if step.op == "MatMul" and step.live[0]:
         readers = [node for node in model.graph.node if name in node.input]
         behind = [i for node in readers if node.op_type == "Add" for i in node.input if i != name]
         constants = {t.name for t in model.graph.initializer}
-        bias = values[behind[0]] if len(readers) == 1 and behind and behind[0] in constants else None
-    if bias is None:
-        return 0.0
-    bias = bias * step.attributes.get("beta", 1.0)
-    if step.op in {"Gemm", "MatMul"}:
-        return np.maximum(bias, 0)
-    return _columns(np.maximum(bias if scale is None else bias * scale, 0), step.x.ndim)
+        if len(readers) == 1 and behind and behind[0] in constants:
+            return values[behind[0]], readers[0].output[0]
+    return (0.0 if bias is None else bias * step.attributes.get("beta", 1.0)), name
 
 
 def _layer_shares(step: Step, r: Array, pieces: Sequence[Step], kept: Array | float) -> Fields:

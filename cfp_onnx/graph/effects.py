@@ -72,10 +72,11 @@ class Activation:
 
 @dataclass(frozen=True)
 class Affine:
-    """y = x * scale + constant, `scale` broadcasting against y; None stands for 1."""
+    """y = x * scale + offset, both broadcasting against y; None stands for 1 and 0."""
 
     scale: Callable[[], Array] | None = None
     source: int = 0
+    offset: Callable[[], Array] | None = None
 
 
 @dataclass(frozen=True)

@@ -253,7 +253,13 @@ def _sub(node: Node, view: View) -> fx.Effect:
 def _mean(node: Node, view: View) -> fx.Effect | None:
     moving = [i for i, n in enumerate(node.inputs) if not view.program.is_constant(n)]
     if len(moving) == 1:
-        return fx.Affine(scale=lambda: np.asarray(1 / len(node.inputs), np.float32), source=moving[0])
+        others = [i for i in range(len(node.inputs)) if i != moving[0]]
+        part = np.asarray(1 / len(node.inputs), np.float32)
+        return fx.Affine(
+            scale=lambda: part,
+            source=moving[0],
+            offset=lambda: part * _added_constants(node, view, others, (1,) * len(others)),
+        )
     if not any(view.carries(node.inputs[i]) for i in moving):
         return fx.Held()
     return fx.Sum(tuple(moving), (1,) * len(moving), scale=1 / len(node.inputs))
@@ -265,9 +271,24 @@ def _addends(node: Node, view: View, indexes: tuple[int, ...], signs: tuple[int,
         return fx.Held()
     if len(live) == 1 and len(indexes) - sum(view.program.is_constant(node.inputs[i]) for i in indexes) == 1:
         index, sign = live[0]
-        return fx.Affine(scale=None if sign > 0 else (lambda: np.asarray(-1, np.float32)), source=index)
+        others = [(i, s) for i, s in zip(indexes, signs, strict=True) if i != index]
+        return fx.Affine(
+            scale=None if sign > 0 else (lambda: np.asarray(-1, np.float32)),
+            source=index,
+            offset=lambda: _added_constants(node, view, [i for i, _ in others], [s for _, s in others]),
+        )
     moving = [(i, s) for i, s in zip(indexes, signs, strict=True) if not view.program.is_constant(node.inputs[i])]
     return fx.Sum(tuple(i for i, _ in moving), tuple(s for _, s in moving))
+
+
+def _added_constants(node: Node, view: View, indexes: Sequence[int], signs: Sequence[int]) -> Array:
+    """Signed sum of constant inputs, as real numbers."""
+    total = np.zeros((), np.float32)
+    for index, sign in zip(indexes, signs, strict=True):
+        quantised = node.op.endswith("QLinearAdd")
+        value = _real(node, view, index) if quantised else view.program.constant(node.inputs[index]).astype(np.float32)
+        total = total + sign * value
+    return np.asarray(total)
 
 
 @operator("Neg")
@@ -384,10 +405,16 @@ def _batch_norm(node: Node, view: View) -> fx.Effect | None:
 
     def scale() -> Array:
         gamma, _, _, variance = (np.asarray(v, np.float64) for v in values)
-        flat = gamma / np.sqrt(variance + epsilon)
-        return flat.reshape(1, -1, *(1,) * (rank - 2)).astype(np.float32)
+        return spread(gamma / np.sqrt(variance + epsilon))
 
-    return fx.Affine(scale=scale)
+    def offset() -> Array:
+        gamma, beta, mean, variance = (np.asarray(v, np.float64) for v in values)
+        return spread(beta - mean * gamma / np.sqrt(variance + epsilon))
+
+    def spread(flat: Array) -> Array:
+        return np.asarray(flat.reshape(1, -1, *(1,) * (rank - 2)).astype(np.float32))
+
+    return fx.Affine(scale=scale, offset=offset)
 
 
 # ---------------------------------------------------------------------------------------- normalisation
