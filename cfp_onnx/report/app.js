@@ -6,7 +6,7 @@ function makeApp(model) {
   const [frames] = model.media.size;
   const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
   const state = {
-    frame: brightest(model), playing: false, depth: firstDepth(model), opacity: 0.85, overlay: true,
+    frame: brightest(model), playing: false, depth: firstDepth(model), opacity: 0.7, overlay: true,
     selected: null, pinned: null, layer: null,
   };
   const listeners = new Map();
