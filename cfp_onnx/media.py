@@ -1,4 +1,4 @@
-"""From a clip as people keep it to the arrays a network takes; the only user of OpenCV.
+"""From a clip as people keep it to the arrays a network takes; OpenCV reads it.
 
 Every source becomes either *footage* (RGB frames that are sampled, resized, cropped and normalised, one frame
 in memory at a time) or *arrays* (fed as they are once they fit). Which of the two is decided by a file's
@@ -28,20 +28,13 @@ import numpy as np
 import numpy.typing as npt
 
 from cfp_onnx.errors import ClipError, LimitError, UsageError
-
-PIXEL_LIMIT = 2**26
-"""Most pixels one frame may have, before or after resizing (an 8K frame has 2**25)."""
+from cfp_onnx.opencv import PIXEL_LIMIT, cv2, quiet
 
 BYTE_LIMIT = 2**31
 """Most bytes one picture file, one archive or one array made for a network may have."""
 
 BLOB_LIMIT = 2**26
 """Most bytes one value of a frame database may have; a generated column could make any number of them."""
-
-# OpenCV reads these once, when it starts: the cap, and FFmpeg's quiet level (its failures become our errors).
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(PIXEL_LIMIT))
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-import cv2  # noqa: E402  (reads the environment set above)
 
 Array = npt.NDArray[Any]
 Frame = npt.NDArray[np.uint8]
@@ -765,16 +758,6 @@ def _load_npz(file: str) -> dict[str, Array]:
 # --- pictures and folders ------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps OpenCV from printing a failure that becomes an error of ours."""
-    before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        cv2.utils.logging.setLogLevel(before)
-
-
 def _decode(data: bytes, file: str) -> Frame:
     """Decodes a picture to ``(H, W, 3)`` RGB, turned upright where it says so.
 
@@ -785,7 +768,7 @@ def _decode(data: bytes, file: str) -> Frame:
     if cut_jpeg or cut_png or not data:
         raise ClipError(f"{file} is cut off; copy or extract the picture again")
     try:
-        with _quiet():
+        with quiet():
             picture = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
         raise ClipError(f"{file} cannot be decoded, or has more than {PIXEL_LIMIT} pixels") from error
@@ -913,7 +896,7 @@ def _capture(file: str, demuxer: str) -> Iterator[cv2.VideoCapture]:
     before = os.environ.get(key)
     os.environ[key] = f"format_whitelist;{demuxer}"
     try:
-        with _quiet():
+        with quiet():
             capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG)
     finally:
         if before is None:

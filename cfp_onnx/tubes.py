@@ -20,6 +20,9 @@ Centres = tuple[Array, Array, Array]
 KINDS = ("activation", "relevance")
 UNITS = ("kernel", "layer", "depth")
 
+SATURATED = 0.005
+"""Share of a relevance map's elements that may lie above its scale."""
+
 FLAT = 1e-4
 """A map that varies by less than this part of its scale says nothing about places."""
 
@@ -138,9 +141,12 @@ class Tubes:
     notes: tuple[str, ...] = ()
 
     def scale(self, kind: str, depth: int) -> Scale:
-        """The one scale of a kind at a depth: 0 to the largest value of any of its tubes."""
+        """The one scale of a kind at a depth: 0 to the largest value of any of its tubes.
+
+        Of relevance, which a few elements can dominate, the largest half percent of each tube's elements may lie above.
+        """
         mine = [t for t in self.items if t.kind == kind and t.depth == depth]
-        return Scale(0.0, max((float(t.values.max(initial=0.0)) for t in mine), default=0.0), kind)
+        return Scale(0.0, max((_top(t.values, kind) for t in mine), default=0.0), kind)
 
     def find(self, kind: str, *, depth: int | None = None, layer: str | None = None, kernel: int | None = None) -> Tube:
         """The tube of a kernel (layer and kernel given), of a layer, or of a depth.
@@ -157,6 +163,15 @@ class Tubes:
     def of(self, kind: str, unit: str) -> tuple[Tube, ...]:
         """All tubes of a kind, one per kernel, layer or depth."""
         return tuple(t for t in self.items if t.kind == kind and unit_of(t) == unit)
+
+
+def _top(values: Array, kind: str) -> float:
+    """Value that takes the last colour; at least 0."""
+    largest = max(float(values.max(initial=0.0)), 0.0)
+    if kind != "relevance" or not values.size:
+        return largest
+    usual = float(np.quantile(values, 1.0 - SATURATED, method="higher"))
+    return usual if usual > 0 else largest
 
 
 def unit_of(tube: Tube) -> str:

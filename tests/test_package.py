@@ -39,6 +39,7 @@ ENGINE = {
     "pyramid",
     "walk",
     "explain",
+    "opencv",
     "media",
     "doctor",
 }
@@ -76,12 +77,13 @@ ALLOWED = {
     "files": {"errors"},
     "describe": {"errors", "model", "files", "graph.topology"},
     "tree": {"errors", "model", "results", "describe", "graph.topology"},
-    "pictures": {"errors", "files"},
+    "pictures": {"errors", "files", "opencv"},
     "saving": {"errors", "files", "results", "tubes", "pictures", "report"},
     "pyramid": {"errors", "files", "results", "tubes", "tree", "saving"},
     "walk": {"errors", "model", "rules", "results", *GRAPH},
     "explain": {*ENGINE, ""},
-    "media": {"errors"},
+    "opencv": set(),
+    "media": {"errors", "opencv"},
     "doctor": {"errors"},
     "report": {"errors", "report.page"},
     "report.page": {"errors"},
@@ -93,7 +95,7 @@ ALLOWED = {
 }
 
 #: Packages that only these modules may import.
-OWNERS = {"onnxruntime": {"record"}, "cv2": {"media", "pictures"}}
+OWNERS = {"onnxruntime": {"record"}, "cv2": {"opencv"}}
 FRAMEWORKS = {"torch", "tensorflow", "keras", "jax", "flax", "paddle", "mxnet", "converters"}
 
 

@@ -690,3 +690,37 @@ def test_drawing_first_leaves_the_cap_on_decoded_pixels():
     environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENCV_")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert int(done.stdout) == media.PIXEL_LIMIT
+
+
+def rows_of_dots() -> list[pictures.DotRow]:
+    top = pictures.DotRow("class", ["right"], [("", [pictures.Dot("a", "1", 1.0)])])
+    low = [pictures.Dot("b", "33", 1.0), pictures.Dot("c", "5", 0.2), pictures.Dot("d", "18", 0.0, chosen=False)]
+    return [top, pictures.DotRow("depth 1", ["conv"], [("conv", low)])]
+
+
+def test_a_diagram_draws_each_dot_and_the_lines_whose_ends_are_there():
+    alone = pictures.pyramid_diagram(rows_of_dots(), [], title="t")
+    line = pictures.DotLine("a", "b", 1.0, "shortcut")
+    linked = pictures.pyramid_diagram(rows_of_dots(), [line, pictures.DotLine("a", "elsewhere", 1.0)], title="t")
+    ink = np.array(pictures._INK)
+    discs = (np.abs(alone[:, 215:].astype(int) - ink).sum(axis=-1) < 30).astype(np.uint8)
+    count, _, stats, _ = cv2.connectedComponentsWithStats(discs)
+    sizes = sorted(s for s in stats[1:count, cv2.CC_STAT_AREA] if s > 150)
+    assert len(sizes) == 3, "two chosen kernels and the class; the ring is no disc"
+    assert sizes[0] < 0.6 * sizes[-1], "a weak kernel is a small disc"
+    color = np.array(pictures._LINK_COLORS["shortcut"])
+    assert not (np.abs(alone.astype(int) - color).sum(axis=-1) < 20).any()
+    assert (np.abs(linked.astype(int) - color).sum(axis=-1) < 20).sum() > 100
+
+
+@pytest.mark.parametrize(
+    ("rows", "lines", "says"),
+    [
+        ([], [], "at least one dot"),
+        ([pictures.DotRow("r", [], [("", [pictures.Dot("a", "", 1.5)])])], [], "outside"),
+        (rows_of_dots(), [pictures.DotLine("a", "b", -0.1)], "outside"),
+    ],
+)
+def test_a_diagram_of_nothing_or_of_wrong_numbers_is_refused(rows, lines, says):
+    with pytest.raises(ValueError, match=says):
+        pictures.pyramid_diagram(rows, lines, title="t")

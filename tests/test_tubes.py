@@ -433,5 +433,7 @@ def test_the_built_in_clip_has_tubes_of_every_depth() -> None:
     assert chosen <= {(t.layer, t.kernel) for t in found.tubes.of("activation", "kernel")}
     for kind, depth in itertools.product(tubes.KINDS, depths):
         scale = found.tubes.scale(kind, depth)
-        tops = [t.values.max() for t in found.tubes.items if (t.kind, t.depth) == (kind, depth)]
-        assert scale.high == pytest.approx(max(tops))
+        mine = [t.values for t in found.tubes.items if (t.kind, t.depth) == (kind, depth)]
+        above = max(float((v > scale.high).mean()) for v in mine)
+        assert above <= (tubes.SATURATED if kind == "relevance" else 0.0)
+        assert any((v >= scale.high).any() for v in mine)
