@@ -479,7 +479,9 @@ def _scale_of(
     words = [f"{shared}: {_number(low)} to {_number(high)}; this map {_number(smallest)} to {_number(largest)}"]
     if high <= low:
         return _Scale(low, high, unit, (*words, "a scale without extent: nothing is drawn"), drawn=False)
-    if largest <= low:
+    if smallest < low <= float(tube.min()):
+        words.append("negative values are drawn by their size")
+    elif largest <= low:
         words.append(f"nothing of this map is above {_number(low)}: no colours")
     elif smallest < low:
         words.append(f"below {_number(low)} nothing is drawn")

@@ -354,7 +354,7 @@ def _averaged(tube: Tube) -> Tube:
 
 
 def _map(small: Tube, tube: Tube, high: float) -> dict[str, Any]:
-    level = np.clip(small.values / (high or 1.0), 0, 1)
+    level = np.clip(sizes(small.values, tube.kind) / (high or 1.0), 0, 1)
     return {
         "kind": tube.kind, "depth": tube.depth, "layer": tube.layer, "kernel": tube.kernel,
         "shape": list(small.values.shape), "centres": [np.round(c, 3).tolist() for c in small.centres],
@@ -482,21 +482,22 @@ class Sheet:
         stream = io.BytesIO()
         np.savez_compressed(stream, **arrays)
         written = [write_bytes(stem.with_suffix(".npz"), stream.getvalue())]
+        drawn = sizes(volume, tube.kind)
         if self.media.kind == "curve" and self.media.curve is not None:
-            picture = pictures.curve(self.media.curve, volume.reshape(-1), **options)
+            picture = pictures.curve(self.media.curve, drawn.reshape(-1), **options)
             return [*written, pictures.write_png(stem.with_suffix(".png"), picture)]
         if self.media.frames is None:
             return written
         if self.media.kind == "image":
-            picture = pictures.image(self.media.frames[0], volume[0], **options)
+            picture = pictures.image(self.media.frames[0], drawn[0], **options)
             return [*written, pictures.write_png(stem.with_suffix(".png"), picture)]
         written.append(
-            pictures.write_png(stem.with_suffix(".png"), pictures.strip(self.media.frames, volume, **options))
+            pictures.write_png(stem.with_suffix(".png"), pictures.strip(self.media.frames, drawn, **options))
         )
-        stacked = pictures.stack(self.media.frames, volume, **options)
+        stacked = pictures.stack(self.media.frames, drawn, **options)
         written.append(pictures.write_png(stem.with_name(f"{stem.name}_stack.png"), stacked))
         if self.animation != "none":
-            film = pictures.film(self.media.frames, volume, **options)
+            film = pictures.film(self.media.frames, drawn, **options)
             written.append(pictures.write_animation(stem.with_suffix(f".{self.animation}"), film))
         return written
 
@@ -551,6 +552,11 @@ def overview_address(tubes: Tubes, media: Media, target: Mapping[str, Any]) -> s
         if len(data) <= NOTEBOOK_BYTES:
             break
     return f"data:image/png;base64,{_base64(data)}"
+
+
+def sizes(values: Array, kind: str) -> Array:
+    """What is drawn of a map: activations by their size, so that a kernel that counts by what is negative is seen."""
+    return np.abs(values) if kind == "activation" else values
 
 
 UNIT_WORDS = {"activation": "activation", "relevance": "relevance per pixel"}

@@ -141,7 +141,7 @@ class Tubes:
     notes: tuple[str, ...] = ()
 
     def scale(self, kind: str, depth: int) -> Scale:
-        """The one scale of a kind at a depth: 0 to the largest value of any of its tubes.
+        """The one scale of a kind at a depth: 0 to the largest value (of activations: size) of any of its tubes.
 
         Of relevance, which a few elements can dominate, the largest half percent of each tube's elements may lie above.
         """
@@ -166,8 +166,10 @@ class Tubes:
 
 
 def _top(values: Array, kind: str) -> float:
-    """Value that takes the last colour; at least 0."""
-    largest = max(float(values.max(initial=0.0)), 0.0)
+    """Value that takes the last colour; of activations, which are drawn by their size, the largest size."""
+    largest = (
+        float(np.abs(values).max(initial=0.0)) if kind == "activation" else max(float(values.max(initial=0.0)), 0.0)
+    )
     if kind != "relevance" or not values.size:
         return largest
     usual = float(np.quantile(values, 1.0 - SATURATED, method="higher"))

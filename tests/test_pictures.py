@@ -724,3 +724,12 @@ def test_a_diagram_draws_each_dot_and_the_lines_whose_ends_are_there():
 def test_a_diagram_of_nothing_or_of_wrong_numbers_is_refused(rows, lines, says):
     with pytest.raises(ValueError, match=says):
         pictures.pyramid_diagram(rows, lines, title="t")
+
+
+def test_words_of_a_map_that_is_drawn_by_its_size():
+    """A map of -3..-1 is handed over as 1..3 with its true extremes."""
+    drawn = np.array([1.0, 2.0, 3.0]).reshape(1, 1, 3)
+    scale = pictures._scale_of(drawn, 0.0, 3.0, "activation", "depth 1", False, (-3.0, -1.0))
+    assert scale.drawn
+    assert "negative values are drawn by their size" in scale.sentences
+    assert not any("no colours" in s for s in scale.sentences)

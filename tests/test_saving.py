@@ -20,7 +20,7 @@ from cfp_onnx import cli, saving
 from cfp_onnx.errors import OutputError, UsageError
 from cfp_onnx.files import write_bytes, write_json, write_text
 from cfp_onnx.saving import Drawing
-from cfp_onnx.tubes import Media, Tube, Tubes
+from cfp_onnx.tubes import Media, Tube, Tubes, settle
 
 PAIRS = [(kind, unit) for kind in ("activation", "relevance") for unit in ("kernel", "layer", "depth")]
 
@@ -526,3 +526,17 @@ def test_tubes_need_a_folder(demo, capsys):
     error = capsys.readouterr().err.strip()
     assert "--tube needs a folder" in error
     assert len(error.splitlines()) == 1
+
+
+def test_a_kernel_that_is_never_above_zero_is_drawn_by_its_size():
+    """The array keeps the sign; scale and page show the size."""
+    line = Tube(
+        "activation", 1, "signed", 0, np.array([[[-3.0, -1.0]]], np.float32), (np.zeros(1), np.zeros(1), np.arange(2.0))
+    )
+    found = settle((1, 1, 2), [line])
+    assert found.scale("activation", 1).high == 3
+    maps, _ = saving._maps(found, 2**20, [])
+    assert np.frombuffer(base64.b64decode(maps[0]["data"]), np.uint8).tolist() == [255, 85]
+    assert (maps[0]["min"], maps[0]["max"]) == (-3.0, -1.0)
+    np.testing.assert_array_equal(saving.sizes(line.values, "activation"), [[[3.0, 1.0]]])
+    np.testing.assert_array_equal(saving.sizes(line.values, "relevance"), line.values)

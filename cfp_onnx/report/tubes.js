@@ -310,7 +310,7 @@ function scaleWords(map) {
   const { low, high } = map.scale;
   const rounded = (value) => (value !== null && Math.abs(value) < 1e-6 * Math.abs(high) ? 0 : value);
   const words = [`One scale for depth ${map.depth}: ${number(low)} to ${number(high)}; this map's own range is ${number(rounded(map.min))} to ${number(rounded(map.max))}.`];
-  if (map.min < low) words.push(map.kind === "relevance" ? "Negative relevance is drawn as nothing." : "Values below the scale are drawn as nothing.");
+  if (map.min < low) words.push(map.kind === "relevance" ? "Negative relevance is drawn as nothing." : "Negative values are drawn by their size.");
   if (map.max > high) words.push("Values above it are drawn in the last colour.");
   return words.join(" ");
 }
