@@ -1,10 +1,9 @@
-"""The report in a real browser: opened from a file, used by mouse and by keyboard, measured, and printed."""
+"""The report in a real browser: opened from a file, used by mouse and by keyboard, and printed."""
 
 from __future__ import annotations
 
 import re
 import shutil
-import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 import report_payloads as payloads
 
+from benchmarks.report_speed import ACTIONS, ARGUMENTS, TIMED, first_paint
 from cfp_onnx.report import render
 
 sync = pytest.importorskip("playwright.sync_api")
@@ -21,15 +21,6 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH"),
 ]
-
-ARGUMENTS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-
-PAINT_MS = 1000
-ACTION_MS = 100
-RUNS = 5
 
 MAKERS: dict[str, Callable[[], dict[str, Any]]] = {
     "video": payloads.demo,
@@ -565,41 +556,6 @@ def test_the_panel_folds_on_a_small_screen(opened):
 
 # ------------------------------------------------------------------------------------------ the largest size
 
-ACTIONS = {
-    "open a kernel": "i => document.querySelectorAll('#pyramid-box .chip[data-key]')[2 + i].click()",
-    "move the depth": "i => set('#pyramid-tools input[type=range]', 20 + 7 * i)",
-    "move the frame": "i => set('#player .transport input', i)",
-    "change the opacity": "i => [...document.querySelectorAll('#player .controls input[type=range]')].at(-1)"
-    " && set('#player .controls > .field:nth-last-child(2) input', 30 + i)",
-    "search": "i => set('#pyramid-tools input[type=search]', 'layer3 conv' + i)",
-    "search a number": "i => set('#pyramid-tools input[type=search]', String(40 + i))",
-    "sort links": "i => document.querySelectorAll('#table-links th button')[i].click()",
-    "filter links": "i => set('#table-links input[type=search]', 'layer2.' + i)",
-    "filter kernels": "i => set('#table-kernels input[type=search]', String(i))",
-    "open a layer": "i => document.querySelectorAll('#network-box .layer')[10 * i + 3]"
-    ".dispatchEvent(new MouseEvent('click', {bubbles: true}))",
-    "copy links": "i => document.querySelector('#table-links .copy').click()",
-    "zoom": "i => set('#network-tools input[type=range]', 40 + 10 * i)",
-    "show more": "i => document.querySelector('#table-links > button').click()",
-    "pin": "i => document.querySelector('#detail .toolbar button')?.click()",
-    "theme": "i => document.getElementById('theme').click()",
-}
-
-TIMED = """async ([source, i]) => {
-  const set = (where, value) => { const e = document.querySelector(where); e.value = value;
-    e.dispatchEvent(new Event('input', {bubbles: true})); };
-  const act = eval(source);
-  await new Promise((done) => setTimeout(done, 60));
-  const start = performance.now();
-  act(i);
-  await new Promise((done) => requestAnimationFrame(() => {
-    const after = new MessageChannel();
-    after.port1.onmessage = done;
-    after.port2.postMessage(0);
-  }));
-  return performance.now() - start;
-}"""
-
 
 @pytest.fixture(scope="module")
 def large(browser, files) -> Iterator[Report]:
@@ -610,26 +566,16 @@ def large(browser, files) -> Iterator[Report]:
     context.close()
 
 
-def test_the_largest_network_paints_at_once(opened):
-    def paint() -> float:
-        page = opened("big").page
-        page.wait_for_function("() => performance.getEntriesByName('first-contentful-paint').length > 0")
-        return max(
-            page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"),
-            page.evaluate("performance.getEntriesByName('cfp-answer')[0].startTime"),
-        )
-
-    times = [paint() for _ in range(3)]
-    assert min(statistics.median(times), paint()) < PAINT_MS, times
+def test_of_the_largest_network_little_is_drawn_at_first(opened):
+    """What a page costs at first follows from what it draws; `benchmarks.report_speed` has the milliseconds."""
+    page = opened("big").page
+    assert page.evaluate("document.getElementsByTagName('*').length") < 3000
+    assert page.locator("#table-links tr, #table-kernels tr").count() < 300
+    assert first_paint(page) > 0
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_every_action_on_the_largest_network_is_quick(large, action):
-    """From the event to the frame that shows its effect; one retry, for other programs share the machine."""
-
-    def median() -> float:
-        return statistics.median(large.page.evaluate(TIMED, [ACTIONS[action], i]) for i in range(RUNS))
-
-    first = median()
-    assert min(first, median() if first >= ACTION_MS else first) < ACTION_MS
+def test_every_action_on_the_largest_network_works(large, action):
+    for i in range(2):
+        assert large.page.evaluate(TIMED, [ACTIONS[action], i]) > 0
     assert large.wrong == []
