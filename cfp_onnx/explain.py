@@ -285,7 +285,7 @@ class Engine:
 
     def _class_maps(self, steps: Walk, depth: int | None, wanted: Wanted) -> tuple[dict[int, str], dict[int, str]]:
         """Relevance maps by rule `zplus`, from a second walk in the same graph."""
-        if not (wanted.maps or wanted.volumes):
+        if not (wanted.maps or wanted.volumes) or not steps.features:  # a classifier alone has no maps
             return {}, {}
         tubes = ZPlus(
             self.topology, self.target, depths=self.depths, depth=depth, rule="zplus", probe=steps.probe,

@@ -437,3 +437,24 @@ def test_the_built_in_clip_has_tubes_of_every_depth() -> None:
         above = max(float((v > scale.high).mean()) for v in mine)
         assert above <= (tubes.SATURATED if kind == "relevance" else 0.0)
         assert any((v >= scale.high).any() for v in mine)
+
+
+@pytest.mark.parametrize("rule", ["positional", "zplus", "published", "mean"])
+def test_a_classifier_alone_is_explained_without_tubes(rule: str, rng: np.random.Generator, tmp_path: Path) -> None:
+    """One convolution or dense layer is the whole network: there is no layer below it to draw."""
+    weights = onnx.numpy_helper.from_array(rng.standard_normal((6, 3, 2, 2)).astype(np.float32), "w")
+    ports = [
+        onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, s)
+        for n, s in (("x", (1, 3, 4, 5)), ("y", (1, 6, 3, 4)))
+    ]
+    nodes = [onnx.helper.make_node("Conv", ["x", "w"], ["y"], "only")]
+    graph = onnx.helper.make_graph(nodes, "alone", ports[:1], ports[1:], [weights])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)], ir_version=10)
+    x = rng.standard_normal((1, 3, 4, 5)).astype(np.float32)
+    path = tmp_path / "alone.onnx"
+    onnx.save(model, path)
+    found = explain(path, x, rule=rule, device="cpu")
+    assert found.tubes is not None
+    assert not found.tubes.of("relevance", "depth")
+    assert found.edges
+    assert found.save(tmp_path / "out").is_file()
