@@ -28,6 +28,7 @@ from cfp_onnx.errors import (
 )
 
 if TYPE_CHECKING:
+    from cfp_onnx.compare import Comparison, compare
     from cfp_onnx.explain import explain, topology
     from cfp_onnx.media import PRESETS, Preprocess
     from cfp_onnx.model import load
@@ -40,9 +41,11 @@ __all__ = [  # noqa: RUF022 - grouped by what a reader looks for
     # verbs
     "load",
     "explain",
+    "compare",
     "load_pyramid",
     "topology",
     # values
+    "Comparison",
     "Drawing",
     "PRESETS",
     "Preprocess",
@@ -64,6 +67,8 @@ __all__ = [  # noqa: RUF022 - grouped by what a reader looks for
 _HOMES = {
     "load": "cfp_onnx.model",
     "explain": "cfp_onnx.explain",
+    "compare": "cfp_onnx.compare",
+    "Comparison": "cfp_onnx.compare",
     "topology": "cfp_onnx.explain",
     "PRESETS": "cfp_onnx.media",
     "Preprocess": "cfp_onnx.media",
@@ -72,12 +77,15 @@ _HOMES = {
     "Drawing": "cfp_onnx.saving",
 }
 
+_VERBS = ("explain", "compare")
+"""Modules that are called like what they hold."""
+
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(_HOMES[name])
-    if name == "explain":
+    if name in _VERBS:
         return module
     value = getattr(module, name)
     globals()[name] = value
@@ -89,17 +97,17 @@ def __dir__() -> list[str]:
 
 
 class _Verb(ModuleType):
-    """The module `cfp_onnx.explain`, which is also the call of its own name."""
+    """The module `cfp_onnx.explain` or `cfp_onnx.compare`, which is also the call of its own name."""
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        return self.explain(*arguments, **options)
+        return getattr(self, self.__name__.rpartition(".")[2])(*arguments, **options)
 
 
 class _Package(ModuleType):
-    """Lets the verb and the module `cfp_onnx.explain` share a name, whichever of them is asked for first."""
+    """Lets a verb and its module share a name, whichever of them is asked for first."""
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name == "explain" and isinstance(value, ModuleType):
+        if name in _VERBS and isinstance(value, ModuleType):
             value.__class__ = _Verb
         super().__setattr__(name, value)
 

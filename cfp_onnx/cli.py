@@ -1,7 +1,8 @@
 """The command ``cfp-onnx``: arguments to public calls, results to stdout, everything else to stderr.
 
-Exit codes: 0 fine; 2 wrong usage or unusable input; 3 the device or runtime is missing; 4 a limit was reached
-(130 after Ctrl-C, 141 where the reader of a pipe went away). A failure is one line on stderr.
+Exit codes: 0 fine; 1 a comparison found a difference; 2 wrong usage or unusable input; 3 the device or runtime is
+missing; 4 a limit was reached (130 after Ctrl-C, 141 where the reader of a pipe went away). A failure is one line on
+stderr.
 """
 
 from __future__ import annotations
@@ -34,10 +35,14 @@ if TYPE_CHECKING:
 PROGRAM = "cfp-onnx"
 SAVED = ("report.html", "pyramid.json", "tubes.npz")
 """Files that an explanation leaves in its folder, beside the pictures."""
+COMPARED = ("comparison.html", "comparison.json")
+"""Files that a comparison leaves in its folder."""
 WIDTH = 100
 """Columns of a tree that does not go to a terminal."""
 
 INTERRUPTED, READER_GONE = 130, 141
+DIFFERENT = 1
+"""Exit code of a comparison that found a difference."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -127,6 +132,8 @@ def _parser() -> argparse.ArgumentParser:
     _demo_options(command("demo", _demo, "the built-in model and clip, end to end"))
     _inspect_options(command("inspect", _inspect, "layers, wires, branches, shortcuts, gates, fibers, coverage"))
     _explain_options(command("explain", _explain, "the kernels behind a class on a clip, from the class down"))
+    _compare_options(command("compare", _compare, "whether two files are one network, and where they part"))
+    _convert_options(command("convert", _convert, "any framework's classifier as an ONNX file that was checked"))
     command("doctor", _doctor, "what is installed, and the command that mends what is wrong")
     return parser
 
@@ -163,6 +170,20 @@ def _explain_options(parser: argparse.ArgumentParser) -> None:
     add("--theta", type=_number, default=0.6, metavar="X", help="threshold on v, 0..1 (0.6)")
     add("--top-k", type=_count, metavar="K", help="most kernels per layer")
     add("--depth", default="3", metavar="D|all", help="deepest level (3)")
+    _clip_options(parser)
+    add(
+        "--tube", action="append", default=[], type=_tube, metavar="KIND[:UNIT]",
+        help="tubes to draw: activation or relevance of each kernel, layer or depth, such as activation:layer; repeat "
+        "for several (the class's relevance and the strongest kernel at up to four depths)",
+    )  # fmt: skip
+    add("--tube-top", type=_count, default=3, metavar="N", help="most tubes per depth that --tube draws (3)")
+    add("--animation", choices=("mp4", "gif", "none"), default="mp4", help="file type of moving tubes (mp4)")
+    _run_options(parser)
+
+
+def _clip_options(parser: argparse.ArgumentParser) -> None:
+    """How a clip becomes what a model takes."""
+    add = parser.add_argument
     add("--layout", metavar="NCTHW|..", help="axes of the model's input, where they are ambiguous")
     add("--labels", metavar="F", help="class names, one a line or a JSON list")
     add("--frames", type=_count, metavar="N", help="frames to sample")
@@ -173,16 +194,61 @@ def _explain_options(parser: argparse.ArgumentParser) -> None:
     base = parser.add_mutually_exclusive_group()
     base.add_argument("--preprocess", metavar="FILE", help="preprocessing as JSON")
     base.add_argument("--preset", metavar="NAME", help="preprocessing of a known family: resnet3d, mfnet, i3d ...")
-    add(
-        "--tube", action="append", default=[], type=_tube, metavar="KIND[:UNIT]",
-        help="tubes to draw: activation or relevance of each kernel, layer or depth, such as activation:layer; repeat "
-        "for several (the class's relevance and the strongest kernel at up to four depths)",
-    )  # fmt: skip
-    add("--tube-top", type=_count, default=3, metavar="N", help="most tubes per depth that --tube draws (3)")
-    add("--animation", choices=("mp4", "gif", "none"), default="mp4", help="file type of moving tubes (mp4)")
+
+
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--device", default="auto", metavar="auto|cpu|cuda[:N]|tensorrt", type=_device)
     add("--threads", type=_count, metavar="N", help="threads on the CPU")
     add("--allow-barriers", action="store_true", help="pass over unknown operators, and say so")
+
+
+def _compare_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("model", metavar="A", help="a model")
+    add("other", metavar="B", help="the other")
+    add("clips", metavar="CLIP", nargs="+", help="video, folder of frames, image, .npy ...; arrays in A's layout")
+    add("-o", "--out", metavar="DIR", help="folder for comparison.html and comparison.json")
+    add("--json", metavar="F", help="write the comparison as JSON; - is stdout")
+    add("--class", dest="target", metavar="INDEX|LABEL", help="class whose relevance is compared (A's top-1 class)")
+    add("--output", metavar="NAME", help="output to compare (the first)")
+    add(
+        "--tolerance", type=_number, metavar="X",
+        help="largest difference that counts as the same, as part of a layer's largest output (0.001; 0.02 where a "
+        "file keeps numbers in fewer than 32 bits)",
+    )  # fmt: skip
+    add("--theta", type=_number, default=0.6, metavar="X", help="threshold of chosen kernels, 0..1 (0.6)")
+    add("--depth", default="all", metavar="D|all", help="deepest level whose relevance and tubes are compared (all)")
+    _clip_options(parser)
+    _run_options(parser)
+
+
+def _convert_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("framework", metavar="FRAMEWORK", help="torch or keras")
+    add("source", metavar="SOURCE", nargs="?", help="a file, a folder or module:factory; none with --arch")
+    add("-o", "--out", metavar="F", required=True, help="the ONNX file to write")
+    add(
+        "--input-shape", metavar="[NAME=]1,3,16,112,112", action="append", default=[], type=_named_shape,
+        help="size of the input, batch first; repeat with names for several inputs",
+    )  # fmt: skip
+    add("--weights", metavar="F", help="file of weights for --arch, module:factory or a separate graph")
+    add("--arch", metavar="NAME", help="a network that is built in: resnet50-3d, mfnet, i3d ...")
+    add("--classes", type=_count, metavar="N", help="classes of --arch (400)")
+    add("--batch", type=_batch, default="dynamic", metavar="dynamic|N", help="dynamic (default) where the source can")
+    add("--opset", type=_count, metavar="N", help="version of ONNX's operator set")
+    add("--python", metavar="ENV", help="the framework's interpreter or environment; one is made and kept without it")
+    add("--allow-pickle", action="store_true", help="load pickles, which can run any code")
+    add("--layout", metavar="NCTHW|..", help="axes of the input, written into the file")
+    add("--labels", metavar="F", help="class names, one a line or a JSON list, written into the file")
+    add("--frames", type=_count, metavar="N", help="frames of a clip")
+    add("--stride", type=_count, metavar="S", help="step between sampled frames")
+    add("--size", type=_side, metavar="S|HxW", help="height and width in pixels")
+    add("--mean", type=_numbers, metavar="R,G,B", help="subtracted, on the 0..1 scale")
+    add("--std", type=_numbers, metavar="R,G,B", help="divided by, on the 0..1 scale")
+    base = parser.add_mutually_exclusive_group()
+    base.add_argument("--preprocess", metavar="FILE", help="preprocessing as JSON, written into the file")
+    base.add_argument("--preset", metavar="NAME", help="preprocessing of a known family: resnet3d, mfnet, i3d ...")
 
 
 def _tube(text: str) -> tuple[str, str]:
@@ -220,6 +286,14 @@ def _size(text: str) -> tuple[int, int]:
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} must be height x width, such as 112x112")
     return int(found[1]), int(found[2])
+
+
+def _side(text: str) -> tuple[int, int]:
+    return _size(f"{text}x{text}" if text.isascii() and text.isdigit() else text)
+
+
+def _batch(text: str) -> str | int:
+    return text if text == "dynamic" else _count(text)
 
 
 def _device(text: str) -> str:
@@ -325,6 +399,75 @@ def _explain(options: argparse.Namespace) -> int:
     return 0
 
 
+def _convert(options: argparse.Namespace) -> int:
+    from cfp_onnx.convert import convert
+    from cfp_onnx.explain import read_labels
+
+    out = _check_file(options.out, options.source, options.weights, options.labels, options.preprocess)
+    if out is None:
+        raise UsageError("-o needs the name of a file for the model")
+    labels = None if options.labels is None else read_labels(options.labels)
+    preprocess = _written_preprocess(options)
+    with _progress(f"converting {options.arch or options.source}", options) as progress:
+        done = convert(
+            options.framework,
+            options.source,
+            out,
+            input_shape=_input_sizes(options.input_shape),
+            weights=options.weights,
+            arch=options.arch,
+            classes=options.classes,
+            frames=options.frames,
+            size=options.size,
+            layout=options.layout,
+            labels=labels,
+            preprocess=preprocess,
+            batch=options.batch,
+            opset=options.opset,
+            allow_pickle=options.allow_pickle,
+            python=options.python,
+            progress=progress,
+        )
+    judged = f"outputs of {done.clips} random clips differ from the framework's by {done.difference:.2g} at most"
+    lines = [
+        options.out,
+        f"{done.framework}, {done.kind}, written by {done.exporter}, opset {done.opset}",
+        f"{done.layers} layers, {done.coverage:.0%} of their channels traced; {judged}",
+        *(f"note: {note}" for note in done.notes),
+    ]
+    sys.stdout.write("".join(f"{_shown(Path(line))}\n" for line in lines))
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from cfp_onnx.compare import compare, comparison_text
+    from cfp_onnx.explain import read_labels
+    from cfp_onnx.model import load
+
+    out = None if options.out is None else Path(options.out)
+    if out is not None:
+        _check_folder(out, *COMPARED)
+    inputs = (options.model, options.other, *options.clips, options.labels, options.preprocess)
+    json_file = _check_file(options.json, *inputs)
+    labels = None if options.labels is None else read_labels(options.labels)
+    with _progress(f"{options.model} and {options.other}", options) as progress:
+        a, b = load(options.model), load(options.other)
+        result = compare(
+            a, b, options.clips, target=options.target, output=options.output, tolerance=options.tolerance,
+            theta=options.theta, depth=options.depth, layout=options.layout, labels=labels,
+            preprocess=_preprocess(a, options),
+            preprocess_b=_preprocess(b, options), device=options.device, threads=options.threads,
+            barriers=options.allow_barriers, progress=progress,
+        )  # fmt: skip
+        page = None if out is None else result.save(out)
+    _deliver(result.to_json(), json_file, options.json)
+    if options.json != "-":
+        _print(comparison_text(result))
+        if page is not None:
+            sys.stdout.write(f"\n{_shown(page)}\n")
+    return 0 if result.same else DIFFERENT
+
+
 def _doctor(_: argparse.Namespace) -> int:
     from cfp_onnx.doctor import diagnose, render
 
@@ -354,25 +497,66 @@ def _shapes(model: Model, given: Sequence[tuple[str, tuple[int, ...]]]) -> dict[
     return shapes
 
 
+def _input_sizes(given: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[int, ...] | dict[str, tuple[int, ...]] | None:
+    """Sizes of the only input, or by name.
+
+    Raises:
+        UsageError: If one of several has no name, or a name is given twice.
+    """
+    if len(given) == 1 and not given[0][0]:
+        return given[0][1]
+    if not all(name for name, _ in given) or len(dict(given)) < len(given):
+        raise UsageError(
+            "--input-shape of several inputs needs a name for each, once: --input-shape NAME=1,3,16,112,112"
+        )
+    return dict(given) or None
+
+
+def _written_preprocess(options: argparse.Namespace) -> Preprocess | None:
+    """What a converted file shall say about preprocessing; None where nothing is known.
+
+    Raises:
+        UsageError: If the preset is unknown or the file cannot be read.
+    """
+    from cfp_onnx.convert import preset_of
+    from cfp_onnx.media import Preprocess
+
+    base = _base(options) or preset_of(options.arch)
+    sized = options.arch is None and (base is None or not base.yields)
+    names = ("stride", "mean", "std", *(("frames", "size") if sized else ()))
+    given = {k: getattr(options, k) for k in names if getattr(options, k) is not None}
+    return replace(base or Preprocess(), **given) if base or given else None
+
+
+def _base(options: argparse.Namespace) -> Preprocess | None:
+    """The preset or the file of preprocessing that was named.
+
+    Raises:
+        UsageError: If the preset is unknown or the file cannot be read.
+    """
+    from cfp_onnx.media import PRESETS, Preprocess
+
+    if options.preset is not None and options.preset not in PRESETS:
+        raise UsageError(f"preset {options.preset!r} is unknown; choose one of {', '.join(PRESETS)}")
+    if options.preset is not None:
+        return PRESETS[options.preset]
+    return None if options.preprocess is None else Preprocess.from_json(_json_file(options.preprocess))
+
+
 def _preprocess(model: Model, options: argparse.Namespace) -> Preprocess | None:
     """Options over a preset or file over the model's metadata; None leaves it to the model.
 
     Raises:
         UsageError: If the preset is unknown, the file cannot be read, or an option contradicts the model.
     """
-    from cfp_onnx.media import PRESETS, Preprocess
+    from cfp_onnx.media import Preprocess
 
-    if options.preset is not None and options.preset not in PRESETS:
-        raise UsageError(f"preset {options.preset!r} is unknown; choose one of {', '.join(PRESETS)}")
+    base = _base(options)
     names = ("frames", "stride", "size", "mean", "std")
     given = {k: getattr(options, k) for k in names if getattr(options, k) is not None}
-    if options.preset is not None:
-        base = PRESETS[options.preset]
-    elif options.preprocess is not None:
-        base = Preprocess.from_json(_json_file(options.preprocess))
-    elif not given:
+    if base is None and not given:
         return None
-    else:
+    if base is None:
         base = Preprocess() if model.preprocess is None else Preprocess.from_json(dict(model.preprocess))
     if base.yields and {"frames", "size"} & set(given):
         base = _fitted(base, model, options.layout)

@@ -43,7 +43,8 @@ ENGINE = {
     "media",
     "doctor",
 }
-ALL = {"", *ENGINE, "demo", "cli"}
+COMPARE = {"align", "compare", "report.compare"}
+ALL = {"", *ENGINE, *COMPARE, "foreign", "environments", "convert", "demo", "cli"}
 
 #: Module -> the modules of the package that it may import. "" is the package itself.
 ALLOWED = {
@@ -82,12 +83,18 @@ ALLOWED = {
     "pyramid": {"errors", "files", "results", "tubes", "tree", "saving"},
     "walk": {"errors", "model", "rules", "results", *GRAPH},
     "explain": {*ENGINE, ""},
+    "align": {"errors", "model", "fields", *GRAPH},
+    "compare": {*ENGINE, "align", "report.compare"},
     "opencv": set(),
     "media": {"errors", "opencv"},
     "doctor": {"errors"},
     "report": {"errors", "report.page"},
     "report.page": {"errors"},
+    "report.compare": {"report.page"},
     "data": set(),
+    "foreign": {"errors"},
+    "environments": {"errors", "model", "results"},
+    "convert": {"errors", "model", "results", "files", "record", "explain", "media", "foreign", "environments"},
     "demo": {"errors", "results", "pyramid", "explain"},
     "cli": ALL,
     "__main__": ALL,
@@ -224,8 +231,19 @@ def test_wheel_holds_the_whole_package(wheel_names):
         for file in PACKAGE.rglob("*")
         if file.is_file() and "__pycache__" not in file.parts
     }
-    assert {name for name in wheel_names if name.startswith("cfp_onnx/")} == files
+    shipped = {name for name in wheel_names if name.startswith("cfp_onnx/")}
+    assert {name for name in shipped if not name.startswith("cfp_onnx/_converters/")} == files
     assert "cfp_onnx/py.typed" in files
+
+
+def test_wheel_holds_the_converters_as_data(wheel_names):
+    files = {
+        f"cfp_onnx/_converters/{file.relative_to(REPOSITORY / 'converters').as_posix()}"
+        for file in (REPOSITORY / "converters").rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+    assert {name for name in wheel_names if name.startswith("cfp_onnx/_converters/")} == files
+    assert {"cfp_onnx/_converters/torch/convert.py", "cfp_onnx/_converters/torch/requirements.txt"} <= files
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".npz"])

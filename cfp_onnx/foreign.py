@@ -1,0 +1,154 @@
+"""Files that no converter takes, told by their bytes and names alone: one sentence of advice each."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickletools
+import re
+import zipfile
+from pathlib import Path
+
+from cfp_onnx.errors import ModelError
+
+
+def is_code(source: str) -> bool:
+    """Whether a source names Python code, ``module:factory`` or ``file.py:factory``."""
+    return re.fullmatch(r".*[^:]:[A-Za-z_][\w.]*", source) is not None and not Path(source).exists()
+
+
+def refuse_unsupported(
+    source: str | os.PathLike[str] | None, *, allow_pickle: bool = False, only_weights: bool = False
+) -> None:
+    """Refuses files that no converter takes, before an environment is made for nothing.
+
+    Args:
+        source: What is to be converted; code passes.
+        allow_pickle: Whether a pickle may pass.
+        only_weights: Whether the file is to give weights to a network whose code is there.
+
+    Raises:
+        ModelError: With one sentence of advice.
+    """
+    if source is None or is_code(str(source)):
+        return
+    path = Path(source)
+    if not path.exists():
+        raise ModelError(f"{path}: no such file")
+    try:
+        advice = _advice(path)
+        content = "" if advice else _pickled(path)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if advice:
+        raise ModelError(f"{path}: {advice}")
+    if content == "state_dict" and not only_weights:
+        raise ModelError(
+            f"{path}: a bare state_dict holds weights and no network; give the network's code as module:factory, or "
+            "a built-in network with --arch, and this file with --weights"
+        )
+    if content == "pickle" and not allow_pickle:
+        raise ModelError(
+            f"{path}: a pickle can run any code when it is loaded; add --allow-pickle if you trust where it is from, "
+            "or save the network with torch.export.save"
+        )
+
+
+def _advice(path: Path) -> str:
+    """What to do instead with a file of a kind that has no converter; empty where there may be one."""
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        bundle = (path / "Manifest.json").is_file() and (path / "Data" / "com.apple.CoreML").is_dir()
+        return _COREML if suffix == ".mlpackage" or bundle else ""
+    if not path.is_file():
+        return "not a regular file; give the model file itself"
+    with path.open("rb") as stream:
+        head = stream.read(4096)
+    if not head:
+        return "the file is empty"
+    if head[4:8] == b"ORTM" or suffix == ".ort":
+        return "onnxruntime's own format (.ort) cannot be read back; give the .onnx file that it was made from"
+    if suffix == ".onnx":
+        return "this is an ONNX file already; use it as it is: cfp-onnx explain MODEL CLIP"
+    if suffix in {".mlmodel", ".mlmodelc"}:
+        return _COREML
+    if (suffix == ".xml" and b"<net" in head) or (suffix == ".bin" and path.with_suffix(".xml").is_file()):
+        return "OpenVINO's IR has no way back to ONNX; convert the model that it was made from"
+    if suffix in {".prototxt", ".caffemodel"}:
+        return "Caffe's models have no converter that is kept up; rebuild the network in PyTorch and load these weights"
+    if (suffix == ".cfg" and re.search(rb"^\s*\[(net|network|convolutional)\]", head, re.MULTILINE)) or (
+        suffix == ".weights"
+    ):
+        return "Darknet's models have no converter here; load them in a PyTorch port of Darknet and convert that"
+    if suffix in {".dnn", ".cntk"}:
+        return "CNTK's models have no converter that is kept up; save this one as ONNX from CNTK itself"
+    return ""
+
+
+_COREML = "Core ML models have no way back to ONNX; convert the model that this one was made from"
+_TENSORS_ONLY = re.compile(
+    r"collections OrderedDict|torch\._utils _rebuild_(tensor(_v2)?|parameter)|torch( \w+Storage|\.storage \w+| \w+)"
+    r"|numpy\S* (_reconstruct|ndarray|dtype|scalar)|_codecs encode"
+    r"|(__builtin__|builtins) (set|list|dict|tuple|int|long|float|complex|bytearray)"
+)
+_OLD_TORCH = 0x1950A86A20F9469CFC6C
+"""The number with which torch's files from before the zip format begin."""
+
+
+def _pickled(path: Path) -> str:
+    """``state_dict`` for a pickle that names nothing but tensors, ``pickle`` for any other, else empty.
+
+    The opcodes are looked at; nothing is loaded.
+    """
+    if path.is_dir():
+        return ""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            pickles = [n for n in names if n.endswith("data.pkl") and n.count("/") <= 1]
+            if not pickles or any(n.endswith("constants.pkl") or "/code/" in n for n in names):
+                return ""
+            return _names_only_tensors(archive.read(pickles[0]))
+    except (zipfile.BadZipFile, RuntimeError, EOFError):
+        pass
+    with path.open("rb") as stream:
+        head = stream.read(2)
+        if head[:1] != b"\x80" or not 2 <= head[-1] <= 5:
+            return ""
+        stream.seek(0)
+        data = stream.read(1 << 26)
+    if _OLD_TORCH.to_bytes(10, "little") not in data[:32]:
+        return "pickle"
+    for _ in range(3):  # a number, a protocol and the sizes of the machine stand before the value
+        data = data[_end_of_pickle(data) :]
+    return _names_only_tensors(data)
+
+
+def _end_of_pickle(data: bytes) -> int:
+    last = 0
+    with contextlib.suppress(ValueError):
+        for _, _, position in pickletools.genops(data):
+            last = position or 0
+    return last + 1
+
+
+def _names_only_tensors(data: bytes) -> str:
+    strings: list[str] = []
+    try:
+        for code, argument, _ in pickletools.genops(data):
+            if code.name == "STACK_GLOBAL":
+                name = " ".join(strings[-2:])
+            elif code.name in {"GLOBAL", "INST"}:
+                name = str(argument)
+            else:
+                if isinstance(argument, str):
+                    strings.append(argument)
+                continue
+            if _TENSORS_ONLY.fullmatch(name) is None:
+                return "pickle"
+    except (ValueError, EOFError, IndexError):
+        return "pickle"
+    return "state_dict"
+
+
+__all__ = ["is_code", "refuse_unsupported"]

@@ -1,0 +1,653 @@
+"""The core's half of a conversion: a stand-in for a framework's converter, and a judge that believes nothing."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import cfp_onnx
+from cfp_onnx import cli, convert, environments
+from cfp_onnx.errors import CfpError, DeviceError, LimitError, ModelError, OutputError, UsageError
+from cfp_onnx.model import load
+
+SHAPE = (1, 3, 4, 8, 8)
+CLASSES = 5
+
+CONVERTER = """
+import json, os, sys
+from pathlib import Path
+import numpy as np
+import onnx
+from onnx.reference import ReferenceEvaluator
+
+request, out = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
+order = json.loads(Path(request["source"]).read_text())
+assert Path.cwd() == out.resolve()
+if order.get("crash"):
+    print("half a result")
+    (out / "model.onnx").write_bytes(b"half")
+    raise KeyError("something deep inside")
+if order.get("refuse"):
+    print("a warning that nobody needs", file=sys.stderr)
+    print(order["refuse"], file=sys.stderr)
+    sys.exit(2)
+if order.get("import"):
+    __import__(order["import"])
+if order.get("signal"):
+    os.kill(os.getpid(), order["signal"])
+model = onnx.load(order["model"])
+onnx.save(onnx.load(order.get("written", order["model"])), out / "model.onnx", **order.get("save", {}))
+run, rng, arrays = ReferenceEvaluator(model), np.random.default_rng(request["seed"]), {}
+name, result = model.graph.input[0].name, model.graph.output[0].name
+for k in range(order.get("clips", 3)):
+    batch = order.get("batch", 2) if k == 2 else 1
+    x = rng.standard_normal((batch, *order.get("shape", request["input_shape"])[1:])).astype(np.float32)
+    y = run.run(None, {name: x})[0] + np.float32(order.get("add", {}).get(str(k), 0))
+    arrays[f"input_{k}_{name}"], arrays[f"output_{k}_{result}"] = x, y
+np.savez(out / "probe.npz", **arrays)
+report = {"format": 1, "framework": "fake 1.0", "exporter": "by hand", "source_kind": "order", "opset": 17,
+          "notes": ["nothing was repaired"]}
+(out / "report.json").write_text(json.dumps({**report, **order.get("report", {})}))
+for file in order.get("remove", []):
+    (out / file).unlink()
+(Path(order["log"]).write_text(json.dumps({"request": request, "python": sys.executable})))
+"""
+
+
+def network(path, rng, *, batch="batch", op="Relu", domain=""):
+    weights = {
+        "w": rng.standard_normal((6, 3, 3, 3, 3)).astype(np.float32),
+        "fc": rng.standard_normal((6, CLASSES)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["clip", "w"], ["a"], name="conv", pads=[1] * 6),
+        helper.make_node(op, ["a"], ["b"], name="middle", domain=domain),
+        helper.make_node("GlobalAveragePool", ["b"], ["c"], name="pool"),
+        helper.make_node("Flatten", ["c"], ["d"], name="flat"),
+        helper.make_node("MatMul", ["d", "fc"], ["logits"], name="head"),
+    ]
+    graph = helper.make_graph(
+        nodes, "net",
+        [helper.make_tensor_value_info("clip", TensorProto.FLOAT, [batch, *SHAPE[1:]])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, CLASSES])],
+        [numpy_helper.from_array(v, k) for k, v in weights.items()],
+    )  # fmt: skip
+    opsets = [helper.make_opsetid("", 17), *([helper.make_opsetid(domain, 1)] if domain else [])]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), path)
+    return path
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch):
+    """A converter in a folder of its own, as the one of torch."""
+    folder = tmp_path / "converters" / "torch"
+    folder.mkdir(parents=True)
+    (folder / "convert.py").write_text(CONVERTER, "utf-8")
+    (folder / "requirements.txt").write_text("fake==1.0\n", "utf-8")
+    monkeypatch.setattr(convert, "converter", lambda framework: folder)
+    monkeypatch.setenv("CFP_ONNX_CACHE", str(tmp_path / "cache"))
+    return folder
+
+
+@pytest.fixture
+def order(tmp_path, rng, fake):
+    """Writes what the stand-in shall do, as the source to convert."""
+    (tmp_path / "said").mkdir()
+    model = network(tmp_path / "net.onnx", rng)
+
+    def write(**options):
+        source = tmp_path / "source.net"
+        log = tmp_path / "said" / "log.json"
+        source.write_text(json.dumps({"model": str(model), "log": str(log), **options}), "utf-8")
+        return source
+
+    return write
+
+
+def make(source, out, **options):
+    return convert.convert("torch", source, out, **{"input_shape": SHAPE, "python": sys.executable, **options})
+
+
+def _kept(out):
+    """What stands where the model would be written, but for what the stand-in itself notes."""
+    return sorted(f for f in out.parent.iterdir() if f.name != "log.json") if out.parent.is_dir() else []
+
+
+def refused(source, out, says, kind=ModelError, **options):
+    """Nothing may be left, and what stood there before must still stand."""
+    before = sorted(out.parent.glob("*"))
+    with pytest.raises(CfpError) as caught:
+        make(source, out, **options)
+    assert type(caught.value) is kind, caught.value
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert sorted(out.parent.glob("*")) == before
+    return caught.value
+
+
+# ------------------------------------------------------------------------------------------------- what is kept
+
+
+def test_a_conversion_is_kept_with_what_is_known_about_it(order, tmp_path):
+    source = order()
+    labels = [f"class {k}" for k in range(CLASSES)]
+    preprocess = cfp_onnx.PRESETS["i3d"]
+    done = make(source, tmp_path / "new" / "m.onnx", labels=labels, preprocess=preprocess, layout="NCTHW")
+    assert (done.framework, done.exporter, done.kind, done.opset) == ("fake 1.0", "by hand", "order", 17)
+    assert done.notes == ("nothing was repaired",)
+    assert (done.clips, done.layers, done.coverage) == (3, 2, 1.0)
+    assert 0 <= done.difference < 1e-4
+    model = load(done.path)
+    assert model.labels == tuple(labels)
+    assert model.preprocess == {
+        **preprocess.to_json(), "frames": 4, "size": [8, 8], "short_side": 9, "layout": "NCTHW"
+    }  # fmt: skip
+    own = json.loads(model.metadata["cfp_onnx.source"])
+    digest = subprocess.run(["sha256sum", source], capture_output=True, text=True, check=True).stdout.split()[0]
+    assert own == {"sha256": digest, "framework": "fake 1.0", "exporter": "by hand", "kind": "order"}
+    assert str(tmp_path).encode() not in done.path.read_bytes()
+    assert list((tmp_path / "new").iterdir()) == [done.path]
+
+
+def test_the_file_explains_itself(order, tmp_path, rng):
+    done = make(order(), tmp_path / "m.onnx", labels=list("abcde"), preprocess=cfp_onnx.Preprocess(mean=(0.5,) * 3))
+    pyramid = cfp_onnx.explain(done.path, rng.integers(0, 256, (6, 10, 12, 3)).astype(np.uint8), target="c")
+    assert (pyramid.target["index"], pyramid.target["label"]) == (2, "c")
+
+
+def test_without_knowledge_no_metadata_but_the_source(order, tmp_path):
+    assert set(load(make(order(), tmp_path / "m.onnx").path).metadata) == {"cfp_onnx.source"}
+
+
+def test_the_request_keeps_the_contract(order, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make("source.net" if order() else "", tmp_path / "m.onnx", batch=1, opset=18, seed=7, labels=list("abcde"))
+    said = json.loads((tmp_path / "said" / "log.json").read_text("utf-8"))
+    assert Path(said["python"]) == Path(sys.executable)
+    assert said["request"] == {
+        "format": 1, "source": str(tmp_path / "source.net"), "weights": None, "arch": None, "classes": None,
+        "frames": None, "size": None, "input_shape": list(SHAPE), "layout": None, "batch": 1, "opset": 18,
+        "allow_pickle": False, "labels": list("abcde"), "preprocess": None, "seed": 7, "cwd": str(tmp_path),
+    }  # fmt: skip
+
+
+def test_weights_beside_the_model_stay_beside_it(order, tmp_path):
+    source = order(save={"save_as_external_data": True, "location": "w.bin", "size_threshold": 0})
+    out = tmp_path / "big" / "m.onnx"
+    make(source, out)
+    assert sorted(f.name for f in out.parent.iterdir()) == ["m.onnx", "m.onnx.data"]
+    assert cfp_onnx.topology(out).coverage.channels == 1.0
+
+
+def test_the_hash_of_a_folder_is_over_names_and_bytes(tmp_path):
+    from cfp_onnx.convert import _digest
+
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "x").write_bytes(b"1")
+    first = _digest(tmp_path / "a")
+    (tmp_path / "a" / "b" / "x").rename(tmp_path / "a" / "b" / "y")
+    assert _digest(tmp_path / "a") != first
+
+
+# ---------------------------------------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize("clip", [0, 1, 2])
+def test_a_difference_on_any_clip_is_refused_with_its_figure(order, tmp_path, clip):
+    error = refused(order(add={str(clip): 0.25}), tmp_path / "o" / "m.onnx", f"on random clip {clip}")
+    assert "differs from the framework's by 0.25, more than" in str(error)
+    assert error.exit_code == 2
+
+
+def test_the_tolerance_is_relative_to_the_largest_output(order, tmp_path):
+    make(order(add={"0": 5e-5}), tmp_path / "m.onnx")
+    refused(order(add={"0": 1e-2}), tmp_path / "n.onnx", "not the same network")
+
+
+def test_small_outputs_are_not_equal_because_they_are_small(order, tmp_path, rng):
+    model = onnx.load(network(tmp_path / "small.onnx", rng))
+    for tensor in model.graph.initializer:
+        if tensor.name == "fc":
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1e-6), "fc"))
+    onnx.save(model, tmp_path / "small.onnx")
+    make(order(model=str(tmp_path / "small.onnx")), tmp_path / "m.onnx")
+    refused(order(model=str(tmp_path / "small.onnx"), add={"0": 1e-6}), tmp_path / "n.onnx", "not the same network")
+
+
+def test_outputs_that_are_no_numbers_are_refused(order, tmp_path):
+    refused(order(add={"1": float("nan")}), tmp_path / "m.onnx", "is not finite")
+
+
+def test_the_old_file_survives_a_refusal(order, tmp_path):
+    out = tmp_path / "o" / "m.onnx"
+    make(order(), out)
+    before = out.read_bytes()
+    refused(order(add={"0": 1}), out, "not the same network")
+    assert out.read_bytes() == before
+
+
+def test_a_crash_is_one_sentence_and_the_rest_for_debug(order, tmp_path):
+    error = refused(order(crash=True), tmp_path / "m.onnx", "the torch converter failed: KeyError: 'something deep")
+    assert "Traceback" in str(error.__cause__)
+
+
+def test_a_refusal_is_passed_on(order, tmp_path):
+    error = refused(order(refuse="net.pt: no network; give another"), tmp_path / "m.onnx", "net.pt: no network")
+    assert str(error) == "net.pt: no network; give another"
+
+
+def test_an_environment_that_lacks_its_framework_is_named(order, tmp_path):
+    error = refused(order(**{"import": "cfp_no_such_framework"}), tmp_path / "m.onnx", "lacks cfp_no", DeviceError)
+    assert f"{sys.executable} -m pip install -r" in str(error)
+    assert error.exit_code == 3
+
+
+def test_a_killed_converter_is_a_limit(order, tmp_path):
+    assert refused(order(signal=9), tmp_path / "m.onnx", "ended by signal 9", LimitError).exit_code == 4
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "probe.npz", "report.json"])
+def test_each_result_is_needed(order, tmp_path, file):
+    refused(order(remove=[file]), tmp_path / "m.onnx", "left no usable result")
+
+
+def test_an_unknown_report_is_refused(order, tmp_path):
+    refused(order(report={"format": 2}), tmp_path / "m.onnx", "left no usable result")
+
+
+def test_too_few_clips_are_refused(order, tmp_path):
+    refused(order(clips=2), tmp_path / "m.onnx", "has 2 clips")
+
+
+def test_a_dynamic_batch_is_run_at_two_sizes(order, tmp_path):
+    refused(order(batch=1), tmp_path / "m.onnx", "one batch size only")
+
+
+def test_a_fixed_batch_needs_one_size(order, tmp_path, rng):
+    network(tmp_path / "net.onnx", rng, batch=1)
+    make(order(batch=1), tmp_path / "m.onnx", batch=1)
+
+
+def test_another_input_is_refused(order, tmp_path):
+    says = "the conversion's input 'clip' is (1, 3, 4, 8, 8), not the (1, 3, 16, 8, 8) asked for"
+    refused(order(shape=SHAPE), tmp_path / "m.onnx", says, input_shape=(1, 3, 16, 8, 8))
+
+
+def test_a_shape_that_the_graph_does_not_take_is_refused(order, tmp_path):
+    refused(order(), tmp_path / "m.onnx", "onnxruntime failed on this input", input_shape=(1, 3, 4, 9, 9))
+
+
+def test_an_operator_that_the_runtime_lacks_is_refused(order, tmp_path, rng):
+    written = network(tmp_path / "strange.onnx", rng, op="Strange", domain="nobody")
+    refused(order(written=str(written)), tmp_path / "m.onnx", "onnxruntime cannot run this model: ")
+
+
+def test_an_operator_that_channels_cannot_be_followed_through_is_refused(order, tmp_path, rng):
+    model = network(tmp_path / "asinh.onnx", rng, op="Asinh")
+    refused(order(model=str(model)), tmp_path / "m.onnx", "Asinh")
+
+
+def test_an_invalid_model_is_refused(order, tmp_path):
+    model = onnx.load(tmp_path / "net.onnx")
+    model.graph.node[1].input[0] = "nowhere"
+    onnx.save(model, tmp_path / "bad.onnx")
+    refused(order(written=str(tmp_path / "bad.onnx")), tmp_path / "m.onnx", "not a valid ONNX model")
+
+
+def test_labels_are_counted(order, tmp_path):
+    refused(order(), tmp_path / "m.onnx", "2 labels but the network has 5 classes", UsageError, labels=["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"frames": 8}, "8 frames contradict the network, which takes 4"),
+        ({"size": 9}, "9x9 pixels contradict"),
+        ({"preprocess": cfp_onnx.Preprocess(size=(8, 9))}, "8x9 pixels contradict"),
+        ({"layout": "NTHWC"}, "NTHWC"),
+        ({"layout": "NCTHX"}, "layout 'NCTHX' is unknown"),
+    ],
+)
+def test_what_contradicts_the_network_is_refused(order, tmp_path, options, says):
+    refused(order(), tmp_path / "m.onnx", says, UsageError, **options)
+
+
+def test_a_place_that_cannot_be_written_is_refused(order, tmp_path):
+    (tmp_path / "file").write_text("")
+    refused(order(), tmp_path / "file" / "m.onnx", "cannot write", OutputError)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"source": None}, "give a SOURCE"),
+        ({"source": None, "arch": "mfnet", "framework": "keras"}, "leave it out for keras"),
+        ({"source": "x.pt", "arch": "mfnet"}, "--arch brings its own code"),
+        ({"source": "x.pt", "input_shape": None}, "--input-shape 1,3,16,112,112"),
+        ({"source": "x.pt", "weights": "w.pth"}, "--weights belongs to"),
+    ],
+)
+def test_arguments_that_contradict_each_other(fake, tmp_path, options, says):
+    call = {"framework": "torch", "input_shape": SHAPE, **options}
+    framework, source = call.pop("framework"), call.pop("source")
+    with pytest.raises(UsageError, match=says):
+        convert.convert(framework, source, tmp_path / "m.onnx", **call)
+
+
+# ------------------------------------------------------------------------------------- files without a converter
+
+
+def zipped(path, **members):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name.replace("__", "/").replace("_pkl", ".pkl"), data)
+    return path
+
+
+class Weights:
+    """Pickles under the names that torch gives to a tensor's parts."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __reduce__(self):
+        return self.name
+
+
+def torch_pickle(*names):
+    """A pickle that names these globals; written by hand, because none of them need be importable."""
+    body = b"".join(b"c" + name.replace(" ", "\n").encode() + b"\n0" for name in names)
+    return b"\x80\x02" + body + b"}."
+
+
+STATE = torch_pickle("collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch FloatStorage")
+MODULE = torch_pickle("collections OrderedDict", "torch.nn.modules.conv Conv3d", "torch FloatStorage")
+OLD = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2)
+
+FOREIGN = [
+    ("m.ort", b"\x18\0\0\0ORTM" + b"\0" * 20, "format (.ort)"),
+    ("hidden.bin", b"\x18\0\0\0ORTM" + b"\0" * 20, "format (.ort)"),
+    ("m.onnx", b"\x08\x09", "an ONNX file already"),
+    ("m.mlmodel", b"\x08\x04", "Core ML"),
+    ("m.xml", b'<?xml version="1.0"?>\n<net name="m" version="11">', "OpenVINO"),
+    ("m.prototxt", b'name: "net"', "Caffe"),
+    ("m.caffemodel", b"\x0a\x03net", "Caffe"),
+    ("m.cfg", b"[net]\nbatch=1\n", "Darknet"),
+    ("m.weights", b"\0\0\0\0", "Darknet"),
+    ("m.dnn", b"\x0a", "CNTK"),
+    ("empty.pt", b"", "the file is empty"),
+    ("old_state.pth", OLD + STATE, "a bare state_dict"),
+    ("old_module.pth", OLD + MODULE, "--allow-pickle"),
+    ("any.pkl", pickle.dumps({"a": 1}), "--allow-pickle"),
+]
+
+
+@pytest.mark.parametrize(("name", "data", "says"), FOREIGN, ids=[name for name, _, _ in FOREIGN])
+def test_foreign_files_get_a_sentence_of_advice(fake, tmp_path, name, data, says):
+    source = tmp_path / name
+    source.write_bytes(data)
+    error = refused(source, tmp_path / "o" / "m.onnx", says, python=tmp_path / "never looked at")
+    assert str(source) in str(error)
+
+
+def test_openvino_weights_are_told_by_their_neighbour(fake, tmp_path):
+    (tmp_path / "m.xml").write_text("<net>")
+    (tmp_path / "m.bin").write_bytes(b"1234")
+    refused(tmp_path / "m.bin", tmp_path / "o.onnx", "OpenVINO")
+
+
+def test_core_ml_packages_are_folders(fake, tmp_path):
+    (tmp_path / "m.mlpackage").mkdir()
+    refused(tmp_path / "m.mlpackage", tmp_path / "o.onnx", "Core ML")
+
+
+@pytest.mark.parametrize(("data", "says"), [(STATE, "a bare state_dict"), (MODULE, "--allow-pickle")])
+def test_torch_files_are_told_by_what_they_name(fake, tmp_path, data, says):
+    source = zipped(tmp_path / "net.pt", archive__data_pkl=data, archive__version="3")
+    refused(source, tmp_path / "m.onnx", says)
+
+
+def test_a_sly_pickle_is_no_state_dict(fake, tmp_path):
+    source = zipped(tmp_path / "net.pt", archive__data_pkl=torch_pickle("builtins eval"))
+    refused(source, tmp_path / "m.onnx", "--allow-pickle")
+
+
+def test_torchscript_and_weights_of_code_pass(tmp_path):
+    script = zipped(tmp_path / "s.pt", s__data_pkl=MODULE, s__constants_pkl=b"x")
+    convert.refuse_unsupported(script)
+    weights = zipped(tmp_path / "w.pth", archive__data_pkl=STATE)
+    convert.refuse_unsupported(weights, only_weights=True)
+    convert.refuse_unsupported("module:factory")
+    convert.refuse_unsupported(None)
+
+
+def test_an_allowed_pickle_passes(tmp_path):
+    convert.refuse_unsupported(zipped(tmp_path / "w.pt", archive__data_pkl=MODULE), allow_pickle=True)
+
+
+def test_a_missing_file(fake, tmp_path):
+    refused(tmp_path / "no.pt", tmp_path / "m.onnx", "no.pt: no such file")
+
+
+# -------------------------------------------------------------------------------------------------- environments
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("CFP_ONNX_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "requirements.txt").write_text("a==1\n", "utf-8")
+    return tmp_path
+
+
+def installer(log, *, fails=None):
+    """Records commands; the first makes an interpreter."""
+
+    def run(command):
+        log.append(list(command))
+        if fails == len(log):
+            raise subprocess.CalledProcessError(1, command, stderr="noise\nERROR: no matching version\n")
+        if "venv" in command:
+            target = Path(command[-1])
+            (target / "bin").mkdir(parents=True, exist_ok=True)
+            (target / "bin" / "python").write_text("#!/bin/sh\n")
+
+    return run
+
+
+@pytest.mark.parametrize("uv", [None, "/somewhere/uv"])
+def test_an_environment_is_made_once_and_reused(folder, monkeypatch, uv):
+    monkeypatch.setattr(environments.shutil, "which", lambda name: uv)
+    log, said = [], []
+    first = environments.environment(
+        "torch", folder, run=installer(log), progress=lambda what, done, of: said.append(what)
+    )
+    assert first.is_file()
+    assert first.parents[1].parent == folder / "cache" / "envs"
+    assert first.parents[1].name.startswith("torch-")
+    assert len(log) == len(said) == 2
+    assert [words[0] == (uv or sys.executable) for words in log] == [True, uv is not None]
+    assert log[1][-2:] == ["-r", str(folder / "requirements.txt")]
+    assert environments.environment("torch", folder, run=installer(log)) == first
+    assert len(log) == 2
+    assert list((folder / "cache" / "envs").iterdir()) == [first.parents[1]]
+
+
+def test_other_pins_are_another_environment(folder):
+    first = environments.environment("torch", folder, run=installer([]))
+    (folder / "requirements.txt").write_text("a==2\n", "utf-8")
+    assert environments.environment("torch", folder, run=installer([])) != first
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_failed_installation_leaves_nothing_and_says_what_to_type(folder, step):
+    with pytest.raises(DeviceError) as caught:
+        environments.environment("torch", folder, run=installer([], fails=step))
+    assert caught.value.exit_code == 3
+    assert "could not be made (ERROR: no matching version); type: " in str(caught.value)
+    assert f"-r {folder / 'requirements.txt'}" in str(caught.value)
+    assert "--python" in str(caught.value)
+    assert list((folder / "cache" / "envs").iterdir()) == []
+
+
+def test_an_interrupted_installation_leaves_nothing(folder):
+    def interrupted(command):
+        installer([])(command)
+        if "install" in command:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        environments.environment("torch", folder, run=interrupted)
+    assert list((folder / "cache" / "envs").iterdir()) == []
+
+
+def test_the_faster_of_two_processes_wins(folder):
+    log = []
+
+    def run(command):
+        installer(log)(command)
+        if "install" in command:
+            environments.environment("torch", folder, run=installer([]))
+
+    assert environments.environment("torch", folder, run=run).is_file()
+    assert len(list((folder / "cache" / "envs").iterdir())) == 1
+
+
+def test_an_environment_of_ones_own(tmp_path, folder):
+    assert environments.environment("torch", folder, python=sys.executable) == Path(sys.executable)
+    prefix = Path(sys.executable).parents[1]
+    assert environments.environment("torch", folder, python=prefix).parents[1] == prefix
+    with pytest.raises(UsageError, match="neither a Python interpreter nor the folder of an environment"):
+        environments.environment("torch", folder, python=tmp_path / "nothing")
+
+
+def test_the_cache_is_the_users(monkeypatch, tmp_path):
+    monkeypatch.delenv("CFP_ONNX_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert environments.cache_folder() == tmp_path / "cfp_onnx"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert environments.cache_folder() == tmp_path / ".cache" / "cfp_onnx"
+
+
+def test_an_installation_really_runs_commands():
+    environments._run_install([sys.executable, "-c", "pass"])
+    with pytest.raises(subprocess.CalledProcessError):
+        environments._run_install([sys.executable, "-c", "raise SystemExit(3)"])
+
+
+def test_a_made_environment_converts(order, tmp_path, monkeypatch):
+    """The whole way without --python, with an installation that links the running interpreter."""
+
+    def install(command):
+        if "venv" in command:
+            place = Path(command[-1])
+            (place / "bin").mkdir(parents=True, exist_ok=True)
+            script = f'#!/bin/sh\nexec "{sys.executable}" "$@"\n'
+            (place / "bin" / "python").write_text(script)
+            (place / "bin" / "python").chmod(0o755)
+
+    monkeypatch.setattr(environments, "_run_install", install)
+    assert make(order(), tmp_path / "m.onnx", python=None).layers == 2
+
+
+# -------------------------------------------------------------------------------------------------- command line
+
+
+@pytest.fixture
+def call(capsys):
+    def run(*argv):
+        code = cli.main([str(a) for a in argv])
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    return run
+
+
+def test_the_command(call, order, tmp_path):
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join("abcde"))
+    code, out, err = call(
+        "convert", "torch", order(), "-o", tmp_path / "m.onnx", "--input-shape", "1,3,4,8,8", "--python",
+        sys.executable, "--labels", labels, "--mean", "0.5", "--std", "0.25", "--size", "8", "--frames", "4",
+        "--layout", "NCTHW",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == str(tmp_path / "m.onnx")
+    assert lines[1] == "fake 1.0, order, written by by hand, opset 17"
+    assert lines[2].startswith("2 layers, 100% of their channels traced; outputs of 3 random clips differ")
+    assert lines[3] == "note: nothing was repaired"
+    model = load(tmp_path / "m.onnx")
+    assert model.labels == tuple("abcde")
+    assert model.preprocess["mean"] == [0.5]
+    assert model.preprocess["std"] == [0.25]
+    assert model.preprocess["layout"] == "NCTHW"
+
+
+def test_a_preset_is_fitted_and_its_parts_give_way(call, order, tmp_path):
+    code, _, err = call(
+        "convert", "torch", order(), "-o", tmp_path / "m.onnx", "--input-shape", "1,3,4,8,8", "--python",
+        sys.executable, "--preset", "mfnet", "--std", "1,1,0.5",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    value = load(tmp_path / "m.onnx").preprocess
+    assert (value["size"], value["frames"], value["std"]) == ([8, 8], 4, [1.0, 1.0, 0.5])
+    assert value["mean"] == list(cfp_onnx.PRESETS["mfnet"].mean)
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["keras3", "x", "-o", "m.onnx"], "there is no converter for framework 'keras3'; choose one of torch, keras"),
+        (["torch", "x.pt", "-o", "-"], "-o needs the name of a file"),
+        (["torch", "x.pt"], "-o/--out"),
+        (["torch", "x.pt", "-o", "m.onnx", "--batch", "few"], "--batch"),
+        (["torch", "x.pt", "-o", "m.onnx", "--input-shape", "1,3", "--input-shape", "1,4"], "a name for each"),
+        (["torch", "x.pt", "-o", "m.onnx", "--preset", "no"], "preset 'no' is unknown"),
+        (["torch", "x.pt", "-o", "m.onnx", "--input-shape", "1,3,4,8,8"], "x.pt: no such file"),
+        (["torch", "x.pt", "-o", "m.onnx"], "--input-shape 1,3,16,112,112"),
+    ],
+)
+def test_wrong_usage_is_one_line(call, tmp_path, monkeypatch, argv, says):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call("convert", *argv)
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert says in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_source_is_never_overwritten(call, order, tmp_path):
+    source = order()
+    code, _, err = call("convert", "torch", source, "-o", source, "--input-shape", "1,3,4,8,8")
+    assert code == 2
+    assert "is an input of this command" in err
+
+
+def test_debug_shows_all_that_the_converter_said(call, order, tmp_path):
+    code, _, err = call(
+        "convert", "torch", order(crash=True), "-o", tmp_path / "m.onnx", "--input-shape", "1,3,4,8,8", "--python",
+        sys.executable, "--debug",
+    )  # fmt: skip
+    assert code == 2
+    assert 'raise KeyError("something deep inside")' in err
+
+
+@pytest.mark.parametrize(
+    ("arch", "preset"),
+    [
+        ("resnet50-3d", "resnet3d"), ("resnet18-3d-a", "resnet3d"), ("resnext101-3d", "resnext101-3d"),
+        ("mfnet", "mfnet"), ("i3d", "i3d"), ("nobody", None), (None, None),
+    ],
+)  # fmt: skip
+def test_built_in_networks_bring_their_preprocessing(arch, preset):
+    assert convert.preset_of(arch) == (None if preset is None else cfp_onnx.PRESETS[preset])

@@ -1,0 +1,431 @@
+"""Keras: one network with the same weights as everywhere, in the framework's own files; others take a row here.
+
+A framework's tests run where its environment is: ``$CFP_<FRAMEWORK>_PYTHON``, or ``.venvs/<framework>`` beside this
+folder. The authority for the logits is
+the same network written as an ONNX graph by hand, run without any fusion.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import blocks_frameworks as blocks
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from cfp_onnx.explain import topology
+
+ROOT = Path(__file__).resolve().parent.parent
+OTHERS = ("keras",)
+FIRST, LAST = (1, 3, 4, 16, 16), (1, 4, 16, 16, 3)
+FAMILIES = Counter(plain=4, pointwise=4, dense=3, factorised=2, grouped=1, depthwise=1)
+
+# One row per form of source: framework, file, input shape, what is asked for besides, words of the notes.
+SOURCES: list[tuple[str, str, tuple[int, ...], dict[str, Any], str]] = [
+    ("keras", "blocks.keras", LAST, {}, ""),
+    ("keras", "blocks.h5", LAST, {}, ""),
+    ("keras", "fixed.keras", LAST, {}, ""),
+    ("keras", "blocks.keras", LAST, {"batch": 1, "opset": 18}, ""),
+]
+
+# One row per refusal: framework, file, input shape, what is asked for besides, words of the sentence.
+REFUSED: list[tuple[str, str, tuple[int, ...], dict[str, Any], str]] = [
+    ("keras", "lambda.keras", LAST, {}, "Lambda layer"),
+    ("keras", "only.weights.h5", LAST, {}, "weights only"),
+    ("keras", "logits.npy", LAST, {}, "neither a .keras nor an .h5"),
+    ("keras", "blocks.keras", FIRST, {}, "is 1,4,16,16,3, not 1,3,4,16,16"),
+    ("keras", "blocks.keras", LAST, {"opset": 13}, "writes 18 to"),
+    ("keras", "fixed.keras", LAST, {"batch": 3}, "saved for a batch of 2"),
+]
+
+
+# ------------------------------------------------------------------------------------------ the network by hand
+
+
+class OnnxOps:
+    """The network as ONNX nodes."""
+
+    def __init__(self, weights: blocks.Weights) -> None:
+        self.weights, self.nodes, self.initializers = weights, [], []
+
+    def put(self, op: str, inputs: list[str], arrays: list[np.ndarray] = (), **attributes: Any) -> str:
+        name = f"{op}_{len(self.nodes)}"
+        for k, array in enumerate(arrays):
+            self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array), f"{name}_{k}"))
+            inputs = [*inputs, f"{name}_{k}"]
+        self.nodes.append(helper.make_node(op, inputs, [name], name, **attributes))
+        return name
+
+    def conv(self, x: str, name: str) -> str:
+        kernel, stride, pad, groups = blocks.CONVS[name]
+        w = self.weights[f"{name}.conv.weight"]
+        x = self.put("Conv", [x], [w], kernel_shape=kernel, strides=stride, pads=[*pad, *pad], group=groups)
+        statistics = [self.weights[f"{name}.bn.{k}"] for k in blocks.BN]
+        return self.put("BatchNormalization", [x], statistics, epsilon=blocks.EPSILON)
+
+    def relu(self, x: str) -> str:
+        return self.put("Relu", [x])
+
+    def sigmoid(self, x: str) -> str:
+        return self.put("Sigmoid", [x])
+
+    def add(self, a: str, b: str) -> str:
+        return self.put("Add", [a, b])
+
+    def concat(self, parts: list[str]) -> str:
+        return self.put("Concat", parts, axis=1)
+
+    def pool(self, x: str) -> str:
+        return self.put("MaxPool", [x], kernel_shape=[3, 3, 3], pads=[1] * 6, strides=[1, 1, 1])
+
+    def shuffle(self, x: str) -> str:
+        x = self.put("Reshape", [x], [np.array([0, blocks.GROUPS, 48 // blocks.GROUPS, 2, 4, 4])])
+        x = self.put("Transpose", [x], perm=[0, 2, 1, 3, 4, 5])
+        return self.put("Reshape", [x], [np.array([0, 48, 2, 4, 4])])
+
+    def mean(self, x: str) -> str:
+        return self.put("Flatten", [self.put("GlobalAveragePool", [x])])
+
+    def dense(self, x: str, name: str) -> str:
+        return self.put("Gemm", [x], [self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]], transB=1)
+
+    def gate(self, x: str, held: str) -> str:
+        return self.put("Mul", [x, self.put("Unsqueeze", [held], [np.array([2, 3, 4])])])
+
+
+@pytest.fixture(scope="module")
+def weights() -> dict[str, np.ndarray]:
+    return blocks.seeded_weights()
+
+
+@pytest.fixture(scope="module")
+def logits(weights: dict[str, np.ndarray]) -> np.ndarray:
+    """What the network says to the clip."""
+    ops = OnnxOps(weights)
+    last = blocks.network(ops, "clip")
+    shape = [None, *weights["clip"].shape[1:]]
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("clip", shape), (last, [None, 10]))]
+    graph = helper.make_graph(ops.nodes, "blocks", ports[:1], ports[1:], ops.initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return run_plain(model, {"clip": weights["clip"]})
+
+
+def run_plain(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> np.ndarray:
+    """The runtime without any fusion; the reference evaluator's own pools fail on three axes."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"]).run(
+        None, feeds
+    )[0]
+
+
+# ------------------------------------------------------------------------------------------------- the frameworks
+
+
+def interpreter(framework: str) -> Path:
+    """The framework's own Python; the test is skipped where there is none."""
+    named = os.environ.get(f"CFP_{framework.upper()}_PYTHON")
+    place = Path(named) if named else ROOT / ".venvs" / framework / "bin" / "python"
+    if not place.is_file():
+        pytest.skip(f"no environment for {framework}")
+    return place
+
+
+@pytest.fixture(scope="module")
+def saved(
+    weights: dict[str, np.ndarray], logits: np.ndarray, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """Folder with each form of source of a framework, which agrees with the reference."""
+    done: dict[str, Path] = {}
+
+    def save(framework: str) -> Path:
+        python = interpreter(framework)
+        if framework not in done:
+            folder = tmp_path_factory.mktemp(framework)
+            np.savez(folder / "weights.npz", **weights)
+            command = [python, blocks.__file__, framework, folder / "weights.npz", folder]
+            run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=quiet())
+            assert run.returncode == 0, run.stderr[-3000:]
+            np.testing.assert_allclose(np.load(folder / "logits.npy"), logits, atol=1e-4)
+            done[framework] = folder
+        return done[framework]
+
+    return save
+
+
+def quiet() -> dict[str, str]:
+    """The environment of a child: nothing of this one's warnings and paths."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "PYTEST"))}
+
+
+def run_converter(
+    framework: str, source: str, shape: tuple[int, ...], out: Path, **asked: Any
+) -> subprocess.CompletedProcess[str]:
+    request = {"format": 1, "source": source, "weights": None, "input_shape": list(shape), "batch": "dynamic",
+               "opset": None, "allow_pickle": False, "seed": 0, "cwd": str(out), **asked}  # fmt: skip
+    (out / "request.json").write_text(json.dumps(request))
+    script = ROOT / "converters" / framework / "convert.py"
+    command = [interpreter(framework), "-B", script, out / "request.json", out]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=out, env=quiet())
+
+
+def source_of(folder: Path, name: str) -> str:
+    return f"{folder / name.partition(':')[0]}:{name.partition(':')[2]}" if ":" in name else str(folder / name)
+
+
+@pytest.mark.converters
+@pytest.mark.parametrize(
+    ("framework", "name", "shape", "asked", "words"), SOURCES, ids=[f"{r[0]}-{r[1]}{''.join(r[3])}" for r in SOURCES]
+)
+def test_the_same_network_comes_out(
+    saved: Callable[[str], Path],
+    weights: dict[str, np.ndarray],
+    logits: np.ndarray,
+    tmp_path: Path,
+    framework: str,
+    name: str,
+    shape: tuple[int, ...],
+    asked: dict[str, Any],
+    words: str,
+) -> None:
+    folder = saved(framework)
+    asked = {k: str(folder / v) if k == "weights" else v for k, v in asked.items()}
+    done = run_converter(framework, source_of(folder, name), shape, tmp_path, **asked)
+    assert done.returncode == 0, done.stderr[-3000:]
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["format"] == 1
+    assert report["framework"]
+    assert report["exporter"]
+    assert report["source_kind"]
+    assert words in " ".join(report["notes"])
+    model = onnx.load(tmp_path / "model.onnx")
+    onnx.checker.check_model(model)
+    assert report["opset"] == asked.get("opset", report["opset"]) == model.opset_import[0].version
+    assert_no_paths((tmp_path / "model.onnx").read_bytes(), folder)
+    worst = run_probe(tmp_path)
+    assert worst <= 1e-4
+    if "float16" not in name and "dynamic_range" not in name:
+        assert_logits(tmp_path / "model.onnx", weights["clip"], shape, logits)
+    sizes = {model.graph.input[0].name: shape}
+    if (batch := model.graph.input[0].type.tensor_type.shape.dim[0].dim_value) > 0:
+        sizes = {n: (batch, *s[1:]) for n, s in sizes.items()}
+    engine = topology(tmp_path / "model.onnx", input_shape=sizes)
+    assert Counter(str(layer.family) for layer in engine.topology.layers) == FAMILIES
+    assert engine.coverage.channels == 1.0
+
+
+def run_probe(folder: Path) -> float:
+    """Largest difference between the file and the framework on the probe's clips, of batch 1 and 2 where it may."""
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    clips: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
+    with np.load(folder / "probe.npz") as probe:
+        for key in probe.files:
+            side, k, name = key.split("_", 2)
+            clips.setdefault(k, ({}, {}))[side == "output"][name] = probe[key]
+    assert sorted(clips) == ["0", "1", "2"]
+    batches = [len(next(iter(inputs.values()))) for inputs, _ in clips.values()]
+    assert batches == ([1, 1, 2] if isinstance(session.get_inputs()[0].shape[0], str) else [batches[0]] * 3)
+    worst = 0.0
+    for inputs, outputs in clips.values():
+        for name, theirs in outputs.items():
+            (ours,) = session.run([name], inputs)
+            assert ours.shape == theirs.shape
+            worst = max(worst, float(np.abs(ours - theirs).max() / max(1.0, np.abs(theirs).max())))
+    return worst
+
+
+def assert_logits(file: Path, clip: np.ndarray, shape: tuple[int, ...], logits: np.ndarray) -> None:
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    port = session.get_inputs()[0]
+    clip = clip if shape[1] == 3 else blocks.channels_last(clip)
+    batch = 1 if port.shape[0] == 1 else 2
+    (ours,) = session.run(None, {port.name: clip[:batch]})
+    np.testing.assert_allclose(ours, logits[:batch], atol=1e-4)
+
+
+def assert_no_paths(data: bytes, *folders: Path) -> None:
+    for path in (*folders, ROOT, Path.home(), Path(sys.prefix)):
+        if len(path.parts) > 1:
+            assert os.fsencode(path) not in data
+    assert b"site-packages" not in data
+    assert b"Traceback" not in data
+
+
+@pytest.mark.converters
+@pytest.mark.parametrize(
+    ("framework", "name", "shape", "asked", "words"), REFUSED, ids=[f"{r[0]}-{r[1]}-{r[4][:14]}" for r in REFUSED]
+)
+def test_what_cannot_be_converted_is_refused_in_a_sentence(
+    saved: Callable[[str], Path],
+    tmp_path: Path,
+    framework: str,
+    name: str,
+    shape: tuple[int, ...],
+    asked: dict[str, Any],
+    words: str,
+) -> None:
+    folder = saved(framework)
+    done = run_converter(framework, source_of(folder, name), shape, tmp_path, **asked)
+    assert done.returncode == 2, done.stderr[-3000:]
+    assert words in done.stderr.strip().splitlines()[-1]
+    assert not (tmp_path / "model.onnx").exists()
+
+
+@pytest.mark.converters
+@pytest.mark.parametrize("framework", OTHERS)
+def test_the_command_keeps_a_verified_file(saved: Callable[[str], Path], tmp_path: Path, framework: str) -> None:
+    convert = pytest.importorskip("cfp_onnx.convert")
+    folder = saved(framework)
+    _, name, shape, asked, _ = next(row for row in SOURCES if row[0] == framework)
+    extra = {"weights": folder / asked["weights"]} if "weights" in asked else {}
+    made = convert.convert(
+        framework, source_of(folder, name), tmp_path / "kept.onnx", input_shape=shape,
+        labels=[f"class {k}" for k in range(10)], python=interpreter(framework), **extra,
+    )  # fmt: skip
+    assert made.difference <= 1e-4
+    assert made.layers == 15
+    assert made.coverage == 1.0
+    kept = onnx.load(tmp_path / "kept.onnx")
+    assert {p.key for p in kept.metadata_props} >= {"cfp_onnx.labels", "cfp_onnx.source"}
+    assert [p.name for p in tmp_path.iterdir()] == ["kept.onnx"]
+
+
+# --------------------------------------------------------------------- repairs, which need no framework
+
+
+def contract() -> ModuleType:
+    """The part that all converters share."""
+    spec = importlib.util.spec_from_file_location("converter_contract", ROOT / "converters" / "keras" / "contract.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def small(text: str, **arrays: np.ndarray) -> onnx.ModelProto:
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]>\n{text}')
+    model.graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in arrays.items())
+    return model
+
+
+def test_each_folder_holds_the_same_contract() -> None:
+    copies = {file.read_bytes() for file in ROOT.glob("converters/*/contract.py")}
+    assert len(copies) == 1
+
+
+def test_lost_groups_are_set_from_the_weights(rng: np.random.Generator) -> None:
+    w = rng.standard_normal((8, 2, 1, 3, 3)).astype(np.float32)
+    model = small("g (float[N,4,5,6,7] x) => (float[N,8,5,4,5] y) { y = Conv <group = 1> (x, w) }", w=w)
+    notes = contract().repair(model, {"x": [1, 4, 5, 6, 7]})
+    assert "groups of convolutions were lost" in notes[0]
+    x = rng.standard_normal((2, 4, 5, 6, 7)).astype(np.float32)
+    halves = [small("g (float[N,2,5,6,7] x) => (float[N,4,5,4,5] y) { y = Conv (x, w) }", w=v) for v in np.split(w, 2)]
+    parts = [ReferenceEvaluator(m).run(None, {"x": h})[0] for m, h in zip(halves, np.split(x, 2, axis=1), strict=True)]
+    got = ReferenceEvaluator(model).run(None, {"x": x})[0]
+    np.testing.assert_allclose(got, np.concatenate(parts, axis=1), atol=1e-5)
+
+
+def test_groups_behind_shape_arithmetic_are_found(rng: np.random.Generator) -> None:
+    w = rng.standard_normal((4, 2, 1)).astype(np.float32)
+    model = small(
+        "g (float[N,4,6] x) => (float[N,4,6] y) {"
+        " s = Shape <end = 1> (x) r = Concat <axis = 0> (s, rest) t = Reshape (x, r) y = Conv (t, w) }",
+        w=w, rest=np.array([4, 6]),
+    )  # fmt: skip
+    assert contract().repair(model, {"x": [1, 4, 6]})
+    assert helper.get_attribute_value(model.graph.node[-1].attribute[0]) == 2
+
+
+def test_weights_that_fit_no_groups_are_refused() -> None:
+    model = small("g (float[N,5,9] x) => (float[N,4,7] y) { y = Conv (x, w) }", w=np.zeros((4, 2, 3), dtype=np.float32))
+    shared = contract()
+    with pytest.raises(shared.Refusal, match="no number of groups fits"):
+        shared.repair(model, {"x": [1, 5, 9]})
+
+
+def test_pools_over_batch_and_channels_become_spatial(rng: np.random.Generator) -> None:
+    model = small(
+        "g (float[N,4,5,6,3] x) => (float[N,4,5,6,3] y) {"
+        " y = MaxPool <kernel_shape = [1, 3, 3, 3, 1], strides = [1, 1, 1, 1, 1],"
+        " pads = [0, 1, 1, 1, 0, 0, 1, 1, 1, 0]> (x) }"
+    )
+    assert "pooling" in contract().repair(model, {"x": [1, 4, 5, 6, 3]})[0]
+    x = rng.standard_normal((2, 4, 5, 6, 3)).astype(np.float32)
+    padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (1, 1), (0, 0)], constant_values=-np.inf)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3, 3), axis=(1, 2, 3))
+    np.testing.assert_array_equal(run_plain(model, {"x": x}), windows.max(axis=(-3, -2, -1)))
+
+
+def test_pools_over_channels_are_refused() -> None:
+    model = small(
+        "g (float[N,4,6,8] x) => (float[N,4,6,4] y) {"
+        " y = MaxPool <kernel_shape = [1, 1, 1, 2], strides = [1, 1, 1, 2]> (x) }"
+    )
+    shared = contract()
+    shared.repair(model, {"x": [1, 4, 6, 8]})
+    model.graph.node[0].CopyFrom(helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2, 1, 1, 2]))
+    with pytest.raises(shared.Refusal, match="pools over batch or channels"):
+        shared.repair(model, {"x": [1, 4, 6, 8]})
+
+
+def test_training_mode_becomes_inference(rng: np.random.Generator) -> None:
+    arrays = {n: rng.uniform(0.5, 1.5, 3).astype(np.float32) for n in ("scale", "bias", "mean", "var")}
+    text = "g (float[N,3,5] x) => (float[N,3,5] y) {{ {} = BatchNormalization {} (x, scale, bias, mean, var) {} }}"
+    trained = small(text.format("y, m, v", "<training_mode = 1>", ""), **arrays)
+    assert "training mode" in contract().repair(trained, {"x": [1, 3, 5]})[0]
+    onnx.checker.check_model(trained)
+    x = rng.standard_normal((2, 3, 5)).astype(np.float32)
+    plain = small(text.format("y", "", ""), **arrays)
+    got, want = (ReferenceEvaluator(m).run(None, {"x": x})[0] for m in (trained, plain))
+    np.testing.assert_array_equal(got, want)
+    shared, read = contract(), small(text.format("z, m, v", "<training_mode = 1>", "y = Add (z, m)"), **arrays)
+    with pytest.raises(shared.Refusal, match="statistics are read"):
+        shared.repair(read, {"x": [1, 3, 5]})
+
+
+def test_weights_among_the_inputs_become_initializers_only() -> None:
+    model = small(
+        "g (float[N,2,5] x, float[3,2,1] w) => (float[N,3,5] y) { y = Conv (x, w) }",
+        w=np.ones((3, 2, 1), dtype=np.float32),
+    )
+    assert "1 weights" in contract().repair(model, {"x": [1, 2, 5]})[0]
+    assert [port.name for port in model.graph.input] == ["x"]
+
+
+def test_foreign_operators_are_refused() -> None:
+    shared = contract()
+    model = small("g (float[N,2] x) => (float[N,2] y) { y = StatefulPartitionedCall (x) }")
+    with pytest.raises(shared.Refusal, match="left StatefulPartitionedCall"):
+        shared.refuse_broken(model)
+
+
+def test_stack_traces_and_documentation_are_stripped() -> None:
+    model = small("g (float[N,2] x) => (float[N,2] y) { y = Relu (x) }")
+    for thing in (model, model.graph, model.graph.node[0], model.graph.input[0]):
+        thing.doc_string = "File /home/somebody/model.py, line 3"
+        thing.metadata_props.add(key="stack_trace", value="/home/somebody/model.py")
+    contract().clean(model)
+    assert b"somebody" not in model.SerializeToString()
+
+
+def test_sizes_that_contradict_the_source_are_named() -> None:
+    shared = contract()
+    request = shared.Request("m.keras", None, [1, 3, 8, 8], "dynamic", None, 0, None)
+    assert request.shapes({"x": (None, 3, None, 8)}) == {"x": [1, 3, 8, 8]}
+    with pytest.raises(shared.Refusal, match=r"input 'x' is 1,8,8,3, not 1,3,8,8"):
+        request.shapes({"x": (None, 8, 8, 3)})
+    with pytest.raises(shared.Refusal, match="has 2 inputs, a, b"):
+        request.shapes({"a": None, "b": None})
