@@ -199,6 +199,8 @@ class Walk:
         self._scaled: dict[str, Array] = {}
         self._linked = frozenset(linked)
         self._seed = seed
+        self._scores = {target}
+        """The target and what leads to it from the classifier: a score at the end of its type's range still counts."""
         self._judged: dict[str, list[KernelLayer]] = {}
         for layer in topology.layers:
             if 0 < depths.get(layer.index, -1) <= self.limit:
@@ -235,6 +237,8 @@ class Walk:
             if part is not None:
                 self._layer(part, fields[part.output])
             elif node.name in self.topology.effects:
+                if any(o in self._scores for o in live):
+                    self._scores.update(node.inputs)
                 self._hand_down(node, self.topology.effects[node.name], fields)
 
     def _settle(self, tensor: str) -> str:
@@ -415,7 +419,9 @@ class Walk:
         return self.probe.add("Expand", [self.probe.mask(alive, ratio), self.probe.constant(np.array(shape, np.int64))])
 
     def _saturation(self, tensor: str, quantised: tuple[str, str], g: str) -> str:
-        """The field where an integer is inside the range of its type."""
+        """The field where an integer is inside the range of its type; a class's score is never masked."""
+        if tensor in self._scores:
+            return g
         kind = self.program.dtypes.get(tensor, "uint8")
         info = np.iinfo(kind)
         q = self.probe.add("Cast", [tensor], to=TensorProto.FLOAT)

@@ -648,3 +648,42 @@ def test_an_activation_inside_a_convolution_counts_as_one_behind_it(activation: 
     for index, expected in found[0].items():
         scale = np.abs(expected).max()
         np.testing.assert_allclose(found[1][index], expected, rtol=0, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("rule", ["positional", "active", "zplus"])
+def test_a_score_at_the_end_of_its_integer_type_still_counts(
+    rule: str, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    """Calibration puts the largest score at the end of the range; the class's evidence is that of the float file."""
+    weights = {"w": rng.standard_normal((5, 3, 2, 2)), "v": rng.standard_normal((4, 5)), "s": 1.0, "z": 0}
+    kinds = {"z": np.int8}
+    x = rng.standard_normal((1, 3, 6, 6)).astype(np.float32)
+
+    def relevance(quantised: bool, scale: float) -> dict[int, Array]:
+        tail = "q = QuantizeLinear (y0, s, z)\ny = DequantizeLinear (q, s, z)" if quantised else "y = Identity (y0)"
+        text = (
+            '<ir_version: 10, opset_import: ["" : 21]> net (float[1,3,6,6] x) => (float[1,4] y) {\n'
+            "c = Conv (x, w)\nr = Relu (c)\np = GlobalAveragePool (r)\nf = Flatten (p)\n"
+            f"y0 = Gemm <transB=1> (f, v)\n{tail}\n}}"
+        )
+        model = onnx.parser.parse_model(text)
+        for name, value in {**weights, "s": scale}.items():
+            array = np.asarray(value, kinds.get(name, np.float32))
+            model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+        path = tmp_path / f"{quantised}.onnx"
+        onnx.save(model, path)
+        engine = Engine(load(path), {"x": x})
+        scores = engine.scores(engine.plain({"x": x})[engine.output])
+        tops.append(int(np.argmax(scores)))
+        sizes.append(float(scores.max()))
+        return engine.relevance({"x": x}, tops[0], rule=rule)
+
+    tops: list[int] = []
+    sizes: list[float] = []
+    plain = relevance(False, 1.0)
+    rounded = relevance(True, sizes[0] / 150)
+    assert tops[0] == tops[1]
+    assert 0 < sizes[1] < 0.9 * sizes[0], "it is cut off"
+    for index, values in plain.items():
+        np.testing.assert_allclose(rounded[index], values, rtol=1e-5, atol=1e-7)
+        assert np.abs(values).max() > 0
