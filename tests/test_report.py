@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import pytest
 import report_payloads as payloads
 
-from cfp_onnx.report import page, render
+from cfp_onnx.report import compare, page, render
 
 VOID = {"meta", "img", "input", "br", "link", "path", "circle", "rect"}
 
@@ -216,4 +216,4 @@ def test_a_frame_elsewhere_is_refused():
 def test_every_part_is_used():
     folder = page.resources.files("cfp_onnx.report")
     scripts = {item.name for item in folder.iterdir() if item.name.endswith(".js")}
-    assert scripts == set(page.SCRIPTS)
+    assert scripts == {*page.SCRIPTS, *compare.SCRIPTS}

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cfp_onnx.report.page import (
-    _escaped,
-    _finite,
-    _part,
-    _policy,
-    _rounded,
     embedded,
+    escaped,
+    finite,
+    part,
+    policy,
+    rounded,
 )
 
 SCRIPTS = ("dom.js", "compare.js")
@@ -33,29 +33,29 @@ def render_comparison(value: Mapping[str, Any]) -> str:
     Returns:
         Text that UTF-8 can hold; the same for the same comparison.
     """
-    style, script = ("\n".join(_part(name) for name in names) for names in (STYLES, SCRIPTS))
+    style, script = ("\n".join(part(name) for name in names) for names in (STYLES, SCRIPTS))
     verdict = "The same network" if value["same"] else "Different networks"
     values = {
-        "policy": _policy(style, script),
-        "title": _escaped(f"{verdict} - comparison"),
+        "policy": policy(style, script),
+        "title": escaped(f"{verdict} - comparison"),
         "style": style,
         "payload": embedded(payload(value)),
         "script": script,
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], _part("compare.html"))
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], part("compare.html"))
 
 
 def payload(value: Mapping[str, Any]) -> dict[str, Any]:
     """What the page draws: everything but the relevance of kernels that neither file chose."""
     rest = {k: v for k, v in value.items() if k != "layers"}
-    return {**_finite(rest), "layers": [_layer(x) for x in value["layers"]]}
+    return {**finite(rest), "layers": [_layer(x) for x in value["layers"]]}
 
 
 def _layer(layer: Mapping[str, Any]) -> dict[str, Any]:
     out = {k: v for k, v in layer.items() if k not in {"relevance", "chosen", "kernels"}}
     order: Sequence[int] = layer["kernels"]
     moved = sum(k != i for i, k in enumerate(order))
-    return {**_finite(out), "count": len(order), "moved": moved, "chips": _chips(layer), "chosen": {
+    return {**finite(out), "count": len(order), "moved": moved, "chips": _chips(layer), "chosen": {
         k: len(v) for k, v in layer["chosen"].items()}}  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def _chips(layer: Mapping[str, Any]) -> list[list[Any]]:
         return layer["relevance"][side][kernel] / tops[side] if tops[side] > 0 else 0.0
 
     rows = [
-        [k, layer["kernels"][k], _rounded(share(0, k)), _rounded(share(1, k)), mark]
+        [k, layer["kernels"][k], rounded(share(0, k)), rounded(share(1, k)), mark]
         for mark in ("shared", "only_a", "only_b")
         for k in layer["chosen"][mark]
     ]

@@ -47,15 +47,15 @@ def render(payload: Mapping[str, Any]) -> str:
     for frame in payload["media"].get("frames", ()):
         if not frame.startswith("data:image/"):
             raise ValueError(f"a frame is a data:image/ address, not {frame[:40]!r}")
-    style, script = _part("style.css"), "\n".join(_part(name) for name in SCRIPTS)
+    style, script = part("style.css"), "\n".join(part(name) for name in SCRIPTS)
     values = {
-        "policy": _policy(style, script),
-        "title": _escaped(_title(payload["pyramid"])),
+        "policy": policy(style, script),
+        "title": escaped(_title(payload["pyramid"])),
         "style": style,
         "payload": embedded(compact(payload)),
         "script": script,
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], _part("page.html"))
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], part("page.html"))
 
 
 def embedded(value: object) -> str:
@@ -79,9 +79,9 @@ def compact(payload: Mapping[str, Any]) -> dict[str, Any]:
         "pyramid": _compact_pyramid(pyramid, names),
         "topology": _compact_topology(topology, names) if topology else None,
         "colormap": payload["colormap"],
-        "media": _finite(payload["media"]),
+        "media": finite(payload["media"]),
         "tubes": _compact_tubes(payload["tubes"], names),
-        "facts": _finite(payload.get("facts", {})),
+        "facts": finite(payload.get("facts", {})),
     }
     out["names"] = names.seen
     return out
@@ -102,7 +102,7 @@ class _Names:
 
 
 def _compact_pyramid(pyramid: Mapping[str, Any], names: _Names) -> dict[str, Any]:
-    rest = {key: _finite(pyramid[key]) for key in ("model", "input", "run", "target", "coverage")}
+    rest = {key: finite(pyramid[key]) for key in ("model", "input", "run", "target", "coverage")}
     return {
         **rest,
         "layers": [_compact_layer(layer, names) for layer in pyramid["layers"]],
@@ -120,9 +120,9 @@ def _compact_pyramid(pyramid: Mapping[str, Any], names: _Names) -> dict[str, Any
 
 def _compact_layer(layer: Mapping[str, Any], names: _Names) -> dict[str, Any]:
     rest = {key: value for key, value in layer.items() if key not in ("name", "relevance")}
-    out: dict[str, Any] = {"layer": names.place(layer["name"]), **_finite(rest)}
+    out: dict[str, Any] = {"layer": names.place(layer["name"]), **finite(rest)}
     if "relevance" in layer:
-        out["relevance"] = [_rounded(r) for r in layer["relevance"]]
+        out["relevance"] = [rounded(r) for r in layer["relevance"]]
     return out
 
 
@@ -136,11 +136,11 @@ def _columns(edges: Sequence[Mapping[str, Any]], names: _Names) -> dict[str, Any
         "kernel": [edge["kernel"] for edge in edges],
         "channels": [len(edge["channels"]) for edge in edges],
         "channel": [channel["channel"] for channel in channels],
-        "weight": [_rounded(channel["weight"]) for channel in channels],
+        "weight": [rounded(channel["weight"]) for channel in channels],
         "sources": [len(channel["sources"]) for channel in channels],
         "from": [names.place(source["layer"]) for source in sources],
         "unit": [source["kernel"] for source in sources],
-        "share": [_rounded(source["share"]) for source in sources],
+        "share": [rounded(source["share"]) for source in sources],
         "via": [vias.place(source.get("via", "chain")) for source in sources],
         "vias": vias.seen,
     }
@@ -176,12 +176,12 @@ def _compact_topology(topology: Mapping[str, Any], names: _Names) -> dict[str, A
 def _compact_tubes(tubes: Mapping[str, Any], names: _Names) -> dict[str, Any]:
     return {
         "notes": list(tubes["notes"]),
-        "scales": _finite(tubes["scales"]),
-        "maps": [{**_finite(tube), "layer": names.place(tube["layer"])} for tube in tubes["maps"]],
+        "scales": finite(tubes["scales"]),
+        "maps": [{**finite(tube), "layer": names.place(tube["layer"])} for tube in tubes["maps"]],
     }
 
 
-def _rounded(value: float | None) -> float | int | None:
+def rounded(value: float | None) -> float | int | None:
     """A number with `DIGITS` significant digits, whole ones without a point."""
     if value is None or not math.isfinite(value):
         return None
@@ -189,14 +189,14 @@ def _rounded(value: float | None) -> float | int | None:
     return int(number) if number.is_integer() and abs(number) < 1e15 else number
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Plain JSON values in which a number that JSON cannot hold is null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value
 
 
@@ -206,13 +206,13 @@ def _title(pyramid: Mapping[str, Any]) -> str:
     return f"{label[:TITLE_LENGTH]} - class feature pyramid"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text for markup: control characters and lone surrogates become visible, the rest entities; ASCII."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
     return html.escape(shown).encode("ascii", "xmlcharrefreplace").decode("ascii")
 
 
-def _policy(style: str, script: str) -> str:
+def policy(style: str, script: str) -> str:
     return "; ".join((
         "default-src 'none'",
         "img-src data:",
@@ -228,7 +228,7 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _part(name: str) -> str:
+def part(name: str) -> str:
     return (resources.files("cfp_onnx.report") / name).read_text("utf-8")
 
 
