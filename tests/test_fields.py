@@ -687,3 +687,42 @@ def test_a_score_at_the_end_of_its_integer_type_still_counts(
     for index, values in plain.items():
         np.testing.assert_allclose(rounded[index], values, rtol=1e-5, atol=1e-7)
         assert np.abs(values).max() > 0
+
+
+@pytest.mark.parametrize("rule", ["positional", "active"])
+def test_a_relu_that_vanished_into_an_integer_sum_still_masks(
+    rule: str, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    """The quantiser drops a Relu behind QLinearAdd where 0 is the type's least number; the float file has it."""
+    values = {
+        "w": rng.standard_normal((5, 3, 3, 3)) / 4, "u": rng.standard_normal((5, 5, 3, 3)) / 4,
+        "v": rng.standard_normal((4, 5)), "s": 0.05, "mid": 128, "low": 0,
+    }  # fmt: skip
+    x = rng.standard_normal((1, 3, 6, 6)).astype(np.float32)
+    sums = {
+        "float": "m = Add (r, d)\na = Relu (m)",
+        "integer": (
+            "i = QuantizeLinear (r, s, mid)\nj = QuantizeLinear (d, s, mid)\n"
+            "k = com.microsoft.QLinearAdd (i, s, mid, j, s, mid, s, low)\na = DequantizeLinear (k, s, low)"
+        ),
+    }
+    found = {}
+    for kind, joint in sums.items():
+        text = (
+            '<ir_version: 10, opset_import: ["" : 21, "com.microsoft" : 1]> '
+            "net (float[1,3,6,6] x) => (float[1,4] y) {\n"
+            f"c = Conv (x, w)\nr = Relu (c)\nd = Conv <pads = [1,1,1,1]> (r, u)\n{joint}\n"
+            "p = GlobalAveragePool (a)\nf = Flatten (p)\ny = Gemm <transB=1> (f, v)\n}"
+        )
+        model = onnx.parser.parse_model(text)
+        kinds = {"mid": np.uint8, "low": np.uint8}
+        for name, value in values.items():
+            model.graph.initializer.append(
+                numpy_helper.from_array(np.asarray(value, kinds.get(name, np.float32)), name)
+            )
+        path = tmp_path / f"{kind}.onnx"
+        onnx.save(model, path)
+        found[kind] = Engine(load(path), {"x": x}).relevance({"x": x}, 1, rule=rule)
+    for index, expected in found["float"].items():
+        far = np.abs(found["integer"][index] - expected).max()
+        assert far <= 0.1 * np.abs(expected).max(), "what rounding to 0.05 alone moves"
