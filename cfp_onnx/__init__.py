@@ -28,7 +28,8 @@ from cfp_onnx.errors import (
 )
 
 if TYPE_CHECKING:
-    from cfp_onnx.compare import Comparison, compare
+    from cfp_onnx.compare import compare
+    from cfp_onnx.comparison import Comparison
     from cfp_onnx.explain import explain, topology
     from cfp_onnx.media import PRESETS, Preprocess
     from cfp_onnx.model import load
@@ -68,7 +69,7 @@ _HOMES = {
     "load": "cfp_onnx.model",
     "explain": "cfp_onnx.explain",
     "compare": "cfp_onnx.compare",
-    "Comparison": "cfp_onnx.compare",
+    "Comparison": "cfp_onnx.comparison",
     "topology": "cfp_onnx.explain",
     "PRESETS": "cfp_onnx.media",
     "Preprocess": "cfp_onnx.media",

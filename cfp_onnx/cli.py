@@ -440,7 +440,8 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from cfp_onnx.compare import compare, comparison_text
+    from cfp_onnx.compare import compare
+    from cfp_onnx.comparison import comparison_text
     from cfp_onnx.explain import read_labels
     from cfp_onnx.model import load
 

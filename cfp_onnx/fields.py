@@ -341,9 +341,9 @@ class Walk:
                 if node.inputs[source] in self._useful:
                     self._scale_down(node.inputs[source], g, None if scale is None else np.asarray(scale()), shape)
             case fx.Sum(sources, signs, scale):
-                quantised = self.topology.states.get(node.outputs[0], State()).quantised
-                if quantised is not None:  # a Relu behind the sum may have vanished into the integers' range
-                    g = self._saturation(node.outputs[0], quantised, g)
+                rounded = self.topology.states.get(node.outputs[0], State()).quantised
+                if rounded is not None:  # a Relu behind the sum may have vanished into the integers' range
+                    g = self._saturation(node.outputs[0], rounded, g)
                 g = self._times(g, np.asarray(scale))
                 for index, sign in zip(sources, signs, strict=True):
                     if node.inputs[index] in self._useful:

@@ -26,7 +26,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import cfp_onnx as cfp
 from cfp_onnx import align, cli
-from cfp_onnx.compare import agreement, comparison_text, cosine, overlap, parting_text, spearman
+from cfp_onnx.agreement import agreement, cosine, overlap, spearman
+from cfp_onnx.comparison import comparison_text, parting_text
 from cfp_onnx.errors import CfpError
 from cfp_onnx.report.compare import payload
 

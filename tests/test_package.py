@@ -43,7 +43,7 @@ ENGINE = {
     "media",
     "doctor",
 }
-COMPARE = {"align", "compare", "report.compare"}
+COMPARE = {"align", "agreement", "causes", "comparison", "verdict", "compare", "report.compare"}
 ALL = {"", *ENGINE, *COMPARE, "foreign", "environments", "convert", "demo", "cli"}
 
 #: Module -> the modules of the package that it may import. "" is the package itself.
@@ -84,7 +84,11 @@ ALLOWED = {
     "walk": {"errors", "model", "rules", "results", *GRAPH},
     "explain": {*ENGINE, ""},
     "align": {"errors", "model", "fields", *GRAPH},
-    "compare": {*ENGINE, "align", "report.compare"},
+    "agreement": {"tubes"},
+    "causes": {"align"},
+    "comparison": {"files", "tree", "report.compare"},
+    "verdict": {"rules", "align", "agreement", "causes", "comparison"},
+    "compare": {*ENGINE, "align", "agreement", "causes", "comparison", "verdict"},
     "opencv": set(),
     "media": {"errors", "opencv"},
     "doctor": {"errors"},

@@ -1,0 +1,276 @@
+"""What differs between two layers that are the same one: weights, windows, activations, wires; in sentences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cfp_onnx.align import Pair, Unit, assign, directions, reordered
+
+Array = npt.NDArray[Any]
+
+WEIGHTS = 3e-5
+"""Largest difference of a kernel's weights, over its largest, that counts as none where both files keep float32;
+rounded ones are judged by what they do."""
+
+BIASES = 3e-4
+"""The same for biases."""
+
+NAMED = 8
+"""Most kernels that a sentence or a list names."""
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """How far the weights of a pair agree once affine maps are folded in, per kernel of the first.
+
+    Attributes:
+        weights: Largest difference over the kernel's largest weight.
+        bias: Difference over the layer's largest bias.
+        bad: Kernels whose weights differ by more than the limit.
+        ours: (bad, n) their effective weights in the first file.
+        theirs: Those in the second, channels in the order of the first.
+    """
+
+    weights: Array
+    bias: Array
+    bad: Array
+    ours: Array
+    theirs: Array
+
+
+def weigh(pair: Pair, limit: float) -> Weighed:
+    """Compare the effective weights and biases of a pair.
+
+    Args:
+        pair: A layer of both files.
+        limit: Largest difference that is none.
+    """
+    a, b = pair.a, pair.b
+    ours, raw = a.effective().reshape(a.kernels, -1), b.effective()
+    table, group = reordered(raw, b.groups, pair.channels)
+    theirs = table.reshape(a.kernels, -1)
+    if not np.array_equal(pair.kernels, np.arange(a.kernels)) or (group != np.arange(a.groups)).any():
+        per = a.kernels // a.groups
+        mine = np.arange(a.kernels) // per
+        fits = group[mine] == pair.kernels // per
+        rows = theirs[mine * per + pair.kernels % per]
+        theirs = np.where(fits[:, None], rows, raw.reshape(b.kernels, -1)[pair.kernels])
+    top = np.abs(ours).max(axis=1, initial=0.0)
+    floor = 1e-3 * float(top.max(initial=0.0)) + 1e-30
+    far = np.abs(ours - theirs).max(axis=1, initial=0.0) / np.maximum(top, floor)
+    bias = np.zeros(a.kernels)
+    if a.bias is not None and b.bias is not None:
+        largest = max(float(np.abs(a.bias).max(initial=0.0)), float(np.abs(b.bias).max(initial=0.0)))
+        least = floor * ours.shape[1] ** 0.5  # of what such weights make of inputs of size 1
+        bias = np.abs(a.bias - b.bias[pair.kernels]) / max(largest, least)
+    bad = np.flatnonzero(far > limit)
+    return Weighed(far, bias, bad, ours[bad], theirs[bad])
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that differs: a sentence, and the kernels it is about (none where it is about all)."""
+
+    text: str
+    kernels: tuple[int, ...] = ()
+
+
+def explain_weights(pair: Pair, weighed: Weighed, *, limit_bias: float = BIASES) -> list[Finding]:
+    """What differs in the weights and biases of a pair."""
+    bad, biased = weighed.bad, np.flatnonzero(weighed.bias > limit_bias)
+    if not bad.size and not biased.size:
+        return []
+    if (order := _exchanged(weighed)) is not None:
+        return [order]
+    ratio, rest = _factors(weighed)
+    scaled = bool((rest <= 1e-3 * np.maximum(np.abs(ratio), 1e-3)).all())
+    if scaled and (epsilon := _epsilons(pair)):
+        return [Finding(epsilon)]
+    if not bad.size:
+        return [Finding(f"bias differs in {some(biased, pair.a.kernels)}", few(biased))]
+    if scaled:
+        return [_scaled(ratio, bad, pair.a.kernels)]
+    most = 100 * float(weighed.weights[bad].max())
+    return [Finding(f"weights differ in {some(bad, pair.a.kernels)}, by up to {most:.3g} %", few(bad))]
+
+
+def _factors(weighed: Weighed) -> tuple[Array, Array]:
+    """The factor between differing kernels that fits best, and what it leaves over the size of the first."""
+    size = np.einsum("kn,kn->k", weighed.ours, weighed.ours, dtype=np.float64)
+    ratio = np.einsum("kn,kn->k", weighed.ours, weighed.theirs, dtype=np.float64) / np.maximum(size, 1e-30)
+    left = np.linalg.norm(weighed.theirs - ratio[:, None].astype(np.float32) * weighed.ours, axis=1)
+    return ratio, left / np.sqrt(np.maximum(size, 1e-30))
+
+
+def _epsilons(pair: Pair) -> str | None:
+    one, two = pair.a.epsilon, pair.b.epsilon
+    if one is None or two is None or abs(one - two) <= 1e-6 * max(one, two):
+        return None
+    return f"the batch norm's epsilon is {one:.3g} in A and {two:.3g} in B"
+
+
+def _exchanged(weighed: Weighed) -> Finding | None:
+    """Kernels that stand in each other's place."""
+    bad = weighed.bad
+    if not 2 <= bad.size <= 1024:
+        return None
+    chosen = assign(directions(weighed.ours) @ directions(weighed.theirs).T)
+    ours, theirs = weighed.ours, weighed.theirs[chosen]
+    size = np.abs(ours).max(axis=1)
+    fits = np.abs(ours - theirs).max(axis=1) <= 1e-3 * np.maximum(size, 1e-30)
+    if not fits.all() or np.array_equal(chosen, np.arange(bad.size)):
+        return None
+    words = "are swapped" if bad.size == 2 else "stand in another order"
+    return Finding(f"{_kernels(bad)} {words}, and what reads them was not changed with them", few(bad))
+
+
+def _scaled(ratios: Array, bad: Array, kernels: int) -> Finding:
+    low, high = float(ratios.min()), float(ratios.max())
+    if bad.size == 1 or high - low <= 1e-4 * abs(high):
+        return Finding(f"{some(bad, kernels)}: weights scaled by {high:.5g}", few(bad))
+    one_way = low > 0.5 and high < 2 and (high <= 1 or low >= 1)
+    hint = ", as another epsilon of a batch norm does" if one_way else ""
+    return Finding(f"scale differs in {some(bad, kernels)}, by factors {low:.5g} to {high:.5g}{hint}", few(bad))
+
+
+def explain_window(a: Unit, b: Unit) -> list[Finding]:
+    """What differs in strides, dilations and padding."""
+    one, two = a.geometry, b.geometry
+    if len(one.kernel) != len(two.kernel):
+        return []
+    found = []
+    for word in ("strides", "dilations"):
+        here, there = getattr(one, word), getattr(two, word)
+        if here != there:
+            found.append(Finding(f"{word} differ: {by_sizes(here)} in A, {by_sizes(there)} in B"))
+    if (one.begins, one.ends) != (two.begins, two.ends):
+        here, there = (_pads(g.begins, g.ends) for g in (one, two))
+        lopsided = [g.begins != g.ends for g in (one, two)]
+        hint = " (SAME against symmetric)" if lopsided[0] != lopsided[1] else ""
+        found.append(Finding(f"padding differs: {here} in A, {there} in B{hint}"))
+    return found
+
+
+def by_sizes(values: Sequence[int]) -> str:
+    """Sizes as people write them: 1x3x3."""
+    return "x".join(map(str, values))
+
+
+def _pads(begins: Sequence[int], ends: Sequence[int]) -> str:
+    return " ".join(f"{b}+{e}" for b, e in zip(begins, ends, strict=True)) or "none"
+
+
+def explain_activation(a: Unit, b: Unit) -> list[Finding]:
+    """An activation that only one of them has; not where an Add stands between in one of the files."""
+    if bool(a.activation) == bool(b.activation) or (a.joined != b.joined and (b if a.activation else a).joined):
+        return []
+    name, side = (a.activation, "B") if a.activation else (b.activation, "A")
+    return [Finding(f"an activation ({name}) is missing after it in {side}")]
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a sentence calls the layers and inputs of a file: names by index, and the number of layers."""
+
+    layers: Mapping[int, str]
+    count: int
+
+    def of(self, owner: int) -> str:
+        """What it is called."""
+        return "the input" if owner >= self.count else repr(self.layers.get(owner, "?"))
+
+
+def explain_path(pair: Pair, owners: Mapping[int, int], names: tuple[Names, Names]) -> list[Finding]:
+    """What differs between the layers above and this one.
+
+    Args:
+        pair: The layer that reads.
+        owners: Layers and inputs of the first file to those of the second.
+        names: What both files' layers are called.
+    """
+    a, b = pair.a, pair.b
+    ours, theirs = above(a), above(b)
+    lost = sorted(o for o in ours if owners.get(o) not in theirs)
+    gained = sorted(theirs - {owners.get(o) for o in ours})
+    found = [
+        *(_missing(names[0].of(o), "B", a.path, b.path) for o in lost),
+        *(_missing(names[1].of(o), "A", b.path, a.path) for o in gained),
+    ]
+    if found:
+        return found
+    if pair.reordered:
+        return [_order(pair, at_input=all(o >= names[0].count for o in ours))]
+    return _steps(a.path, b.path)
+
+
+def above(unit: Unit) -> set[int]:
+    """Layers and inputs that arrive at a layer, gates included."""
+    return {int(o) for x in unit.arrivals for o in np.unique(x.owner) if o >= 0}
+
+
+def _missing(who: str, side: str, here: Mapping[str, int], there: Mapping[str, int]) -> Finding:
+    if here.get("a product", 0) > there.get("a product", 0):
+        return Finding(f"the gate from {who} is missing in {side}")
+    if here.get("an Add", 0) > there.get("an Add", 0):
+        return Finding(f"the shortcut from {who} is missing in {side} at the Add that follows")
+    return Finding(f"what comes from {who} does not arrive in {side}")
+
+
+def _order(pair: Pair, *, at_input: bool) -> Finding:
+    """Channels that arrive in another order than the weights expect."""
+    if at_input:
+        places = np.empty_like(pair.wired)
+        places[pair.wired] = np.arange(pair.wired.size)
+        order = ", ".join(map(str, places[pair.channels].tolist()[:NAMED]))
+        hint = " (RGB against BGR)" if order == "2, 1, 0" else ""
+        return Finding(f"the input's channels arrive in the order {order} in B{hint}")
+    moved = int((pair.channels != pair.wired).sum())
+    return Finding(f"{moved} of {pair.a.channels} channels arrive from other kernels: the order of a shuffle differs")
+
+
+def _steps(ours: Mapping[str, int], theirs: Mapping[str, int]) -> list[Finding]:
+    """Activations, pools and the like that only one of two paths has."""
+    lost, gained = Counter(ours) - Counter(theirs), Counter(theirs) - Counter(ours)
+    pools = [[w for w in side if " pool " in w] for side in (lost, gained)]
+    if all(pools):
+        return [Finding(f"what is pooled differs: {pools[0][0]} in A, {pools[1][0]} in B")]
+    found = []
+    for words, side in ((lost, "B"), (gained, "A")):
+        for word in words:
+            kind, _, name = word.partition(" ")
+            text = f"an activation ({name})" if kind == "activation" else word
+            found.append(Finding(f"{text} is missing in {side}"))
+    return found
+
+
+def _kernels(which: Array) -> str:
+    listed = [str(int(k)) for k in which[:NAMED]]
+    if len(listed) == 1:
+        return f"kernel {listed[0]}"
+    if which.size > NAMED:
+        return f"kernels {', '.join(listed)} and {which.size - NAMED} more"
+    return f"kernels {', '.join(listed[:-1])} and {listed[-1]}"
+
+
+def some(which: Array, of: int) -> str:
+    """Kernels in words, or how many they are."""
+    if which.size == of > 1:
+        return f"all {of} kernels"
+    return _kernels(which) if which.size <= NAMED else f"{which.size} of {of} kernels"
+
+
+def few(which: Array) -> tuple[int, ...]:
+    """Kernels to name; none where there are too many."""
+    return tuple(int(k) for k in which) if which.size <= NAMED else ()
+
+
+__all__ = [
+    "BIASES", "NAMED", "WEIGHTS", "Finding", "Names", "Weighed", "above", "by_sizes", "explain_activation",
+    "explain_path", "explain_weights", "explain_window", "few", "some", "weigh",
+]  # fmt: skip
