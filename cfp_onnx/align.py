@@ -953,8 +953,12 @@ def alike_in_shape(a: Unit, b: Unit) -> bool:
 
 def shared_words(a: Unit, b: Unit) -> float:
     """Part of the words of two layers' names that both have, 0..1."""
-    return max(_shared(a.weight, b.weight), _shared(a.name, b.name), _shared(a.name, b.weight),
-               _shared(a.weight, b.name))  # fmt: skip
+    return words_in_common((a.weight, a.name), (b.weight, b.name))
+
+
+def words_in_common(ours: Sequence[str], theirs: Sequence[str]) -> float:
+    """Part of the words that a name of one has in common with a name of the other, 0..1, the most of all pairs."""
+    return max(_shared(one, two) for one in ours for two in theirs)
 
 
 _NOISE = frozenset({"weight", "kernel", "conv", "matmul", "gemm", "w", "node", "readvariableop", "0", "quantized", ""})
@@ -976,5 +980,5 @@ def profile(a: Array, b: Array) -> float:
 
 __all__ = [
     "Alignment", "Arrival", "Network", "Pair", "Place", "Unit", "align", "assign", "directions", "fill",
-    "match_kernels", "network", "pair_up", "profile", "reordered", "shared_words", "wire_maps",
+    "match_kernels", "network", "pair_up", "profile", "reordered", "shared_words", "wire_maps", "words_in_common",
 ]  # fmt: skip

@@ -19,8 +19,9 @@ from cfp_onnx.agreement import Agreement, agreement, overlap, rows_of, spearman,
 from cfp_onnx.align import Alignment, Network, Pair, Place, align, network
 from cfp_onnx.causes import by_sizes, weigh
 from cfp_onnx.comparison import Comparison, Outputs, Parting
-from cfp_onnx.errors import CfpError, ClipError, ModelError, RunError, UsageError
-from cfp_onnx.explain import Engine, Wanted, pick_class, specs
+from cfp_onnx.errors import RunError, UsageError
+from cfp_onnx.explain import Engine, Wanted, pick_class
+from cfp_onnx.footage import Source, Taker, partners, read_both
 from cfp_onnx.model import Model, load
 from cfp_onnx.probe import SEED, TUBE_SEED, Probe, Values
 from cfp_onnx.results import Progress
@@ -29,10 +30,9 @@ from cfp_onnx.tubes import Tube
 from cfp_onnx.verdict import TOLERANCE, Case, Judge, Seen, results, worse
 
 if TYPE_CHECKING:
-    from cfp_onnx.media import Clip, InputSpec, Preprocess
+    from cfp_onnx.media import Clip, Preprocess
 
 Array = npt.NDArray[Any]
-Source = str | os.PathLike[str] | Array | Mapping[str, Array]
 
 TAP_BUDGET = 2**28
 """Bytes of activations of both files that are held at a time."""
@@ -237,7 +237,7 @@ def compare(
         raise UsageError(f"theta is {theta}, it must lie between 0 and 1")
     levels = None if str(depth) == "all" else _level(depth)
     one, two = (m if isinstance(m, Model) else load(m) for m in (a, b))
-    reader = _Reader(one, two, layout, preprocess, preprocess_b)
+    takers = Taker.of(one, preprocess), Taker.of(two, preprocess_b or preprocess)
     listed = _listed(clips)
     if not listed:
         raise UsageError("there is no clip to compare on; give at least one")
@@ -245,7 +245,7 @@ def compare(
     for n, source in enumerate(listed):
         if progress is not None:
             progress("comparing", n, len(listed))
-        run.clip(reader.read(source), target)
+        run.clip(read_both(source, *takers, layout=layout), target)
     return run.finish(tolerance, theta)
 
 
@@ -413,7 +413,7 @@ def _outputs(scores: Sequence[tuple[Array, Array]], index: int) -> Outputs:
 
 def _fed_alike(a: _Side, b: _Side, clips: tuple[Clip, Clip]) -> bool:
     """Whether both get the same numbers."""
-    for name, other in _partners([p.name for p in a.model.inputs], [p.name for p in b.model.inputs]):
+    for name, other in partners([p.name for p in a.model.inputs], [p.name for p in b.model.inputs]):
         one, two = (
             _channels_first(np.asarray(c.feeds[n], np.float32), s.engine.axes[n])
             for c, s, n in ((clips[0], a, name), (clips[1], b, other))
@@ -427,18 +427,13 @@ def _channels_first(value: Array, axis: int) -> Array:
     return rows_of(value, axis, 1) if value.ndim else value.reshape(1, 1)
 
 
-def _partners(ours: Sequence[str], theirs: Sequence[str]) -> list[tuple[str, str]]:
-    """Inputs of both files that belong together: by name, else by place."""
-    return [(n, n if n in theirs else theirs[i]) for i, n in enumerate(ours)]
-
-
 def _same_sizes(a: _Side, b: _Side) -> None:
     """Refuses two models that do not take and answer the same.
 
     Raises:
         UsageError: If their inputs or their class counts differ.
     """
-    for name, other in _partners([p.name for p in a.model.inputs], [p.name for p in b.model.inputs]):
+    for name, other in partners([p.name for p in a.model.inputs], [p.name for p in b.model.inputs]):
         one, two = _size_of(a, name), _size_of(b, other)
         if one != two:
             raise UsageError(
@@ -457,86 +452,6 @@ def _size_of(side: _Side, name: str) -> tuple[int, ...]:
     """Channels, then the sizes of the other axes without the batch."""
     shape, axis = side.engine.program.shapes[name], side.engine.axes[name]
     return (*shape[axis : axis + 1], *(n for k, n in enumerate(shape) if k not in {0, axis}))
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """Makes what both models take of one clip."""
-
-    a: Model
-    b: Model
-    layout: str | None
-    preprocess: Preprocess | None
-    preprocess_b: Preprocess | None
-
-    def read(self, source: Source) -> tuple[Clip, Clip]:
-        """The clip for the first and for the second model.
-
-        Raises:
-            UsageError: If the models have different numbers of inputs.
-            ClipError: If one of them cannot take the clip.
-        """
-        from cfp_onnx.media import load_clip
-
-        if len(self.a.inputs) != len(self.b.inputs):
-            raise UsageError(
-                f"{self.a.path} has {len(self.a.inputs)} inputs and {self.b.path} has {len(self.b.inputs)}; only "
-                "networks with the same input can be compared"
-            )
-        ours, theirs = specs(self.a), specs(self.b)
-        own = self._preprocess(self.a, self.preprocess)
-        other = self._preprocess(self.b, self.preprocess_b or self.preprocess)
-        here, there = self._layout(ours, own), self._layout(theirs, other)
-        if self.layout is not None and self.layout.upper() not in {here, there}:
-            here = self.layout  # which is refused in a sentence
-        clip = load_clip(source, ours, preprocess=own, layout=here)
-        if clip.frames is not None:
-            return clip, load_clip(source, theirs, preprocess=other, layout=there)
-        handed = _turned(clip, ours, theirs, there)
-        try:
-            return clip, load_clip(handed, theirs, preprocess=other, layout=there)
-        except ClipError as error:
-            raise ClipError(f"{self.b.path} cannot take what {self.a.path} takes: {error}") from error
-
-    @staticmethod
-    def _preprocess(model: Model, given: Preprocess | None) -> Preprocess:
-        from cfp_onnx.media import Preprocess
-
-        if given is not None:
-            return given
-        return Preprocess() if model.preprocess is None else Preprocess.from_json(dict(model.preprocess))
-
-    def _layout(self, inputs: Sequence[InputSpec], preprocess: Preprocess) -> str | None:
-        """The layout asked for, where this model can have it."""
-        from cfp_onnx.media import layout_of
-
-        if self.layout is None:
-            return preprocess.layout
-        try:
-            return layout_of(inputs[0], self.layout)
-        except CfpError:
-            return preprocess.layout
-
-
-def _turned(
-    clip: Clip, ours: Sequence[InputSpec], theirs: Sequence[InputSpec], layout: str | None
-) -> Array | dict[str, Array]:
-    """The first model's arrays by the second's names, with their axes in its order where both orders are known."""
-    from cfp_onnx.media import layout_of
-
-    specs_of = {s.name: s for s in theirs}
-    out: dict[str, Array] = {}
-    for spec, (name, other) in zip(ours, _partners([s.name for s in ours], list(specs_of)), strict=True):
-        array = clip.feeds[name]
-        try:
-            here = clip.layout if spec is ours[0] and clip.layout else layout_of(spec)
-            there = layout_of(specs_of[other], layout if specs_of[other] is theirs[0] else None)
-        except (UsageError, ModelError):
-            here = there = ""
-        if here != there and sorted(here) == sorted(there):
-            array = np.ascontiguousarray(array.transpose([here.index(letter) for letter in there]))
-        out[other] = array
-    return out if len(out) > 1 else next(iter(out.values()))
 
 
 __all__ = ["compare"]

@@ -1,0 +1,99 @@
+"""Several clips at once: files, folders of them, and lists with labels."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cfp_onnx.errors import ClipError, UsageError
+
+LISTS = frozenset({".txt", ".csv", ".tsv", ".lst"})
+"""Suffixes of lists: a clip a line, then its class after a comma, a tab or a space."""
+
+FRAMES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+"""Suffixes of pictures: a folder of nothing else is one clip."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One clip.
+
+    Attributes:
+        file: Its path.
+        target: Class index or label, where a list gives one.
+    """
+
+    file: str
+    target: str | None = None
+
+
+def clips_in(sources: Iterable[str | os.PathLike[str]]) -> list[Listed]:
+    """Every clip that some names stand for, in the order given; folders in natural order.
+
+    A folder of pictures is one clip; any other folder stands for the files and folders of pictures in it. A text
+    file is a list of clips, whose paths are relative to it.
+
+    Raises:
+        ClipError: If a folder or a list holds no clip, or a file is not there.
+        UsageError: If a list cannot be read.
+    """
+    out: list[Listed] = []
+    for source in sources:
+        path = Path(source)
+        if path.is_dir():
+            out += _folder(path)
+        elif path.suffix.lower() in LISTS:
+            out += _list(path)
+        else:
+            out.append(Listed(str(source)))
+    return out
+
+
+def _folder(path: Path) -> list[Listed]:
+    inside = [p for p in sorted(path.iterdir(), key=_natural) if not p.name.startswith(".")]
+    files = [p for p in inside if p.is_file() and p.suffix.lower() not in LISTS]
+    if files and all(p.suffix.lower() in FRAMES for p in files):
+        return [Listed(str(path))]
+    found = [*files, *(p for p in inside if p.is_dir() and _is_frames(p))]
+    if not found:
+        raise ClipError(f"{path}: the folder holds no clip; give files, or a folder with videos, arrays or frames")
+    return [Listed(str(p)) for p in sorted(found, key=_natural)]
+
+
+def _is_frames(path: Path) -> bool:
+    return any(p.suffix.lower() in FRAMES for p in path.iterdir() if p.is_file())
+
+
+def _natural(path: Path) -> list[tuple[int, int, str]]:
+    parts = re.split(r"(\d+)", path.name)
+    return [(1, int(p), "") if p.isdigit() and p.isascii() else (0, 0, p) for p in parts]
+
+
+def _list(path: Path) -> list[Listed]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the list {path}: {getattr(error, 'strerror', None) or error}") from error
+    rows = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    found = [_row(row, path) for row in rows]
+    if not found:
+        raise ClipError(f"{path}: the list names no clip; write one a line, its class behind it")
+    return found
+
+
+def _row(line: str, path: Path) -> Listed:
+    separator = "\t" if "\t" in line else "," if "," in line else " "
+    fields: Sequence[str] = next(csv.reader([line.strip()], delimiter=separator))
+    if separator == " " and len(fields) > 2:  # names with blanks: the class is the last word
+        fields = [" ".join(fields[:-1]), fields[-1]]
+    if len(fields) > 2 or not fields[0].strip():
+        raise UsageError(f"{path}: cannot read {line.strip()[:80]!r}; write a clip and its class, separated by a comma")
+    target = fields[1].strip() if len(fields) == 2 else ""
+    return Listed(str(path.parent / fields[0].strip()), target or None)
+
+
+__all__ = ["FRAMES", "LISTS", "Listed", "clips_in"]

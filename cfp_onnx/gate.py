@@ -1,0 +1,388 @@
+"""The gate: does a file still decide as its baseline did, and for the same reasons?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cfp_onnx import record
+from cfp_onnx.baselines import Baseline, Remembered, load_baseline
+from cfp_onnx.causes import few, some
+from cfp_onnx.checked import Breach, Checked, CheckedClip, CheckedLayer, First
+from cfp_onnx.cliplist import Listed, clips_in
+from cfp_onnx.errors import ClipError, UsageError
+from cfp_onnx.footage import Taker, read_both
+from cfp_onnx.limits import Limits, Policy
+from cfp_onnx.matching import Match, matched, weight_change
+from cfp_onnx.measures import Change, change, mean, outputs_over
+from cfp_onnx.media import Clip, Preprocess, load_clip
+from cfp_onnx.model import Model, load
+from cfp_onnx.reasons import Recorder, Sight, Traits, shapes_of
+from cfp_onnx.results import Progress
+
+Array = npt.NDArray[Any]
+
+ABOVE_NOISE = 2.0
+"""A limit is at least so many times what the machine itself changes."""
+
+SILENT = 2e-3
+"""Change of activity up to which other weights are another way of writing the same layer."""
+
+ONSET = 0.25
+"""Part of an activity limit from which a change is taken to have begun, once a limit is broken."""
+
+CONCERNED = 5
+"""Most kernels that a layer names."""
+
+
+def check(
+    model: Model | str | os.PathLike[str],
+    baseline: Baseline | str | os.PathLike[str],
+    clips: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+    *,
+    policy: Policy | None = None,
+    layout: str | None = None,
+    preprocess: Preprocess | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    barriers: bool = False,
+    folder: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Checked:
+    """Hold a file against a baseline.
+
+    Args:
+        model: A model or its path.
+        baseline: A baseline or its path.
+        clips: Where the baseline's clips are; where it says they are by default.
+        policy: Limits; the defaults where None.
+        layout: Axes of an input, where they are ambiguous.
+        preprocess: How footage becomes input; the model's metadata, else the baseline's, by default.
+        device: auto, cpu, cuda, cuda:N or tensorrt.
+        threads: Threads of the CPU provider.
+        barriers: Whether unknown operators on channel paths are passed over.
+        folder: What the baseline's paths are relative to; its own folder by default.
+        progress: Told how far the work is.
+
+    Raises:
+        CfpError: With one sentence that says what cannot be used and what to do.
+    """
+    name = "baseline" if isinstance(baseline, Baseline) else Path(baseline).name
+    if not isinstance(baseline, Baseline):
+        folder = Path(baseline).parent if folder is None else folder
+        baseline = load_baseline(baseline)
+    loaded = model if isinstance(model, Model) else load(model)
+    sources = _sources(baseline, clips, folder)
+    reader = _Reader(baseline, loaded, preprocess, layout)
+    run = _Run(loaded, baseline, record.Device(device, threads), barriers=barriers)
+    for n, (clip, item) in enumerate(sources):
+        if progress is not None:
+            progress("checking", n, len(sources))
+        run.clip(clip, reader.read(clip, item))
+    return run.finish(policy or Policy(), name)
+
+
+def _sources(
+    baseline: Baseline,
+    clips: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None,
+    folder: str | os.PathLike[str] | None,
+) -> list[tuple[Remembered | None, Listed]]:
+    """Clips to read; those that were named are told by their content."""
+    if clips is None:
+        place = Path() if folder is None else Path(folder)
+        return [(clip, Listed(str(place / clip.file))) for clip in baseline.clips]
+    listed = clips_in([clips] if isinstance(clips, str | os.PathLike) else clips)
+    if not listed:
+        raise UsageError(
+            "there is no clip to check on; name the baseline's clips, or none to take them from where they were"
+        )
+    return [(None, item) for item in listed]
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Makes what the model takes of a clip of the baseline."""
+
+    baseline: Baseline
+    model: Model
+    preprocess: Preprocess | None
+    layout: str | None
+
+    @property
+    def takers(self) -> tuple[Taker, Taker]:
+        """What the baseline's model took, and what this one takes."""
+        old = Taker(str(self.baseline.model["file"]), self.baseline.inputs, self.baseline.preprocess)
+        given = self.preprocess
+        if given is None and self.model.preprocess is None:
+            given = self.baseline.preprocess
+            if tuple(p.shape for p in self.model.inputs) != tuple(s.shape for s in old.inputs):
+                given = replace(given, layout=None)
+        return old, Taker.of(self.model, given)
+
+    def read(self, clip: Remembered | None, item: Listed) -> Clip:
+        """The clip, which must be one that the baseline speaks of.
+
+        Raises:
+            ClipError: If it is not there, or another than it was.
+        """
+        old, new = self.takers
+        path = Path(item.file)
+        if clip is not None and not path.exists() and "%" not in item.file:
+            raise ClipError(
+                f"{item.file}: the baseline's clip is not there; say where the clips are: "
+                "cfp-onnx check MODEL --baseline FILE CLIPS..."
+            )
+        if path.suffix.lower() in {".npy", ".npz"} and old.inputs != new.inputs:
+            return read_both(item.file, old, new, layout=self.layout)[1]
+        return load_clip(item.file, new.inputs, preprocess=new.preprocess, layout=new.layout(self.layout))
+
+
+class _Run:
+    """A model and what the clips so far showed."""
+
+    def __init__(self, model: Model, baseline: Baseline, device: record.Device, *, barriers: bool) -> None:
+        self.model, self.baseline, self.device, self.barriers = model, baseline, device, barriers
+        names = [p.name for p in model.outputs]
+        asked = str(baseline.run["output"])
+        self.output = asked if asked in names else None
+        self._recorders: dict[Any, Recorder] = {}
+        self._by_hash: dict[str, list[Remembered]] = {}
+        for clip in baseline.clips:
+            self._by_hash.setdefault(clip.sha256, []).append(clip)
+        self.seen: list[tuple[Remembered, Sight]] = []
+
+    def clip(self, expected: Remembered | None, clip: Clip) -> None:
+        """Look at one clip of the baseline, for each class that the baseline has of it."""
+        known = self._by_hash.get(clip.sha256, [])
+        if expected is not None and clip.sha256 != expected.sha256:
+            raise ClipError(
+                f"{clip.file} is not the clip that the baseline was made of: its content has changed; restore it, or "
+                "make the baseline anew"
+            )
+        if not known:
+            raise ClipError(
+                f"{clip.file} is none of the baseline's {len(self.baseline.clips)} clips; check on those, or make a "
+                "baseline with it"
+            )
+        key = shapes_of(clip.feeds)
+        if key not in self._recorders:
+            self._recorders[key] = Recorder(
+                self.model, clip.feeds, rule=self.baseline.run["rule"], depth=self.baseline.depth, output=self.output,
+                device=self.device, barriers=self.barriers,
+            )  # fmt: skip
+        recorder = self._recorders[key]
+        classes = len(self.baseline.clips[0].sight.scores)
+        if recorder.engine.classes()[0] != classes:
+            raise UsageError(
+                f"{self.model.path} has {recorder.engine.classes()[0]} classes and the baseline's model has {classes}; "
+                "only a network with the same classes can be checked"
+            )
+        for remembered in [expected] if expected is not None else known:
+            self.seen.append((remembered, recorder.look(clip.feeds, remembered.index)))
+
+    def finish(self, policy: Policy, name: str) -> Checked:
+        """The result."""
+        recorder = next(iter(self._recorders.values()))
+        traits = recorder.traits
+        matches = matched(
+            self.baseline.traits, traits, [c.sight.activity for c, _ in self.seen], [s.activity for _, s in self.seen]
+        )
+        layers = tuple(self._layer(m, traits, policy) for m in matches)
+        missing, added = self._unmatched(matches, traits)
+        first = _first(layers, matches, traits, self.baseline, missing, added)
+        model = self.model
+        then = self.baseline.model
+        return Checked(
+            model={
+                "file": model.path.name, "sha256": model.sha256, "producer": model.producer, "opset": model.opset,
+            },
+            baseline={
+                "file": name, "model": then["file"], "sha256": then["sha256"], "producer": then["producer"],
+                "opset": then["opset"],
+            },
+            run={
+                "rule": self.baseline.run["rule"], "depth": self.baseline.run["depth"],
+                "provider": recorder.engine.provider(), "onnxruntime": record.runtime().__version__,
+                "then": {k: self.baseline.run[k] for k in ("provider", "onnxruntime", "cfp_onnx")},
+            },
+            layers=layers, clips=tuple(self._answer(c, s) for c, s in self.seen), missing=missing, added=added,
+            first=first, max_flips=policy.max_flips, notes=self._notes(recorder, matches),
+        )  # fmt: skip
+
+    def _layer(self, match: Match, traits: Sequence[Traits], policy: Policy) -> CheckedLayer:
+        old, new = self.baseline.traits[match.old], traits[match.new]
+        pairs = [_both(c.sight, s, match) for c, s in self.seen]
+        changes = [change(activity, relevance) for activity, relevance in pairs]
+        total = mean(changes)
+        per_kernel = weight_change(old, new, match.kernels)
+        weights = float(np.sqrt((per_kernel**2).mean()))
+        limits = above_noise(policy.of(old.name, old.weight), self.baseline.noise.layers[match.old])
+        breaches = [*_breaches(total, weights, limits), *self._by_class(changes, policy, old, match)]
+        return CheckedLayer(
+            name=old.name, other=new.name, weight=old.weight, evidence=match.evidence, depth=old.depth,
+            reordered=match.reordered, change=total, weights=weights, limits=limits, breaches=tuple(breaches),
+            kernels=_concerned(pairs, per_kernel, limits),
+        )  # fmt: skip
+
+    def _by_class(self, changes: Sequence[Change], policy: Policy, old: Traits, match: Match) -> list[Breach]:
+        """Limits of single classes, judged on their clips alone."""
+        found = []
+        for name, some_limits in policy.classes.items():
+            of_class = [
+                c for c, (clip, _) in zip(changes, self.seen, strict=True) if name in {clip.label, str(clip.index)}
+            ]
+            if of_class:
+                base = replace(policy.of(old.name, old.weight), **some_limits)
+                limits = above_noise(base, self.baseline.noise.layers[match.old])
+                found += [replace(b, label=name) for b in _breaches(mean(of_class), None, limits)]
+        return found
+
+    def _unmatched(self, matches: Sequence[Match], traits: Sequence[Traits]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        old, new = {m.old for m in matches}, {m.new for m in matches}
+        return (
+            tuple(t.name for i, t in enumerate(self.baseline.traits) if i not in old),
+            tuple(t.name for i, t in enumerate(traits) if i not in new),
+        )
+
+    def _answer(self, clip: Remembered, sight: Sight) -> CheckedClip:
+        labels = self.baseline.labels or ()
+        tops = clip.top, int(sight.scores.argmax())
+        return CheckedClip(
+            file=clip.file, index=clip.index, label=clip.label, top=tops,
+            top_labels=(_label(labels, tops[0]), _label(labels, tops[1])),
+            scores=(float(clip.sight.scores[clip.index]), float(sight.scores[clip.index])),
+            difference=outputs_over(clip.sight.scores, sight.scores),
+        )  # fmt: skip
+
+    def _notes(self, recorder: Recorder, matches: Sequence[Match]) -> tuple[str, ...]:
+        notes = []
+        left = len(self.baseline.clips) - len({id(c) for c, _ in self.seen})
+        if left:
+            notes.append(f"{left} of the baseline's {len(self.baseline.clips)} clips were not looked at")
+        if not recorder.engine.coverage.complete:
+            share = 100 * recorder.engine.coverage.channels
+            notes.append(f"the file could be followed in part only: {share:.1f} % of its channels")
+        moved = [self.baseline.traits[m.old].name for m in matches if m.reordered]
+        if moved:
+            notes.append(f"kernels stand in another order in {len(moved)} layers, {moved[0]} first")
+        guessed = [self.baseline.traits[m.old].name for m in matches if m.evidence == "order"]
+        if guessed:
+            notes.append(f"only their order tells which layer is which for {len(guessed)} layers, {guessed[0]} first")
+        now, then = recorder.engine.provider(), self.baseline.run["provider"]
+        if now != then:
+            notes.append(f"the baseline was made on {then}, this ran on {now}")
+        return tuple(notes)
+
+
+def _label(labels: Sequence[str], index: int) -> str | None:
+    return labels[index] if index < len(labels) else None
+
+
+def _both(old: Sight, new: Sight, match: Match) -> tuple[tuple[Array, Array], tuple[Array | None, Array | None]]:
+    """Activity and relevance of a layer before and now, in the baseline's order of kernels."""
+    relevance = new.relevance[match.new]
+    return (
+        (old.activity[match.old], new.activity[match.new][match.kernels]),
+        (old.relevance[match.old], None if relevance is None else relevance[match.kernels]),
+    )
+
+
+def above_noise(limits: Limits, noise: Change) -> Limits:
+    """Limits that start above what the machine itself changes."""
+    drift = 0.0 if noise.drift is None else noise.drift
+    lost = 0.0 if noise.overlap is None else 1 - noise.overlap
+    out = 0.0 if noise.rank is None else 1 - noise.rank
+    return replace(
+        limits,
+        max_drift=min(1.0, max(limits.max_drift, ABOVE_NOISE * drift)),
+        min_overlap=max(0.0, min(limits.min_overlap, 1 - ABOVE_NOISE * lost)),
+        min_rank=max(-1.0, min(limits.min_rank, 1 - ABOVE_NOISE * out)),
+        max_activity=max(limits.max_activity, ABOVE_NOISE * noise.activity),
+    )
+
+
+def _breaches(found: Change, weights: float | None, limits: Limits) -> list[Breach]:
+    """Limits that do not hold; written so that NaN breaks them."""
+    out = []
+    if found.drift is not None and not found.drift <= limits.max_drift:
+        out.append(Breach("drift", found.drift, limits.max_drift))
+    if found.overlap is not None and not found.overlap >= limits.min_overlap:
+        out.append(Breach("overlap", found.overlap, limits.min_overlap))
+    if found.rank is not None and not found.rank >= limits.min_rank:
+        out.append(Breach("rank", found.rank, limits.min_rank))
+    if not found.activity <= limits.max_activity:
+        out.append(Breach("activity", found.activity, limits.max_activity))
+    if weights is not None and not weights <= limits.max_weights and not found.activity <= SILENT:
+        out.append(Breach("weights", weights, limits.max_weights))
+    return out
+
+
+def _concerned(
+    pairs: Iterable[tuple[tuple[Array, Array], tuple[Array | None, Array | None]]], weights: Array, limits: Limits
+) -> tuple[int, ...]:
+    """Kernels that changed most: by their weights where these changed, else by relevance, else by activity."""
+    if float(np.sqrt((weights**2).mean())) > limits.max_weights:
+        return _largest(weights, limits.max_weights)
+    moved, active = np.zeros(len(weights)), np.zeros(len(weights))
+    for (before, after), (old, new) in pairs:
+        active += np.abs(before - after)
+        if old is not None and new is not None and np.abs(old).sum() > 0 and np.abs(new).sum() > 0:
+            moved += np.abs(old / np.abs(old).sum() - new / np.abs(new).sum())
+    return _largest(moved if moved.any() else active, 0.0)
+
+
+def _largest(values: Array, floor: float) -> tuple[int, ...]:
+    order = np.argsort(-values, kind="stable")[:CONCERNED]
+    top = float(values.max(initial=0.0))
+    return tuple(int(k) for k in order if values[k] > max(floor, 0.25 * top))
+
+
+# -------------------------------------------------------------------------------------------- beginning
+
+
+def _first(
+    layers: Sequence[CheckedLayer], matches: Sequence[Match], traits: Sequence[Traits], baseline: Baseline,
+    missing: Sequence[str], added: Sequence[str],
+) -> First | None:  # fmt: skip
+    """Where the change begins: missing layers, then changed weights, then the first layer that acts differently."""
+    if missing:
+        gone = next(t for t in baseline.traits if t.name == missing[0])
+        more = f"; {added[0]} is new" if added else ""
+        return First(gone.name, (), f"this layer ({gone.kernels} kernels) is not in the file{more}")
+    if added:
+        return First(added[0], (), "this layer is new")
+    if not any(x.breaches for x in layers):
+        return None
+    for layer, match in zip(layers, matches, strict=True):
+        if any(b.measure == "weights" for b in layer.breaches):
+            per_kernel = weight_change(baseline.traits[match.old], traits[match.new], match.kernels)
+            which = np.flatnonzero(per_kernel > layer.limits.max_weights)
+            words = some(which, len(per_kernel)) if which.size else "all kernels"
+            text = f"weights changed in {words}, by {100 * layer.weights:.3g} % of the layer's"
+            return First(layer.name, few(which), f"{text} (allowed {100 * layer.limits.max_weights:.3g} %)")
+    return _onset(layers)
+
+
+def _onset(layers: Sequence[CheckedLayer]) -> First:
+    """The first layer that acts differently where no weights changed."""
+    for position, layer in enumerate(layers):
+        if layer.breaches or layer.change.activity > ONSET * layer.limits.max_activity:
+            by = f"its kernels' activity changed by {100 * layer.change.activity:.3g} %"
+            if layer.breaches and all(b.measure in {"drift", "overlap", "rank"} for b in layer.breaches):
+                by = str(layer.breaches[0])
+            if position == 0:
+                cause = f"{by} though its weights did not: what reaches it differs (preprocessing, channels, frames)"
+            else:
+                cause = f"{by} though its weights did not: what lies before it differs, or the ranges of its integers"
+            return First(layer.name, layer.kernels, cause)
+    broken = next(x for x in layers if x.breaches)
+    return First(broken.name, broken.kernels, str(broken.breaches[0]))
+
+
+__all__ = ["above_noise", "check"]

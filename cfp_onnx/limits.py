@@ -1,0 +1,130 @@
+"""How much may change before a check fails: stated limits, for all layers, for some of them, for single classes."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from cfp_onnx.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits on one layer's measures, each the mean of all clips.
+
+    Attributes:
+        max_drift: Largest part of the relevance that may lie on other kernels, 0..1.
+        min_overlap: Least part of the strongest tenth of kernels that must stay, 0..1.
+        min_rank: Least rank correlation of the kernels' relevance, -1..1.
+        max_activity: Largest change of the kernels' mean activations, over their own size.
+        max_weights: Largest change of the kernels' weights, over their own size.
+    """
+
+    max_drift: float = 0.15
+    min_overlap: float = 0.6
+    min_rank: float = 0.85
+    max_activity: float = 0.15
+    max_weights: float = 0.04
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            low, high = _RANGES[name]
+            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+                raise UsageError(
+                    f"limit {name.replace('_', '-')} is {value!r}; it must be a number from {low:g} to {high:g}"
+                )
+
+
+_RANGES = {
+    "max_drift": (0.0, 1.0),
+    "min_overlap": (0.0, 1.0),
+    "min_rank": (-1.0, 1.0),
+    "max_activity": (0.0, math.inf),
+    "max_weights": (0.0, math.inf),
+}
+NAMES = tuple(f.name for f in fields(Limits))
+
+
+@dataclass(frozen=True)
+class Policy:
+    """All limits of a check.
+
+    Attributes:
+        general: For every layer and class.
+        layers: Changes to them by a pattern of the layer's name or its weights' name (``*`` and ``?``); later ones win.
+        classes: Changes to them by label or index; they are judged on that class's clips alone.
+        max_flips: Clips whose strongest class may be another one.
+    """
+
+    general: Limits = Limits()
+    layers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    classes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    max_flips: int = 0
+
+    def __post_init__(self) -> None:
+        if type(self.max_flips) is not int or self.max_flips < 0:
+            raise UsageError(f"limit max-flips is {self.max_flips!r}; it must be a whole number of at least 0")
+
+    def of(self, *names: str) -> Limits:
+        """Limits of a layer, by its names."""
+        limits = self.general
+        for pattern, changes in self.layers.items():
+            if any(fnmatchcase(name, pattern) for name in names):
+                limits = replace(limits, **changes)
+        return limits
+
+    def given(self, *, max_flips: int | None = None, **changes: float | None) -> Policy:
+        """The same with some general limits replaced; None leaves one as it is."""
+        some = {k: v for k, v in changes.items() if v is not None}
+        flips = self.max_flips if max_flips is None else max_flips
+        return replace(self, general=replace(self.general, **some), max_flips=flips)
+
+
+def read_policy(path: Path) -> Policy:
+    """Limits from the table ``tool.cfp_onnx`` of a pyproject.toml, or from a TOML file of their own.
+
+    Raises:
+        UsageError: If the file cannot be read, or holds an unknown key or a value out of range.
+    """
+    try:
+        value = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"cannot read limits from {path}: {reason}") from error
+    table = value.get("tool", {}).get("cfp_onnx", {}) if path.name == "pyproject.toml" else value
+    return _policy(table, str(path))
+
+
+def _policy(table: object, where: str) -> Policy:
+    if not isinstance(table, Mapping):
+        raise UsageError(f"{where}: the limits must be a table")
+    rest = dict(table)
+    layers, classes = (_tables(rest.pop(key, {}), f"{where}: {key}") for key in ("layers", "classes"))
+    flips = rest.pop("max-flips", 0)
+    return Policy(Limits(**_changes(rest, where)), layers, classes, flips)
+
+
+def _tables(value: object, where: str) -> dict[str, dict[str, float]]:
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{where} must be a table of tables")
+    return {str(name): _changes(changes, f"{where}.{name}") for name, changes in value.items()}
+
+
+def _changes(value: object, where: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{where} must be a table of limits")
+    known = {name.replace("_", "-"): name for name in NAMES}
+    for key in value:
+        if key not in known:
+            raise UsageError(f"{where}: limit {key!r} is unknown; use {', '.join(known)}")
+    changes = {known[key]: limit for key, limit in value.items()}
+    Limits(**changes)  # refuses what is out of range
+    return changes
+
+
+__all__ = ["NAMES", "Limits", "Policy", "read_policy"]

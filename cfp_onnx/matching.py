@@ -1,0 +1,149 @@
+"""Which layer and kernel of a file is which of a baseline, which has the old file's layers in short only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cfp_onnx.align import assign, words_in_common
+from cfp_onnx.reasons import Traits
+
+Array = npt.NDArray[Any]
+
+SURE = 0.5
+"""Similarity from which one kind of evidence alone says that two layers are the same."""
+
+REORDERED = 0.2
+"""Difference of two layers' weights from which another order of kernels is looked for."""
+
+CLEARER = 0.25
+"""Part of that difference which another order may leave to be believed."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """A layer of the baseline and the same of the file.
+
+    Attributes:
+        old: Its place among the baseline's layers.
+        new: Its place among the file's.
+        evidence: ``weights``, ``names``, ``activity`` or ``order``: what says so.
+        kernels: (kernels,) kernel of the old layer to that of the new.
+    """
+
+    old: int
+    new: int
+    evidence: str
+    kernels: Array
+
+    @property
+    def reordered(self) -> bool:
+        """Whether kernels stand in another order."""
+        return not np.array_equal(self.kernels, np.arange(len(self.kernels)))
+
+
+def matched(
+    old: Sequence[Traits],
+    new: Sequence[Traits],
+    seen: Sequence[Sequence[Array]],
+    shown: Sequence[Sequence[Array]],
+) -> list[Match]:
+    """Pairs of layers, in the baseline's order.
+
+    Args:
+        old: Layers of the baseline.
+        new: Layers of the file.
+        seen: For each clip the activity of each layer of the baseline.
+        shown: The same of the file.
+    """
+    activity = [np.array([clip[i] for clip in seen]) for i in range(len(old))]
+    active = [np.array([clip[i] for clip in shown]) for i in range(len(new))]
+    scored = []
+    for i, a in enumerate(old):
+        for j, b in enumerate(new):
+            if alike_in_shape(a, b):
+                kinds = {
+                    "weights": _weights_alike(a, b),
+                    "names": words_in_common((a.weight, a.name), (b.weight, b.name)),
+                    "activity": max(0.0, 1 - 5 * _apart(np.sort(activity[i], axis=1), np.sort(active[j], axis=1))),
+                }
+                near = 1 - abs(i / len(old) - j / len(new))
+                total = 2 * kinds["weights"] + kinds["names"] + kinds["activity"] / 2 + near / 2
+                scored.append((total, -i, -j, next((k for k, v in kinds.items() if v >= SURE), "order")))
+    found: dict[int, Match] = {}
+    taken: set[int] = set()
+    for _, i, j, evidence in sorted(scored, reverse=True):
+        if -i not in found and -j not in taken:
+            order = kernel_order(old[-i], new[-j], activity[-i], active[-j])
+            found[-i] = Match(-i, -j, evidence, order)
+            taken.add(-j)
+    return [found[i] for i in sorted(found)]
+
+
+def alike_in_shape(a: Traits, b: Traits) -> bool:
+    """Whether two layers can be the same: kernels, channels, groups and window, axes with one tap aside."""
+    one, two = a.kernel_shape, b.kernel_shape
+    if len(one) != len(two):
+        one, two = (tuple(k for k in taps if k > 1) for taps in (one, two))
+    return (a.kernels, a.channels, a.groups, one) == (b.kernels, b.channels, b.groups, two)
+
+
+def _columns(traits: Traits) -> Array:
+    """What tells kernels apart whatever the order of channels: (kernels, n)."""
+    return np.column_stack([traits.size, traits.sketch]).astype(np.float64)
+
+
+def _apart(a: Array, b: Array) -> float:
+    size = max(float(np.linalg.norm(a)), float(np.linalg.norm(b)))
+    return float(np.linalg.norm(a - b)) / size if size > 0 else 0.0
+
+
+def _weights_alike(a: Traits, b: Traits) -> float:
+    """0..1, in the order in which the kernels stand, or in any order."""
+    one, two = _columns(a), _columns(b)
+    in_place = 1 - _apart(one, two)
+    in_any = 1 - 20 * _apart(np.sort(one, axis=0), np.sort(two, axis=0))
+    return max(0.0, in_place, in_any)
+
+
+def kernel_order(a: Traits, b: Traits, seen: Array, shown: Array) -> Array:
+    """Kernel of the new layer for each of the old; classes keep their places.
+
+    Args:
+        a: The old layer.
+        b: The new layer.
+        seen: (clips, kernels) activity of the old.
+        shown: The same of the new.
+    """
+    straight = np.arange(a.kernels)
+    one, two = _columns(a), _columns(b)
+    far = _apart(one, two)
+    if a.head or far <= REORDERED:
+        return straight
+    features = []
+    for x, y in ((one, two), (seen.T, shown.T)):
+        scale = np.sqrt((x**2).mean(axis=0)) + 1e-12
+        features.append((x / scale, y / scale))
+    left, right = (np.concatenate(side, axis=1) for side in zip(*features, strict=True))
+    near = -((left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1)[None] - 2 * left @ right.T)
+    order = assign(near)
+    return order if _apart(one, two[order]) < CLEARER * far else straight
+
+
+def weight_change(a: Traits, b: Traits, order: Array) -> Array:
+    """(kernels,) change of each kernel's weights and constant, over the layer's own root mean square."""
+    one, two = _columns(a), _columns(b)[order]
+    scale = np.sqrt((one**2).mean(axis=0))
+    parts = (one - two) / np.where(scale > 0, scale, 1.0)
+    out = np.sqrt((parts**2).mean(axis=1))
+    if a.bias is not None and b.bias is not None:
+        size = max(float(np.sqrt((a.bias**2).mean())), 0.1 * float(scale[0]))
+        out = np.maximum(out, np.abs(a.bias - b.bias[order]) / size if size > 0 else 0.0)
+    return np.asarray(out)
+
+
+__all__ = ["Match", "alike_in_shape", "kernel_order", "matched", "weight_change"]
