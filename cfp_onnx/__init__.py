@@ -28,9 +28,13 @@ from cfp_onnx.errors import (
 )
 
 if TYPE_CHECKING:
+    from cfp_onnx.baselines import Baseline, baseline, load_baseline
+    from cfp_onnx.checked import Checked
     from cfp_onnx.compare import compare
     from cfp_onnx.comparison import Comparison
     from cfp_onnx.explain import explain, topology
+    from cfp_onnx.gate import check
+    from cfp_onnx.limits import Limits, Policy, read_policy
     from cfp_onnx.media import PRESETS, Preprocess
     from cfp_onnx.model import load
     from cfp_onnx.pyramid import Pyramid, load_pyramid
@@ -43,11 +47,19 @@ __all__ = [  # noqa: RUF022 - grouped by what a reader looks for
     "load",
     "explain",
     "compare",
+    "baseline",
+    "check",
+    "load_baseline",
     "load_pyramid",
+    "read_policy",
     "topology",
     # values
+    "Baseline",
+    "Checked",
     "Comparison",
     "Drawing",
+    "Limits",
+    "Policy",
     "PRESETS",
     "Preprocess",
     "Pyramid",
@@ -69,6 +81,14 @@ _HOMES = {
     "load": "cfp_onnx.model",
     "explain": "cfp_onnx.explain",
     "compare": "cfp_onnx.compare",
+    "baseline": "cfp_onnx.baselines",
+    "Baseline": "cfp_onnx.baselines",
+    "load_baseline": "cfp_onnx.baselines",
+    "check": "cfp_onnx.gate",
+    "Checked": "cfp_onnx.checked",
+    "Limits": "cfp_onnx.limits",
+    "Policy": "cfp_onnx.limits",
+    "read_policy": "cfp_onnx.limits",
     "Comparison": "cfp_onnx.comparison",
     "topology": "cfp_onnx.explain",
     "PRESETS": "cfp_onnx.media",

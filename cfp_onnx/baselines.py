@@ -281,7 +281,7 @@ def _clip(reader: Reader, traits: Sequence[Traits]) -> Remembered:
 
 def baseline(
     model: Model | str | os.PathLike[str],
-    clips: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    clips: str | os.PathLike[str] | Sequence[str | os.PathLike[str] | Listed],
     *,
     target: int | str | None = None,
     output: str | None = None,
@@ -322,7 +322,7 @@ def baseline(
     levels = deepest(depth)
     loaded = model if isinstance(model, Model) else load(model)
     taker = Taker.of(loaded, preprocess)
-    listed = clips_in([clips] if isinstance(clips, str | os.PathLike) else clips)
+    listed = clips_in([clips] if isinstance(clips, str | os.PathLike) else clips, pictures=without_time(loaded))
     if not listed:
         raise UsageError("there is no clip to make a baseline of; give at least one")
     names = tuple(labels) if labels is not None else loaded.labels
@@ -346,6 +346,12 @@ def baseline(
         ),
         clips=tuple(found), noise=made.noise(),
     )  # fmt: skip
+
+
+def without_time(model: Model) -> bool:
+    """Whether a model takes pictures, so that each of a folder's is a clip of its own."""
+    shape = model.inputs[0].shape if model.inputs else None
+    return shape is not None and len(shape) == 4
 
 
 def deepest(depth: int | str) -> int | None:
@@ -460,4 +466,4 @@ class _Making:
         }  # fmt: skip
 
 
-__all__ = ["SCHEMA", "Baseline", "Remembered", "baseline", "deepest", "load_baseline"]
+__all__ = ["SCHEMA", "Baseline", "Remembered", "baseline", "deepest", "load_baseline", "without_time"]

@@ -18,8 +18,8 @@ SCHEMA = "cfp-onnx/check"
 SCHEMA_VERSION = 1
 
 WORDS = {
-    "drift": ("moved relevance", "of the relevance moved"),
-    "overlap": ("kept strongest", "of the strongest kernels stayed"),
+    "drift": ("moved relevance", "part of the relevance that moved"),
+    "overlap": ("kept strongest", "part of the strongest kernels that stayed"),
     "rank": ("rank correlation", "rank correlation of the kernels' relevance"),
     "activity": ("activity", "change of the kernels' activity"),
     "weights": ("weights", "change of the weights"),
@@ -114,11 +114,13 @@ class First:
 
     Attributes:
         layer: The layer, by its name in the baseline.
+        weight: Name of its weights there.
         kernels: Kernels concerned; empty for all of them.
         cause: A sentence.
     """
 
     layer: str
+    weight: str
     kernels: tuple[int, ...]
     cause: str
 
@@ -231,7 +233,8 @@ def verdict(result: Checked) -> str:
 
 def first_text(first: First) -> str:
     """Where the change begins, in a sentence."""
-    return f"at {first.layer}: {first.cause}"
+    weight = f" ({first.weight})" if first.weight and first.weight != first.layer else ""
+    return f"at {first.layer}{weight}: {first.cause}"
 
 
 def measures_of(layer: CheckedLayer) -> dict[str, tuple[float | None, float, bool]]:
@@ -319,7 +322,7 @@ def shown(measure: str, value: float | None) -> str:
     """A measure as a short text."""
     if value is None:
         return "-"
-    return f"{value:.3f}" if measure == "rank" else f"{100 * value:.2g} %" if value < 0.1 else f"{100 * value:.0f} %"
+    return f"{value:.3f}" if measure == "rank" else f"{100 * value:.1f} %" if value < 0.1 else f"{100 * value:.0f} %"
 
 
 __all__ = [

@@ -28,6 +28,7 @@ from cfp_onnx.errors import CfpError, LimitError, OutputError, UsageError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from cfp_onnx.limits import Policy
     from cfp_onnx.media import Preprocess
     from cfp_onnx.model import Model
     from cfp_onnx.results import Progress
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     try:
-        options = _parser().parse_args(arguments)
+        options = _parsed(_parser(), arguments)
         with warnings.catch_warnings():
             if not debug:
                 warnings.simplefilter("ignore")
@@ -110,6 +111,16 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
+def _parsed(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    """Options of a command; clips may also stand behind the options, which argparse alone does not take."""
+    options, rest = parser.parse_known_args(arguments)
+    if rest and (not hasattr(options, "clips") or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.clips = [*options.clips, *rest]
+    return options
+
+
 def _parser() -> argparse.ArgumentParser:
     common = _Parser(add_help=False)
     common.add_argument(
@@ -134,6 +145,8 @@ def _parser() -> argparse.ArgumentParser:
     _explain_options(command("explain", _explain, "the kernels behind a class on a clip, from the class down"))
     _compare_options(command("compare", _compare, "whether two files are one network, and where they part"))
     _convert_options(command("convert", _convert, "any framework's classifier as an ONNX file that was checked"))
+    _baseline_options(command("baseline", _baseline, "what a model decides for on some clips, and by which kernels"))
+    _check_options(command("check", _check, "whether a model still decides as its baseline did, for the same reasons"))
     command("doctor", _doctor, "what is installed, and the command that mends what is wrong")
     return parser
 
@@ -223,6 +236,45 @@ def _compare_options(parser: argparse.ArgumentParser) -> None:
     _run_options(parser)
 
 
+def _baseline_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("model", metavar="MODEL")
+    add("clips", metavar="CLIP", nargs="+", help="clips, folders of them, or lists: a clip a line, its class behind it")
+    add("-o", "--out", metavar="F", required=True, help="the baseline to write, such as baseline.json")
+    add("--class", dest="target", metavar="INDEX|LABEL", help="class to look at (a list's, else each clip's top-1)")
+    add("--output", metavar="NAME", help="output that decides (the first)")
+    add("--rule", default="positional", metavar="RULE", help="positional (default), active or zplus")
+    add("--depth", default="3", metavar="D|all", help="deepest level whose relevance is kept (3)")
+    _clip_options(parser)
+    _run_options(parser)
+
+
+def _check_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("model", metavar="MODEL")
+    add("clips", metavar="CLIP", nargs="*", help="where the baseline's clips are (where it says)")
+    add("--baseline", metavar="F", required=True, help="what `cfp-onnx baseline` wrote")
+    limits = parser.add_argument_group("limits", "on the mean of all clips, for each layer; see docs/gate.md")
+    limit = limits.add_argument
+    limit("--max-drift", type=_number, metavar="X", help="part of the relevance that may move to other kernels (0.15)")
+    limit("--min-overlap", type=_number, metavar="X", help="part of the strongest tenth that must stay (0.6)")
+    limit("--min-rank", type=_number, metavar="X", help="rank correlation of the kernels' relevance (0.85)")
+    limit("--max-activity", type=_number, metavar="X", help="change of the kernels' mean activations (0.15)")
+    limit("--max-weights", type=_number, metavar="X", help="change of the kernels' weights (0.04)")
+    limit("--max-flips", type=_least_0, metavar="N", help="clips whose strongest class may change (0)")
+    limit(
+        "--config", metavar="F",
+        help="limits as TOML, also per layer and class (the table tool.cfp_onnx of pyproject.toml here)",
+    )  # fmt: skip
+    add("--json", metavar="F", help="write the result as JSON; - is stdout")
+    add("--junit", metavar="F", help="write the result as JUnit XML")
+    add("--markdown", metavar="F", help="append the result as Markdown, as a job summary wants it; - is stdout")
+    add("--html", metavar="DIR", help="folder for check.html and check.json")
+    add("--update", action="store_true", help="then write a new baseline of MODEL in place of the old")
+    _clip_options(parser)
+    _run_options(parser)
+
+
 def _convert_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("framework", metavar="FRAMEWORK", help="torch or keras")
@@ -265,6 +317,10 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text[:10]) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text[:10])
+
+
+def _least_0(text: str) -> int:
+    return 0 if text == "0" else _count(text)
 
 
 def _number(text: str) -> float:
@@ -467,6 +523,94 @@ def _compare(options: argparse.Namespace) -> int:
         if page is not None:
             sys.stdout.write(f"\n{_shown(page)}\n")
     return 0 if result.same else DIFFERENT
+
+
+def _baseline(options: argparse.Namespace) -> int:
+    from cfp_onnx.baselines import baseline
+    from cfp_onnx.explain import read_labels
+    from cfp_onnx.model import load
+
+    out = _check_file(options.out, options.model, *options.clips, options.labels, options.preprocess)
+    if out is None:
+        raise UsageError("-o needs the name of a file for the baseline")
+    labels = None if options.labels is None else read_labels(options.labels)
+    with _progress(options.model, options) as progress:
+        model = load(options.model)
+        made = baseline(
+            model, options.clips, target=options.target, output=options.output, rule=options.rule, depth=options.depth,
+            layout=options.layout, labels=labels, preprocess=_preprocess(model, options), device=options.device,
+            threads=options.threads, barriers=options.allow_barriers, relative_to=out.parent, progress=progress,
+        )  # fmt: skip
+        made.save(out)
+    noise = max((c.activity for c in made.noise.layers), default=0.0)
+    sys.stdout.write(
+        f"{_shown(Path(options.out))}\n{len(made.clips)} clips, {len(made.traits)} layers, relevance to depth "
+        f"{made.run['depth']}; the machine's own noise: outputs {made.noise.outputs:.1g}, activity {noise:.1g}\n"
+    )
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from cfp_onnx.baselines import load_baseline
+    from cfp_onnx.checked import checked_text, first_text, verdict
+    from cfp_onnx.checkfiles import junit, markdown, save_page
+    from cfp_onnx.files import append_text, write_text
+    from cfp_onnx.gate import check, renewed
+    from cfp_onnx.model import load
+
+    inputs = (options.model, options.baseline, *options.clips, options.config, options.preprocess)
+    json_file, junit_file = (_check_file(f, *inputs) for f in (options.json, options.junit))
+    summary = _check_file(options.markdown, *inputs)
+    if options.html is not None:
+        _check_folder(Path(options.html), "check.html", "check.json")
+    if options.junit == "-" or [options.json, options.markdown].count("-") > 1:
+        raise UsageError("only one of --json and --markdown can go to stdout; give the others a file name")
+    policy = _policy(options)
+    old = load_baseline(options.baseline)
+    folder = Path(options.baseline).parent
+    with _progress(options.model, options) as progress:
+        model = load(options.model)
+        how = {
+            "layout": options.layout, "preprocess": _preprocess(model, options), "device": options.device,
+            "threads": options.threads, "barriers": options.allow_barriers, "folder": folder, "progress": progress,
+        }  # fmt: skip
+        result = check(model, old, options.clips or None, policy=policy, name=Path(options.baseline).name, **how)
+        if junit_file is not None:
+            write_text(junit_file, junit(result))
+        if summary is not None:
+            append_text(summary, markdown(result))
+        page = None if options.html is None else save_page(result, options.html)
+        if options.update:
+            renewed(model, old, options.clips or None, **how).save(options.baseline)
+    _deliver(result.to_json(), json_file, options.json)
+    if options.markdown == "-":
+        sys.stdout.write(markdown(result))
+    elif options.json != "-" and not options.quiet:
+        _print(checked_text(result))
+    elif options.json != "-" and not result.ok:
+        sys.stdout.write(verdict(result) + "\n" + (f"{first_text(result.first)}\n" if result.first else ""))
+    if page is not None and not options.quiet and "-" not in {options.json, options.markdown}:
+        sys.stdout.write(f"\n{_shown(page)}\n")
+    if options.update and not options.quiet:
+        sys.stderr.write(f"{PROGRAM}: {_shown(Path(options.baseline))} is now the baseline of {options.model}\n")
+    return 0 if result.ok or options.update else DIFFERENT
+
+
+def _policy(options: argparse.Namespace) -> Policy:
+    """Limits of the command line over those of a file.
+
+    Raises:
+        UsageError: If the file cannot be read or a limit is out of range.
+    """
+    from cfp_onnx.limits import NAMES, Policy, read_policy
+
+    here = Path("pyproject.toml")
+    base = Policy()
+    if options.config is not None:
+        base = read_policy(Path(options.config))
+    elif here.is_file():
+        base = read_policy(here)
+    return base.given(max_flips=options.max_flips, **{name: getattr(options, name) for name in NAMES})
 
 
 def _doctor(_: argparse.Namespace) -> int:

@@ -14,6 +14,12 @@ from cfp_onnx.errors import ClipError, UsageError
 LISTS = frozenset({".txt", ".csv", ".tsv", ".lst"})
 """Suffixes of lists: a clip a line, then its class after a comma, a tab or a space."""
 
+CLIPS = frozenset(
+    {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".ogv", ".gif", ".npy",
+     ".npz", ".db", ".sqlite", ".sqlite3"}
+)  # fmt: skip
+"""Suffixes of clips that a folder is searched for."""
+
 FRAMES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 """Suffixes of pictures: a folder of nothing else is one clip."""
 
@@ -31,11 +37,15 @@ class Listed:
     target: str | None = None
 
 
-def clips_in(sources: Iterable[str | os.PathLike[str]]) -> list[Listed]:
+def clips_in(sources: Iterable[str | os.PathLike[str] | Listed], *, pictures: bool = False) -> list[Listed]:
     """Every clip that some names stand for, in the order given; folders in natural order.
 
-    A folder of pictures is one clip; any other folder stands for the files and folders of pictures in it. A text
+    A folder of pictures is one clip; any other folder stands for the clips and folders of pictures in it. A text
     file is a list of clips, whose paths are relative to it.
+
+    Args:
+        sources: Files, folders and lists.
+        pictures: Whether each picture is a clip of its own, as a network without time takes them.
 
     Raises:
         ClipError: If a folder or a list holds no clip, or a file is not there.
@@ -43,9 +53,12 @@ def clips_in(sources: Iterable[str | os.PathLike[str]]) -> list[Listed]:
     """
     out: list[Listed] = []
     for source in sources:
+        if isinstance(source, Listed):
+            out.append(source)
+            continue
         path = Path(source)
         if path.is_dir():
-            out += _folder(path)
+            out += _folder(path, pictures=pictures)
         elif path.suffix.lower() in LISTS:
             out += _list(path)
         else:
@@ -53,12 +66,15 @@ def clips_in(sources: Iterable[str | os.PathLike[str]]) -> list[Listed]:
     return out
 
 
-def _folder(path: Path) -> list[Listed]:
-    inside = [p for p in sorted(path.iterdir(), key=_natural) if not p.name.startswith(".")]
-    files = [p for p in inside if p.is_file() and p.suffix.lower() not in LISTS]
-    if files and all(p.suffix.lower() in FRAMES for p in files):
-        return [Listed(str(path))]
-    found = [*files, *(p for p in inside if p.is_dir() and _is_frames(p))]
+def _folder(path: Path, *, pictures: bool) -> list[Listed]:
+    inside = [p for p in path.iterdir() if not p.name.startswith(".")]
+    found = [p for p in inside if p.is_file() and p.suffix.lower() in CLIPS]
+    if pictures:
+        found += [p for p in inside if p.is_file() and p.suffix.lower() in FRAMES]
+    else:
+        found += [p for p in inside if p.is_dir() and _is_frames(p)]
+        if not found and _is_frames(path):
+            return [Listed(str(path))]
     if not found:
         raise ClipError(f"{path}: the folder holds no clip; give files, or a folder with videos, arrays or frames")
     return [Listed(str(p)) for p in sorted(found, key=_natural)]

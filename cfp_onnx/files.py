@@ -48,6 +48,22 @@ def write_text(path: Path, text: str) -> Path:
     return write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
+def append_text(path: Path, text: str) -> Path:
+    """Add UTF-8 to the end of a file, which is made where it is missing.
+
+    Raises:
+        OutputError: If the folder cannot be made or the file cannot be written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as stream:
+            stream.write(text.encode("utf-8", "backslashreplace"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"cannot write {named(path)}: {reason}; choose another place") from error
+    return path
+
+
 def write_json(path: Path, value: Mapping[str, Any]) -> Path:
     """Write JSON atomically.
 
@@ -66,4 +82,4 @@ def named(path: Path) -> str:
     return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-__all__ = ["named", "write_bytes", "write_json", "write_text"]
+__all__ = ["append_text", "named", "write_bytes", "write_json", "write_text"]

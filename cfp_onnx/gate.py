@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cfp_onnx import record
-from cfp_onnx.baselines import Baseline, Remembered, load_baseline
+from cfp_onnx.baselines import Baseline, Remembered, load_baseline, without_time
+from cfp_onnx.baselines import baseline as make_baseline
 from cfp_onnx.causes import few, some
 from cfp_onnx.checked import Breach, Checked, CheckedClip, CheckedLayer, First
 from cfp_onnx.cliplist import Listed, clips_in
@@ -53,6 +54,7 @@ def check(
     threads: int | None = None,
     barriers: bool = False,
     folder: str | os.PathLike[str] | None = None,
+    name: str | None = None,
     progress: Progress | None = None,
 ) -> Checked:
     """Hold a file against a baseline.
@@ -68,36 +70,85 @@ def check(
         threads: Threads of the CPU provider.
         barriers: Whether unknown operators on channel paths are passed over.
         folder: What the baseline's paths are relative to; its own folder by default.
+        name: What the baseline is called in the result; its file's name by default.
         progress: Told how far the work is.
 
     Raises:
         CfpError: With one sentence that says what cannot be used and what to do.
     """
-    name = "baseline" if isinstance(baseline, Baseline) else Path(baseline).name
     if not isinstance(baseline, Baseline):
         folder = Path(baseline).parent if folder is None else folder
+        name = name or Path(baseline).name
         baseline = load_baseline(baseline)
     loaded = model if isinstance(model, Model) else load(model)
-    sources = _sources(baseline, clips, folder)
+    sources = _sources(baseline, clips, folder, pictures=without_time(loaded))
     reader = _Reader(baseline, loaded, preprocess, layout)
     run = _Run(loaded, baseline, record.Device(device, threads), barriers=barriers)
     for n, (clip, item) in enumerate(sources):
         if progress is not None:
             progress("checking", n, len(sources))
         run.clip(clip, reader.read(clip, item))
-    return run.finish(policy or Policy(), name)
+    return run.finish(policy or Policy(), name or "a baseline")
+
+
+def renewed(
+    model: Model | str | os.PathLike[str],
+    old: Baseline,
+    clips: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+    *,
+    layout: str | None = None,
+    preprocess: Preprocess | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    barriers: bool = False,
+    folder: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Baseline:
+    """The baseline of a file on another baseline's clips, classes, rule and depth.
+
+    Args:
+        model: A model or its path.
+        old: The other baseline.
+        clips: Where its clips are; where it says they are by default.
+        layout: Axes of an input, where they are ambiguous.
+        preprocess: How footage becomes input; the model's metadata, else the old baseline's, by default.
+        device: auto, cpu, cuda, cuda:N or tensorrt.
+        threads: Threads of the CPU provider.
+        barriers: Whether unknown operators on channel paths are passed over.
+        folder: What the old baseline's paths are relative to, and the new one's will be.
+        progress: Told how far the work is.
+
+    Raises:
+        CfpError: With one sentence that says what cannot be used and what to do.
+    """
+    loaded = model if isinstance(model, Model) else load(model)
+    reader = _Reader(old, loaded, preprocess, layout)
+    known = {c.sha256: c for c in old.clips}
+    listed = []
+    for clip, item in _sources(old, clips, folder, pictures=without_time(loaded)):
+        found = clip or known.get(reader.read(clip, item).sha256)
+        listed.append(Listed(item.file, None if found is None else str(found.index)))
+    names = [p.name for p in loaded.outputs]
+    return make_baseline(
+        loaded, listed, output=old.run["output"] if old.run["output"] in names else None, rule=old.run["rule"],
+        depth=old.run["depth"], layout=layout, labels=old.labels if loaded.labels is None else None,
+        preprocess=reader.takers[1].preprocess, device=device, threads=threads, barriers=barriers,
+        relative_to=folder, progress=progress,
+    )  # fmt: skip
 
 
 def _sources(
     baseline: Baseline,
     clips: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None,
     folder: str | os.PathLike[str] | None,
+    *,
+    pictures: bool,
 ) -> list[tuple[Remembered | None, Listed]]:
     """Clips to read; those that were named are told by their content."""
     if clips is None:
         place = Path() if folder is None else Path(folder)
         return [(clip, Listed(str(place / clip.file))) for clip in baseline.clips]
-    listed = clips_in([clips] if isinstance(clips, str | os.PathLike) else clips)
+    listed = clips_in([clips] if isinstance(clips, str | os.PathLike) else clips, pictures=pictures)
     if not listed:
         raise UsageError(
             "there is no clip to check on; name the baseline's clips, or none to take them from where they were"
@@ -139,7 +190,8 @@ class _Reader:
                 "cfp-onnx check MODEL --baseline FILE CLIPS..."
             )
         if path.suffix.lower() in {".npy", ".npz"} and old.inputs != new.inputs:
-            return read_both(item.file, old, new, layout=self.layout)[1]
+            ours, theirs = read_both(item.file, old, new, layout=self.layout)
+            return replace(theirs, file=ours.file, sha256=ours.sha256)
         return load_clip(item.file, new.inputs, preprocess=new.preprocess, layout=new.layout(self.layout))
 
 
@@ -354,9 +406,9 @@ def _first(
     if missing:
         gone = next(t for t in baseline.traits if t.name == missing[0])
         more = f"; {added[0]} is new" if added else ""
-        return First(gone.name, (), f"this layer ({gone.kernels} kernels) is not in the file{more}")
+        return First(gone.name, gone.weight, (), f"this layer ({gone.kernels} kernels) is not in the file{more}")
     if added:
-        return First(added[0], (), "this layer is new")
+        return First(added[0], "", (), "this layer is new")
     if not any(x.breaches for x in layers):
         return None
     for layer, match in zip(layers, matches, strict=True):
@@ -365,24 +417,28 @@ def _first(
             which = np.flatnonzero(per_kernel > layer.limits.max_weights)
             words = some(which, len(per_kernel)) if which.size else "all kernels"
             text = f"weights changed in {words}, by {100 * layer.weights:.3g} % of the layer's"
-            return First(layer.name, few(which), f"{text} (allowed {100 * layer.limits.max_weights:.3g} %)")
+            return First(
+                layer.name, layer.weight, few(which), f"{text} (allowed {100 * layer.limits.max_weights:.3g} %)"
+            )
     return _onset(layers)
 
 
 def _onset(layers: Sequence[CheckedLayer]) -> First:
-    """The first layer that acts differently where no weights changed."""
+    """Where it begins where no weights changed.
+
+    Activity changes downwards of the cause only, relevance above it too: the first layer that acts differently is
+    nearest to the cause. Where all act as before, it is what follows them.
+    """
     for position, layer in enumerate(layers):
-        if layer.breaches or layer.change.activity > ONSET * layer.limits.max_activity:
-            by = f"its kernels' activity changed by {100 * layer.change.activity:.3g} %"
-            if layer.breaches and all(b.measure in {"drift", "overlap", "rank"} for b in layer.breaches):
-                by = str(layer.breaches[0])
+        if layer.change.activity > ONSET * layer.limits.max_activity:
+            by = f"its kernels' activity changed by {100 * layer.change.activity:.3g} % though its weights did not"
+            cause = f"{by}: what lies before it differs, or the ranges of its integers"
             if position == 0:
-                cause = f"{by} though its weights did not: what reaches it differs (preprocessing, channels, frames)"
-            else:
-                cause = f"{by} though its weights did not: what lies before it differs, or the ranges of its integers"
-            return First(layer.name, layer.kernels, cause)
-    broken = next(x for x in layers if x.breaches)
-    return First(broken.name, broken.kernels, str(broken.breaches[0]))
+                cause = f"{by}: what reaches it differs (preprocessing, channels, frames)"
+            return First(layer.name, layer.weight, layer.kernels, cause)
+    last = min((x for x in layers if x.breaches), key=lambda x: len(layers) if x.depth is None else x.depth)
+    cause = f"{last.breaches[0]}, though every layer acts as before: what follows the layers differs"
+    return First(last.name, last.weight, last.kernels, cause)
 
 
-__all__ = ["above_noise", "check"]
+__all__ = ["above_noise", "check", "renewed"]

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cfp_onnx.agreement import overlap, spearman
+from cfp_onnx.agreement import STRONGEST, spearman
 from cfp_onnx.reasons import Sight
 from cfp_onnx.strict import Reader
 
 Array = npt.NDArray[Any]
+
+NEAR = 0.2
+"""Part of the weakest of the strongest by which a kernel may fall short and still count as one of them."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Change:
 
     Attributes:
         drift: Part of the relevance that lies on other kernels, 0..1; None where the layer has no relevance.
-        overlap: Part of the strongest tenth of kernels that is still among them, 0..1; None likewise.
+        overlap: Part of the strongest tenth of kernels that is still among them or nearly so, 0..1; None likewise.
         rank: Rank correlation of the kernels' relevance, -1..1; None likewise.
         activity: Change of the kernels' mean activations over the larger of their norms.
     """
@@ -44,7 +47,7 @@ def change(activity: tuple[Array, Array], relevance: tuple[Array | None, Array |
     moved = _over(*activity)
     if old is None or new is None:
         return Change(None, None, None, moved)
-    return Change(drift(old, new), _both(overlap(old, new), old > 0, new > 0),
+    return Change(drift(old, new), kept(old, new),
                   _both(spearman(old, new), old != old[0], new != new[0]), moved)  # fmt: skip
 
 
@@ -56,6 +59,19 @@ def _both(value: float | None, old: Array, new: Array) -> float:
 def _over(old: Array, new: Array) -> float:
     size = max(float(np.linalg.norm(old)), float(np.linalg.norm(new)))
     return float(np.linalg.norm(old - new)) / size if size > 0 else 0.0
+
+
+def kept(old: Array, new: Array) -> float:
+    """Part of the strongest tenth of kernels, at least one, that is still among them; 1 where none ever was relevant.
+
+    Kernels that nearly tie change places at any rounding, so one that falls short by no more than `NEAR` counts.
+    """
+    if not (old > 0).any() or not (new > 0).any():
+        return float((old > 0).any() == (new > 0).any())
+    count = max(1, round(STRONGEST * len(old)))
+    best = np.argsort(-old, kind="stable")[:count]
+    weakest = float(np.sort(new)[-count])
+    return float((new[best] >= min(weakest, (1 - NEAR) * weakest)).mean())
 
 
 def drift(old: Array, new: Array) -> float:
@@ -148,4 +164,4 @@ def outputs_over(old: Array, new: Array) -> float:
     return float(np.abs(old - new).max(initial=0.0)) / size if size > 0 else 0.0
 
 
-__all__ = ["Change", "Noise", "change", "changes_of", "drift", "mean", "outputs_over", "worst"]
+__all__ = ["Change", "Noise", "change", "changes_of", "drift", "kept", "mean", "outputs_over", "worst"]

@@ -40,7 +40,9 @@ def read_object(path: Path, what: str) -> dict[str, Any]:
     if len(data) > LARGEST:
         raise UsageError(f"{path} is over {LARGEST >> 20} MB, too large for {what}; make it with fewer clips")
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
+        )
     except (ValueError, RecursionError) as error:
         raise UsageError(
             f"{path} is not {what}: {_short(error)}; it is damaged or was cut off, make it anew"
@@ -61,6 +63,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(f"key {key[:60]!r} stands there twice")
         out[key] = value
     return out
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return value
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -1,0 +1,63 @@
+"""For test suites: a model that no longer decides for the same reasons is a failed assertion that says where."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from cfp_onnx.baselines import Baseline
+from cfp_onnx.checked import Checked
+from cfp_onnx.gate import check
+from cfp_onnx.limits import Policy
+from cfp_onnx.model import Model
+
+
+def assert_same_reasons(
+    model: Model | str | os.PathLike[str],
+    baseline: Baseline | str | os.PathLike[str],
+    clips: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+    *,
+    policy: Policy | None = None,
+    max_flips: int | None = None,
+    max_drift: float | None = None,
+    min_overlap: float | None = None,
+    min_rank: float | None = None,
+    max_activity: float | None = None,
+    max_weights: float | None = None,
+    **options: Any,
+) -> Checked:
+    """Fail where a model decides otherwise, or for other reasons, than its baseline did.
+
+    Args:
+        model: A model or its path.
+        baseline: A baseline or its path.
+        clips: Where the baseline's clips are; where it says they are by default.
+        policy: Limits; the defaults where None.
+        max_flips: Clips whose strongest class may be another; each limit given here replaces that of `policy`.
+        max_drift: See `cfp_onnx.limits.Limits`, as the others.
+        min_overlap: As there.
+        min_rank: As there.
+        max_activity: As there.
+        max_weights: As there.
+        options: Passed on to `check`.
+
+    Returns:
+        What the check found.
+
+    Raises:
+        AssertionError: With the verdict, where it begins, and the table.
+        CfpError: If the check cannot be made.
+    """
+    __tracebackhide__ = True
+    limits = (policy or Policy()).given(
+        max_flips=max_flips, max_drift=max_drift, min_overlap=min_overlap, min_rank=min_rank,
+        max_activity=max_activity, max_weights=max_weights,
+    )  # fmt: skip
+    result = check(model, baseline, clips, policy=limits, **options)
+    if not result.ok:
+        raise AssertionError(f"the model does not decide as its baseline did\n{result}")
+    return result
+
+
+__all__ = ["assert_same_reasons"]
