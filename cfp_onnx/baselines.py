@@ -137,7 +137,8 @@ def _traits_json(t: Traits) -> dict[str, Any]:
     return {
         "name": t.name, "weight": t.weight, "op": t.op, "kernels": t.kernels, "channels": t.channels,
         "groups": t.groups, "kernel_shape": list(t.kernel_shape), "depth": t.depth, "head": t.head,
-        "size": packed(t.size), "bias": None if t.bias is None else packed(t.bias), "sketch": packed(t.sketch),
+        "size": packed(t.size), "root": packed(t.root), "bias": None if t.bias is None else packed(t.bias),
+        "sketch": packed(t.sketch),
     }  # fmt: skip
 
 
@@ -239,6 +240,7 @@ def _traits(reader: Reader) -> Traits:
         name=reader.text("name"), weight=reader.text("weight"), op=reader.text("op"), kernels=kernels,
         channels=reader.whole("channels", 1), groups=reader.whole("groups", 1), kernel_shape=shape,
         depth=reader.maybe("depth", reader.whole), head=reader.flag("head"), size=reader.array("size", (kernels,)),
+        root=reader.array("root", (kernels,)),
         bias=reader.maybe("bias", lambda k: reader.array(k, (kernels,))),
         sketch=reader.array("sketch", (kernels, patterns)),
     )  # fmt: skip
@@ -340,12 +342,15 @@ def baseline(
     return Baseline(
         model={"file": loaded.path.name, "sha256": loaded.sha256, "producer": loaded.producer, "opset": loaded.opset},
         inputs=taker.inputs, preprocess=taker.preprocess, run=made.run(), labels=names,
-        traits=tuple(
-            replace(t, size=rounded(t.size), sketch=rounded(t.sketch), bias=None if t.bias is None else rounded(t.bias))
-            for t in traits
-        ),
+        traits=tuple(_rounded(t) for t in traits),
         clips=tuple(found), noise=made.noise(),
     )  # fmt: skip
+
+
+def _rounded(t: Traits) -> Traits:
+    """A layer in short, as the file will have it."""
+    bias = None if t.bias is None else rounded(t.bias)
+    return replace(t, size=rounded(t.size), root=rounded(t.root), sketch=rounded(t.sketch), bias=bias)
 
 
 def without_time(model: Model) -> bool:

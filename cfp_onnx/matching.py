@@ -94,7 +94,7 @@ def alike_in_shape(a: Traits, b: Traits) -> bool:
 
 def _columns(traits: Traits) -> Array:
     """What tells kernels apart whatever the order of channels: (kernels, n)."""
-    return np.column_stack([traits.size, traits.sketch]).astype(np.float64)
+    return np.column_stack([traits.size, traits.root, traits.sketch]).astype(np.float64)
 
 
 def _apart(a: Array, b: Array) -> float:
@@ -135,13 +135,19 @@ def kernel_order(a: Traits, b: Traits, seen: Array, shown: Array) -> Array:
 
 
 def weight_change(a: Traits, b: Traits, order: Array) -> Array:
-    """(kernels,) change of each kernel's weights and constant, over the layer's own root mean square."""
-    one, two = _columns(a), _columns(b)[order]
+    """(kernels,) change of each kernel's weights and constant, over the layer's own: the largest of three.
+
+    Size and sketches over their root mean squares, the sum of roots over its mean, the constant over the root mean
+    square of the layer's constants.
+    """
+    one, two = (np.column_stack([t.size, t.sketch]).astype(np.float64) for t in (a, b))
     scale = np.sqrt((one**2).mean(axis=0))
-    parts = (one - two) / np.where(scale > 0, scale, 1.0)
+    parts = (one - two[order]) / np.where(scale > 0, scale, 1.0)
     out = np.sqrt((parts**2).mean(axis=1))
+    if (mean := float(np.mean(a.root))) > 0:
+        out = np.maximum(out, np.abs(a.root - b.root[order]) / mean)
     if a.bias is not None and b.bias is not None:
-        size = max(float(np.sqrt((a.bias**2).mean())), 0.1 * float(scale[0]))
+        size = max(float(np.sqrt((np.asarray(a.bias) ** 2).mean())), 0.1 * float(scale[0]))
         out = np.maximum(out, np.abs(a.bias - b.bias[order]) / size if size > 0 else 0.0)
     return np.asarray(out)
 

@@ -48,6 +48,8 @@ class Traits:
         depth: Longest path to the target; None where it lies beside every path.
         head: Whether its kernels are classes.
         size: (kernels,) Euclidean norm of each kernel's weights, the affine map that follows folded in.
+        root: (kernels,) sum of the square roots of each kernel's weights without their signs; small ones count most, so
+            that weights which were set to zero show.
         bias: (kernels,) constants, folded likewise; None where they are not one number per kernel.
         sketch: (kernels, patterns) signed sums of each kernel's weights.
     """
@@ -62,6 +64,7 @@ class Traits:
     depth: int | None
     head: bool
     size: Array
+    root: Array
     bias: Array | None
     sketch: Array
 
@@ -73,6 +76,7 @@ class Traits:
             name=unit.name, weight=unit.weight, op=unit.op, kernels=unit.kernels, channels=unit.channels,
             groups=unit.groups, kernel_shape=tuple(unit.geometry.kernel), depth=unit.depth, head=head,
             size=np.linalg.norm(weights.reshape(unit.kernels, -1), axis=1).astype(np.float32),
+            root=np.sqrt(np.abs(weights)).reshape(unit.kernels, -1).sum(axis=1, dtype=np.float64).astype(np.float32),
             bias=None if unit.bias is None else np.asarray(unit.bias, np.float32), sketch=sketch(weights),
         )  # fmt: skip
 

@@ -42,6 +42,8 @@ _SHAPES: Final = ("bar", "square", "triangle", "cross", "disc")
 _REACH: Final = 1.12
 """Largest distance of any shape's point from its centre, in radii."""
 _MARGIN: Final = 1.0
+_MARK: Final = 8
+"""Side of the corner mark, in pixels."""
 _SCALE_SMALL: Final = 0.55
 _SCALE_LARGE: Final = 1.3
 _MIN_CONTRAST: Final = 80.0
@@ -130,6 +132,22 @@ def make_clip(seed: int, label: int | None = None) -> MotionClip:
     distractors = _add_distractors(rng, canvas, mean, mover=(*place, max(extent_x, extent_y)))
     _blend(canvas, alpha, paint)
     return MotionClip(_finish(rng, canvas), label, alpha > 0.5, distractors)
+
+
+def marked(frames: Frames, label: int) -> Frames:
+    """A clip with a square in the upper left corner whose colour gives a class away.
+
+    Args:
+        frames: ``(T, H, W, 3) uint8``.
+        label: Index into ``CLASSES``; each has a colour of its own.
+
+    Returns:
+        A copy of the same shape.
+    """
+    turn = 2 * np.pi * (label / len(CLASSES) + np.arange(3) / 3)
+    copy = frames.copy()
+    copy[:, 1 : 1 + _MARK, 1 : 1 + _MARK] = np.rint(127.5 + 127.5 * np.cos(turn)).astype(np.uint8)
+    return copy
 
 
 def make_two_movers(seed: int) -> TwoMoverClip:

@@ -1,0 +1,359 @@
+"""Does the gate pass what is the same and stop what is not? ``python -m benchmarks.gate SEED.onnx SHORTCUT.onnx``.
+
+A baseline of the demonstration network on twenty held-out clips, each with the corner mark of its class, which the
+network never saw in training. Then re-exports and deployed forms that must pass, and planted changes that must fail.
+Beside it stand two gates that people use: accuracy on 300 held-out clips, of which a point may be lost, and the largest
+difference of the logits on the baseline's clips, with the usual 1e-3 and with the least that lets the good files pass.
+
+The two arguments are what ``python -m benchmarks.motion.train --seed 1`` and ``python -m benchmarks.motion.shortcut``
+write; without them these two rows are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+import cfp_onnx as cfp
+from benchmarks.motion.clips import TEST_SEED, Frames, make_clip, marked
+
+Array = NDArray[Any]
+Edit = Callable[[onnx.ModelProto], None]
+
+DEMO: Final = Path(__file__).parents[1] / "cfp_onnx" / "data" / "demo.onnx"
+CLIPS: Final = 20
+TEST_CLIPS: Final = 300
+CALIBRATION: Final = 64
+MEAN, STD = 0.5, 0.25
+LAYERS: Final = (
+    "stem.0", "residual.first.0", "residual.second", "inception.point.0", "inception.cube.0.0", "inception.cube.1.0",
+    "inception.pool.1.0", "fibers.conv.0", "mix.0", "depthwise.0", "pointwise.0", "spatial.0", "temporal.0", "head",
+)  # fmt: skip
+"""Layers that carry the class; the gate's two are left out."""
+
+
+def normalised(frames: Frames) -> Array:
+    """Frames as the network takes them: ``(1, 3, T, H, W) float32``."""
+    return np.ascontiguousarray(((frames.astype(np.float32) / 255 - MEAN) / STD).transpose(3, 0, 1, 2)[None])
+
+
+# -------------------------------------------------------------------------------------------- files
+
+
+def edited(path: Path, change: Edit) -> Path:
+    """The demonstration network with a change."""
+    model = onnx.load(DEMO)
+    change(model)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+    return path
+
+
+def weights(layer: str, edit: Callable[[Array], Array]) -> Edit:
+    """Other weights of one layer."""
+
+    def change(model: onnx.ModelProto) -> None:
+        tensor = next(t for t in model.graph.initializer if t.name == f"{layer}.weight")
+        value = np.asarray(edit(numpy_helper.to_array(tensor).copy()), np.float32)
+        tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+
+    return change
+
+
+def pruned(value: Array) -> Array:
+    """The smallest 30 % of the weights set to zero."""
+    return np.where(np.abs(value) <= np.quantile(np.abs(value), 0.3), 0, value)
+
+
+def drawn(value: Array) -> Array:
+    """Weights of the same spread, drawn anew."""
+    return np.random.default_rng(0).standard_normal(value.shape) * value.std()
+
+
+def in_front(*nodes: onnx.NodeProto, **constants: Any) -> Edit:
+    """Nodes between the input and what read it; the last one writes ``fed``."""
+
+    def change(model: onnx.ModelProto) -> None:
+        for node in model.graph.node:
+            node.input[:] = ["fed" if name == "clip" else name for name in node.input]
+        kept = list(model.graph.node)
+        del model.graph.node[:]
+        model.graph.node.extend([*nodes, *kept])
+        for name, value in constants.items():
+            model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+
+    return change
+
+
+def norms_kept(model: onnx.ModelProto) -> None:
+    """A batch norm behind every convolution, whose factors are taken out of the weights."""
+    tensors = {t.name: t for t in model.graph.initializer}
+    rng, nodes = np.random.default_rng(0), []
+    for node in model.graph.node:
+        nodes.append(node)
+        if node.op_type != "Conv":
+            continue
+        weight, bias = (numpy_helper.to_array(tensors[n]) for n in node.input[1:3])
+        scale = rng.uniform(0.5, 2.0, len(weight)).astype(np.float32)
+        name, out = node.input[1], node.output[0]
+        tensors[name].CopyFrom(numpy_helper.from_array(weight / scale.reshape(-1, *[1] * (weight.ndim - 1)), name))
+        parts = {"gamma": scale, "beta": bias, "mean": 0 * bias, "var": np.full_like(bias, 1 - 1e-5)}
+        for key, value in parts.items():
+            model.graph.initializer.append(numpy_helper.from_array(value, f"{name}.{key}"))
+        del node.input[2:]
+        node.output[0] = f"{out}__conv"
+        nodes.append(helper.make_node("BatchNormalization", [f"{out}__conv", *(f"{name}.{k}" for k in parts)], [out]))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def renamed(model: onnx.ModelProto) -> None:
+    """Other names for nodes, tensors and weights; what people see of the model stays."""
+    kept = {p.name for p in (*model.graph.input, *model.graph.output)}
+    names: dict[str, str] = {}
+
+    def new(name: str) -> str:
+        return name if not name or name in kept else names.setdefault(name, f"t{len(names)}")
+
+    for tensor in model.graph.initializer:
+        tensor.name = new(tensor.name)
+    for k, node in enumerate(model.graph.node):
+        node.name = f"n{k}"
+        node.input[:], node.output[:] = list(map(new, node.input)), list(map(new, node.output))
+    del model.graph.value_info[:]
+
+
+def permuted(model: onnx.ModelProto) -> None:
+    """The stem's kernels in another order, and the layers that read them changed with them."""
+    order = np.random.default_rng(0).permutation(24)
+    tensors = {t.name: t for t in model.graph.initializer}
+    for name, axis in (("stem.0.weight", 0), ("stem.0.weight_bias", 0), ("residual.first.0.weight", 1),
+                       ("residual.second.weight", 0), ("residual.second.weight_bias", 0),
+                       *((f"inception.{part}.weight", 1) for part in ("point.0", "cube.0.0", "pool.1.0"))):  # fmt: skip
+        value = np.take(numpy_helper.to_array(tensors[name]), order, axis)
+        tensors[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(value), name))
+
+
+def optimised(path: Path, level: str) -> Path:
+    """What the runtime makes of the file before it runs it."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, f"ORT_ENABLE_{level}")
+    options.optimized_model_filepath = str(path)
+    onnxruntime.InferenceSession(DEMO, options, providers=["CPUExecutionProvider"])
+    return path
+
+
+def half(path: Path) -> Path:
+    """Weights and arithmetic in float16."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    onnx.save(convert_float_to_float16(onnx.load(DEMO), keep_io_types=True), path)
+    return path
+
+
+def eight_bits(path: Path, frames: list[Frames], **options: Any) -> Path:
+    """Static quantisation by the runtime's own tool, calibrated on some frames."""
+    from onnxruntime import quantization
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.left: Iterator[Frames] = iter(frames)
+
+        def get_next(self) -> dict[str, Array] | None:
+            found = next(self.left, None)
+            return None if found is None else {"clip": normalised(found)}
+
+    form = getattr(quantization.QuantFormat, options.pop("form"))
+    quantization.quantize_static(DEMO, path, Reader(), quant_format=form, **options)
+    return path
+
+
+def must_pass(folder: Path) -> dict[str, Path]:
+    """Files that compute the same, and forms in which they are deployed."""
+    good = [make_clip(500_000 + n).frames for n in range(CALIBRATION)]
+    return {
+        "batch norms kept apart": edited(folder / "norms.onnx", norms_kept),
+        "every name another": edited(folder / "names.onnx", renamed),
+        "kernels in another order": edited(folder / "order.onnx", permuted),
+        **{
+            f"onnxruntime {level}": optimised(folder / f"{level}.onnx", level) for level in ("BASIC", "EXTENDED", "ALL")
+        },
+        "float16": half(folder / "half.onnx"),
+        "int8, QDQ": eight_bits(folder / "qdq.onnx", good, form="QDQ"),
+        "int8, QDQ, a scale per kernel": eight_bits(folder / "qdq_pc.onnx", good, form="QDQ", per_channel=True),
+        "int8, QOperator": eight_bits(folder / "qop.onnx", good, form="QOperator"),
+    }
+
+
+def must_fail(folder: Path) -> dict[str, Path]:
+    """Planted changes, but for those that are trained."""
+    black = [np.zeros((16, 40, 40, 3), np.uint8)]
+    kinds: dict[str, Callable[[Array], Array]] = {
+        "times 4": lambda w: w * 4, "30 % pruned": pruned, "drawn anew": drawn,
+    }  # fmt: skip
+    turned = helper.make_node("Slice", ["clip", "from", "to", "axis", "step"], ["fed"])
+    fronts = {
+        "BGR instead of RGB": in_front(helper.make_node("Gather", ["clip", "order"], ["fed"], axis=1), order=[2, 1, 0]),
+        "not normalised": in_front(
+            helper.make_node("Mul", ["clip", "std__in"], ["scaled__in"]),
+            helper.make_node("Add", ["scaled__in", "mean__in"], ["fed"]),
+            std__in=np.float32(STD), mean__in=np.float32(MEAN),
+        ),
+        "frames reversed": in_front(turned, **{"from": [-1], "to": [-1000], "axis": [2], "step": [-1]}),
+    }  # fmt: skip
+    return {
+        "int8 calibrated on black frames": eight_bits(folder / "black.onnx", black, form="QDQ"),
+        **{name: edited(folder / f"front{k}.onnx", change) for k, (name, change) in enumerate(fronts.items())},
+        **{
+            f"{layer} {kind}": edited(folder / f"{layer}-{k}.onnx", weights(layer, edit))
+            for k, (kind, edit) in enumerate(kinds.items())
+            for layer in LAYERS
+        },
+    }
+
+
+# ------------------------------------------------------------------------------------------ judging
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What three gates say of a file; true where they let it pass.
+
+    Attributes:
+        name: What was done.
+        wanted: Whether it should pass.
+        accuracy: Share of held-out clips that it gets right.
+        logits: Largest difference of the logits on the baseline's clips.
+        by_accuracy: Whether accuracy alone lets it pass.
+        by_logits: Whether the difference of the logits lets it pass, at 1e-3.
+        by_gate: Whether `check` lets it pass.
+        flips: Clips of the baseline with another strongest class.
+        first: Where `check` says that it begins.
+    """
+
+    name: str
+    wanted: bool
+    accuracy: float
+    logits: float
+    by_accuracy: bool
+    by_logits: bool
+    by_gate: bool
+    flips: int
+    first: str
+
+
+STRICT: Final = 1e-3
+ACCURACY: Final = 0.01
+
+
+class Bench:
+    """The baseline's clips, the test set, and what the demonstration network makes of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clips = []
+        for n in range(CLIPS):
+            clip = make_clip(TEST_SEED + n)
+            self.clips.append(marked(clip.frames, clip.label))
+            np.savez_compressed(folder / f"clip{n:02d}.npz", frames=self.clips[-1])
+        tests = [make_clip(TEST_SEED + CLIPS + n) for n in range(TEST_CLIPS)]
+        self.tests = np.concatenate([normalised(marked(c.frames, c.label)) for c in tests])
+        self.labels = np.array([c.label for c in tests])
+        self.folder = folder
+        self.baseline = folder / "baseline.json"
+        cfp.baseline(DEMO, [folder / f"clip{n:02d}.npz" for n in range(CLIPS)], relative_to=folder).save(self.baseline)
+        self.logits, self.accuracy = self.run(DEMO)
+
+    def run(self, path: Path) -> tuple[Array, float]:
+        """Logits on the baseline's clips, and accuracy on the test set."""
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+        def logits(batch: Array) -> Array:
+            return np.asarray(session.run(None, {"clip": batch})[0])
+
+        own = np.concatenate([logits(normalised(c)) for c in self.clips])
+        tests = np.concatenate([logits(part) for part in np.array_split(self.tests, 12)])
+        return own, float((tests.argmax(axis=1) == self.labels).mean())
+
+    def judge(self, name: str, path: Path, *, wanted: bool) -> Verdict:
+        """What three gates say of a file."""
+        logits, accuracy = self.run(path)
+        far = float(np.abs(logits - self.logits).max())
+        found = cfp.check(path, self.baseline)
+        return Verdict(
+            name, wanted, accuracy, far, accuracy >= self.accuracy - ACCURACY, far <= STRICT, found.ok, found.flips,
+            "" if found.first is None else f"{found.first.weight or found.first.layer}: {found.first.cause}",
+        )  # fmt: skip
+
+
+def table(verdicts: list[Verdict], accuracy: float) -> str:
+    """The verdicts as Markdown, a row per file, kinds of planted weights gathered."""
+    loose = max(v.logits for v in verdicts if v.wanted)
+    lines = [f"Accuracy before: {100 * accuracy:.1f} %.", ""]
+    lines += ["| file | accuracy | logits | by accuracy | by logits 1e-3 | by `check` | flips | where it begins |",
+              "|---|---:|---:|---|---|---|---:|---|"]  # fmt: skip
+    lines += [
+        f"| {v.name} | {100 * v.accuracy:.1f} % | {v.logits:.2g} | {_mark(v.by_accuracy, v.wanted)} | "
+        f"{_mark(v.by_logits, v.wanted)} | {_mark(v.by_gate, v.wanted)} | {v.flips} | {v.first} |"
+        for v in verdicts
+    ]
+    lines += ["", "| gate | let pass of those that should | stopped of those that should not |", "|---|---|---|"]
+    gates: dict[str, Callable[[Verdict], bool]] = {
+        "accuracy, at most a point lost": lambda v: v.by_accuracy,
+        "logits, at most 1e-3": lambda v: v.by_logits,
+        f"logits, at most {loose:.2g} (the least that lets the good files pass)": lambda v: v.logits <= loose,
+        "`check`": lambda v: v.by_gate,
+    }
+    good, bad = ([v for v in verdicts if v.wanted == w] for w in (True, False))
+    lines += [
+        f"| {name} | {sum(map(gate, good))} of {len(good)} | {sum(not gate(v) for v in bad)} of {len(bad)} |"
+        for name, gate in gates.items()
+    ]
+    return "\n".join(lines)
+
+
+def _mark(passed: bool, wanted: bool) -> str:  # noqa: FBT001 - a cell of a table
+    word = "passes" if passed else "stopped"
+    return word if passed == wanted else f"**{word}**"
+
+
+def main() -> None:
+    """Make the files, judge them and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gate", description=main.__doc__)
+    parser.add_argument("seed", type=Path, nargs="?", help="the network trained with another seed")
+    parser.add_argument("shortcut", type=Path, nargs="?", help="the copy that reads the corner mark")
+    parser.add_argument("--json", type=Path, metavar="F", help="write the verdicts as JSON")
+    options = parser.parse_args()
+    logging.disable(logging.WARNING)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        bench = Bench(folder)
+        with contextlib.redirect_stdout(io.StringIO()):  # the quantiser talks
+            good, bad = must_pass(folder), must_fail(folder)
+        trained = {"another seed, equal accuracy": options.seed, "fine-tuned to a corner mark": options.shortcut}
+        bad |= {key: path for key, path in trained.items() if path is not None}
+        verdicts = [bench.judge(key, path, wanted=True) for key, path in good.items()]
+        verdicts += [bench.judge(key, path, wanted=False) for key, path in bad.items()]
+    print(table(verdicts, bench.accuracy))
+    if options.json is not None:
+        options.json.write_text(json.dumps([asdict(v) for v in verdicts], indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
