@@ -401,6 +401,19 @@ def test_the_exporter_of_paddle_installs_nothing(
 
 
 @pytest.mark.converters
+@pytest.mark.parametrize(
+    ("framework", "name", "layers"),
+    [("paddle", "blocks.json", {"conv3d_0", "conv3d_11", "linear_2"}), ("mxnet", "blocks", {"stem_conv", "fc"})],
+)
+def test_layers_keep_the_names_that_the_framework_knows(
+    saved: Callable[[str], Path], tmp_path: Path, framework: str, name: str, layers: set[str]
+) -> None:
+    done = run_converter(framework, source_of(saved(framework), name), FIRST, tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert {node.name for node in onnx.load(tmp_path / "model.onnx").graph.node} >= layers
+
+
+@pytest.mark.converters
 @pytest.mark.parametrize("framework", OTHERS)
 def test_the_command_keeps_a_verified_file(saved: Callable[[str], Path], tmp_path: Path, framework: str) -> None:
     convert = pytest.importorskip("cfp_onnx.convert")

@@ -66,6 +66,7 @@ def convert(request: Request) -> Converted:
             lowest = model.opset_import[0].version
             raise Refusal(f"--opset {opset}: this network needs {lowest} at least; choose {lowest} to {HIGHEST}")
         predictor = load(pair, graph)
+    named_by_weights(model)
     names = [port.name for port in model.graph.output]
     if len(names) != program.outputs or {port.name for port in model.graph.input} != set(shapes):
         raise Refusal(f"{graph}: the exporter lost inputs or outputs of this network; save it with other ones")
@@ -258,6 +259,17 @@ def export(pair: tuple[Path, Path], graph: Path, opset: int, kinds: list[str]) -
             "other layers"
         )
     return onnx.load(str(out))
+
+
+def named_by_weights(model: onnx.ModelProto) -> None:
+    """Gives nodes the names of the layers whose weights they read: conv3d_0 for conv3d_0.w_0."""
+    model.producer_name = model.producer_name or "paddle2onnx"
+    taken = {node.name for node in model.graph.node}
+    for node in model.graph.node:
+        found = re.fullmatch(r"(.+)\.w_0", node.input[1]) if len(node.input) > 1 else None
+        if found and found[1] not in taken:
+            node.name = found[1]
+            taken.add(found[1])
 
 
 def complaint(done: subprocess.CompletedProcess[str]) -> str:
