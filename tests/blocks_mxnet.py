@@ -118,6 +118,8 @@ def save_faults(out: Path) -> None:
 
     small(out, "gamma", head(pooled(mx.sym.BatchNorm(conv(), name="bn"))))
     small(out, "minus", head(pooled(mx.sym._internal._rminus_scalar(conv(), scalar=2.0, name="rest"))))
+    over = mx.sym._internal._rdiv_scalar(mx.sym.sigmoid(conv()), scalar=2.0, name="part")
+    small(out, "over", head(pooled(over)))
     small(out, "axes", head(mx.sym.mean(conv(), axis=(2, 3, 4))))
     loss = mx.sym.SoftmaxOutput(head(pooled(conv())), label=mx.sym.Variable("some_label"), name="chances")
     small(out, "loss", loss)
@@ -141,6 +143,9 @@ def save_refused(out: Path) -> None:
     small(out, "always", head(mx.sym.Dropout(conv(), mode="always")))
     small(out, "erfinv", head(mx.sym.erfinv(mx.sym.tanh(conv()))))
     small(out, "integers", head(conv(mx.sym.cast(mx.sym.Variable("clip", dtype="int32"), dtype="float32"))))
+    small(out, "half", head(conv()))
+    half = {k: v.astype("float16") for k, v in mx.nd.load(str(out / "half-0000.params")).items()}
+    mx.nd.save(str(out / "half-0000.params"), half)
     (out / "narrow-symbol.json").write_text(head(conv()).tojson())
     symbol, held = (out / "blocks-symbol.json").read_bytes(), (out / "blocks-0000.params").read_bytes()
     for name, graph, arrays in (

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-os.environ["MXNET_MKLDNN_ENABLED"] = "0"  # it refuses grouped convolutions over time
+os.environ["MXNET_MKLDNN_ENABLED"] = "0"  # it fuses operators; the plain ones are the authority
 os.environ["MXNET_STORAGE_FALLBACK_LOG_VERBOSE"] = "0"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
