@@ -118,8 +118,11 @@ def save_faults(out: Path) -> None:
 
     small(out, "gamma", head(pooled(mx.sym.BatchNorm(conv(), name="bn"))))
     small(out, "minus", head(pooled(mx.sym._internal._rminus_scalar(conv(), scalar=2.0, name="rest"))))
-    over = mx.sym._internal._rdiv_scalar(mx.sym.sigmoid(conv()), scalar=2.0, name="part")
+    over = mx.sym._internal._rdiv_scalar(mx.sym.tanh(conv()) + 2.0, scalar=2.0, name="part")
     small(out, "over", head(pooled(over)))
+    first = pooled(conv())
+    second = mx.sym.FullyConnected(mx.sym.Activation(first, act_type="tanh"), num_hidden=8, name="fc")
+    small(out, "two", mx.sym.Group([second, mx.sym.tanh(first)]))
     small(out, "axes", head(mx.sym.mean(conv(), axis=(2, 3, 4))))
     loss = mx.sym.SoftmaxOutput(head(pooled(conv())), label=mx.sym.Variable("some_label"), name="chances")
     small(out, "loss", loss)
@@ -143,6 +146,7 @@ def save_refused(out: Path) -> None:
     small(out, "always", head(mx.sym.Dropout(conv(), mode="always")))
     small(out, "erfinv", head(mx.sym.erfinv(mx.sym.tanh(conv()))))
     small(out, "integers", head(conv(mx.sym.cast(mx.sym.Variable("clip", dtype="int32"), dtype="float32"))))
+    small(out, "one", mx.sym.reshape(head(conv()), shape=(1, 8)))
     small(out, "half", head(conv()))
     half = {k: v.astype("float16") for k, v in mx.nd.load(str(out / "half-0000.params")).items()}
     mx.nd.save(str(out / "half-0000.params"), half)

@@ -141,6 +141,7 @@ def save_refused(out: Path) -> None:
         "narrow": Small(),
         "stats": Small(after=lambda x: live(x.reshape([0, 8, 64, 16])).reshape([0, 8, 4, 16, 16])),
         "erfinv": Small(after=lambda x: paddle.erfinv(paddle.tanh(x))),
+        "one": Small(after=lambda x: x.reshape([1, 8, 4, 16, 16])),
         "integers": Small(before=lambda x: x.astype("float32")),
     }
     networks["stats"].add_sublayer("live", live)

@@ -86,6 +86,7 @@ REFUSED: list[tuple[str, str, tuple[int, ...], dict[str, Any], str]] = [
     ("paddle", "nowhere", FIRST, {}, "no inference file of Paddle"),
     ("paddle", "stats.json", FIRST, {}, "batch_norm_ computes with statistics"),
     ("paddle", "erfinv.json", FIRST, {}, "does not know one of add, conv3d, erfinv"),
+    ("paddle", "one.json", FIRST, {}, "try --batch 1"),
     ("paddle", "integers.json", FIRST, {}, "float32 inputs"),
     ("mxnet", "blocks-symbol.json", LAST, {}, "on this input stem_conv_weight is [32, 4, 3, 3, 3]"),
     ("mxnet", "blocks-symbol.json", FIRST[:4], {}, "cannot run this network on 1,3,4,16"),
@@ -108,6 +109,7 @@ REFUSED: list[tuple[str, str, tuple[int, ...], dict[str, Any], str]] = [
     ("mxnet", "nowhere", FIRST, {}, "no symbol of MXNet"),
     ("mxnet", "always-symbol.json", FIRST, {}, "Dropout does not currently support mode"),
     ("mxnet", "erfinv-symbol.json", FIRST, {}, "op type erfinv"),
+    ("mxnet", "one-symbol.json", FIRST, {}, "on 2x3x4x16x16"),
     ("mxnet", "integers-symbol.json", FIRST, {}, "float32 inputs"),
     ("mxnet", "half-symbol.json", FIRST, {}, "net.cast('float32')"),
 ]
@@ -118,6 +120,7 @@ MENDED: list[tuple[str, str, str, set[str]]] = [
     ("mxnet", "minus-symbol.json", "", {"Sub"}),
     ("mxnet", "over-symbol.json", "", {"Div"}),
     ("mxnet", "axes-symbol.json", "", {"ReduceMean"}),
+    ("mxnet", "two-symbol.json", "", {"Gemm"}),
     ("mxnet", "loss-symbol.json", "", {"Softmax"}),
     ("mxnet", "flat-symbol.json", "", {"Flatten"}),
 ]

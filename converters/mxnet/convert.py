@@ -31,11 +31,7 @@ LOWEST, HIGHEST = 12, 13
 LABELLED = {"SoftmaxOutput", "Softmax", "LinearRegressionOutput", "LogisticRegressionOutput", "MAERegressionOutput"}
 WEIGHTED = {"Convolution", "Deconvolution", "FullyConnected", "BatchNorm", "LayerNorm", "GroupNorm", "InstanceNorm",
             "LeakyReLU", "Embedding", "RNN"}  # fmt: skip
-DEFAULTS = {
-    "FullyConnected": {"flatten": "True"},
-    "BatchNorm": {"fix_gamma": "True"},
-    "Pooling": {"count_include_pad": "True"},
-}
+DEFAULTS = {"FullyConnected": {"flatten": "True"}}
 """What MXNet assumes where a file says nothing, and its exporter does not."""
 
 
@@ -54,22 +50,30 @@ def convert(request: Request) -> Converted:
     fixed = own_batch(ports, request)
     shapes = {name: [fixed or sizes[0], *sizes[1:]] for name, sizes in request.shapes(ports).items()}
     check_fit(symbol, arrays, shapes, file, weights)
-    plain, notes = spelled_out(symbol, shapes)
+    plain, notes = spelled_out(symbol, shapes, fixed, file)
     if gammas := [name for name in fixed_gammas(symbol) if (arrays[name].asnumpy() != 1).any()]:
         notes.append(f"scales that fix_gamma holds at 1 were written as 1: {shown(gammas)}")
     written = {**arrays, **{name: mx.nd.ones_like(arrays[name]) for name in gammas}}
     model = export(plain, written, shapes, fixed, opset, file)
-    if len(model.graph.output) != len(symbol.list_outputs()):
+    names = [re.sub(r"_output(\d?)$", r"\1", name) for name in plain.list_outputs()]
+    if sorted(names) != sorted(port.name for port in model.graph.output):
         raise Refusal(f"{file}: the exporter lost outputs of this network; save it with one output")
-    names = [port.name for port in model.graph.output]
     executors: dict[int, Any] = {}
 
     def run(clip: Mapping[str, Array]) -> dict[str, Array]:
         batch = len(next(iter(clip.values())))
         if batch not in executors:
             executors[batch] = bind(symbol, {n: a.shape for n, a in clip.items()}, arrays, file)
-        results = executors[batch].forward(is_train=False, **{n: mx.nd.array(a) for n, a in clip.items()})
-        return dict(zip(names, (r.asnumpy() for r in results), strict=True))
+        try:
+            results = executors[batch].forward(is_train=False, **{n: mx.nd.array(a) for n, a in clip.items()})
+            arrays_out = [result.asnumpy() for result in results]
+        except Exception as error:  # MXNet raises anything, and only when its outputs are read
+            given = ", ".join("x".join(map(str, a.shape)) for a in clip.values())
+            raise Refusal(
+                f"{file}: MXNet itself cannot run this network on {given} ({reason(error)}); try --batch 1, or give "
+                "the sizes that it was made for with --input-shape"
+            ) from error
+        return dict(zip(names, arrays_out, strict=True))
 
     return Converted(
         model=model,
@@ -252,7 +256,7 @@ def fixed_gammas(symbol: Any) -> list[str]:
     return [nodes[node["inputs"][1][0]]["name"] for node in held]
 
 
-def spelled_out(symbol: Any, shapes: Mapping[str, Any]) -> tuple[Any, list[str]]:
+def spelled_out(symbol: Any, shapes: Mapping[str, Any], fixed: int | None, file: Path) -> tuple[Any, list[str]]:
     """The same network with what the exporter refuses or mistakes in other words.
 
     Defaults are written down; reshapes get their sizes, which codes may stand for; swapped axes become a transpose; a
@@ -261,11 +265,14 @@ def spelled_out(symbol: Any, shapes: Mapping[str, Any]) -> tuple[Any, list[str]]
 
     Returns:
         The symbol, and what was reworded; one sentence each.
+
+    Raises:
+        Refusal: If the batch may not vary.
     """
     graph = json.loads(symbol.tojson())
     nodes, coded = graph["nodes"], []
     names = [node["name"] for node in nodes]
-    sizes = [sizes_of(symbol, shapes, batch) for batch in (2, 3)]
+    sizes = [sizes_of(symbol, shapes, batch, file) for batch in ((fixed, fixed) if fixed else (2, 3))]
     for node, name in zip(nodes, names, strict=True):
         kind = node["op"]
         if kind == "null":
@@ -273,8 +280,8 @@ def spelled_out(symbol: Any, shapes: Mapping[str, Any]) -> tuple[Any, list[str]]
         own = node["attrs"] = {**DEFAULTS.get(kind, {}), **{k: truth(v) for k, v in node.get("attrs", {}).items()}}
         into = sizes[0].get((names[node["inputs"][0][0]], node["inputs"][0][1]), ()) if node["inputs"] else ()
         out = [known.get((name, 0), ()) for known in sizes]
-        if kind in {"Reshape", "reshape"} and out[0] and sum(map(operator.ne, *out)) <= 1:
-            if re.search(r"-[234]", own["shape"]) or own.get("reverse") == "True":
+        if kind in {"Reshape", "reshape"} and min(out[0], default=0) > 0 and sum(map(operator.ne, *out)) <= 1:
+            if re.search(r"-[234]", own.get("shape", "")) or own.get("reverse") == "True":
                 coded.append(name)
             target = [size if size == other else -1 for size, other in zip(*out, strict=True)]
             node["attrs"] = {"shape": str(tuple(target)), "reverse": "False"}
@@ -291,10 +298,13 @@ def spelled_out(symbol: Any, shapes: Mapping[str, Any]) -> tuple[Any, list[str]]
     return mx.sym.load_json(json.dumps(graph)), notes
 
 
-def sizes_of(symbol: Any, shapes: Mapping[str, Any], batch: int) -> dict[tuple[str, int], tuple[int, ...]]:
+def sizes_of(symbol: Any, shapes: Mapping[str, Any], batch: int, file: Path) -> dict[tuple[str, int], tuple[int, ...]]:
     """Sizes of each node's outputs at a batch."""
     inner, seen = symbol.get_internals(), Counter()
-    _, sizes, _ = inner.infer_shape_partial(**{name: (batch, *own[1:]) for name, own in shapes.items()})
+    try:
+        _, sizes, _ = inner.infer_shape_partial(**{name: (batch, *own[1:]) for name, own in shapes.items()})
+    except Exception as error:  # MXNet raises anything
+        raise Refusal(f"{file}: the network takes no batch of {batch} ({reason(error)}); try --batch 1") from error
     found = {}
     for value, own in zip(inner, sizes, strict=True):
         found[value.name, seen[value.name]] = tuple(own or ())

@@ -81,7 +81,7 @@ def convert(request: Request) -> Converted:
         except Exception as error:  # Paddle raises anything
             raise Refusal(
                 f"{graph}: Paddle itself cannot run this network on {shown(clip)} ({reason(error)}); "
-                "give the sizes that it was made for with --input-shape"
+                "try --batch 1, or give the sizes that it was made for with --input-shape"
             ) from error
         results = [predictor.get_output_handle(name).copy_to_cpu() for name in predictor.get_output_names()]
         return dict(zip(names, results, strict=True))
