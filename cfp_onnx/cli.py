@@ -277,8 +277,8 @@ def _check_options(parser: argparse.ArgumentParser) -> None:
 
 def _convert_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("framework", metavar="FRAMEWORK", help="torch or keras")
-    add("source", metavar="SOURCE", nargs="?", help="a file, a folder or module:factory; none with --arch")
+    add("framework", metavar="FRAMEWORK", help="torch, keras, paddle or mxnet")
+    add("source", metavar="SOURCE", nargs="?", help="a file, a folder, a prefix or module:factory; none with --arch")
     add("-o", "--out", metavar="F", required=True, help="the ONNX file to write")
     add(
         "--input-shape", metavar="[NAME=]1,3,16,112,112", action="append", default=[], type=_named_shape,

@@ -30,7 +30,7 @@ from cfp_onnx.environments import environment, install_command, last_line, silen
 from cfp_onnx.errors import CfpError, DeviceError, LimitError, ModelError, OutputError, RunError, UsageError
 from cfp_onnx.explain import Engine, specs, topology
 from cfp_onnx.files import write_bytes
-from cfp_onnx.foreign import is_code, refuse_unsupported
+from cfp_onnx.foreign import is_code, named, refuse_other, refuse_unsupported, weights_beside
 from cfp_onnx.model import Model, first_line, load, show
 from cfp_onnx.results import Progress
 
@@ -42,7 +42,7 @@ Shape = Sequence[int] | Mapping[str, Sequence[int]]
 ProbeClip = tuple[dict[str, Array], dict[str, Array]]
 """Inputs of a random clip and the framework's outputs on it, by name."""
 
-FRAMEWORKS = ("torch", "keras")
+FRAMEWORKS = ("torch", "keras", "paddle", "mxnet")
 
 TOLERANCE = 1e-4
 """Largest difference to the framework's own outputs, relative to the largest of them where that is above 1."""
@@ -108,10 +108,11 @@ def convert(
 
     Args:
         framework: One of `FRAMEWORKS`.
-        source: A file, a folder or ``module:factory``; None where `arch` names a built-in network.
+        source: A file, a folder, ``module:factory``, or the prefix of a pair of files; None where `arch` names a
+            built-in network.
         out: The ONNX file to write.
         input_shape: Sizes of the input, batch first, or of each input by name; `arch` has its own default.
-        weights: A file of weights, for `arch` and ``module:factory``.
+        weights: A file of weights, for `arch`, ``module:factory`` and graphs that have theirs in another place.
         arch: A network that the converter has the code of.
         classes: Classes of `arch`.
         frames: Frames that `arch` takes.
@@ -132,6 +133,9 @@ def convert(
     tell = progress or silent
     folder = converter(framework)
     _check_usage(framework, source, input_shape, weights, arch, layout)
+    source = named(framework, source)
+    weights = weights_beside(framework, source) if weights is None else weights
+    refuse_other(framework, source)
     refuse_unsupported(source, allow_pickle=allow_pickle)
     refuse_unsupported(weights, allow_pickle=allow_pickle, only_weights=True)
     request = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -46,7 +47,7 @@ def environment(
 
     Raises:
         UsageError: If `python` is neither.
-        DeviceError: If the environment cannot be made; the message has the commands to type.
+        DeviceError: If no Python fits, or the environment cannot be made; the message has what to type.
     """
     if python is not None:
         return _given(Path(python))
@@ -56,11 +57,12 @@ def environment(
     if _interpreter(place).exists():
         return _interpreter(place)
     run = run or _run_install
+    base = _base(framework, requirements, run)
     temporary = None
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{framework}-"))
-        make, install = _commands(temporary, requirements)
+        make, install = _commands(temporary, requirements, base)
         progress(f"making an environment for {framework}", 0, 4)
         run(make)
         progress(f"installing {framework} (once; it is reused)", 1, 4)
@@ -68,7 +70,7 @@ def environment(
         if not _interpreter(place).exists():  # another process may have been faster; its environment is as good
             temporary.rename(place)
     except (OSError, subprocess.SubprocessError) as error:
-        by_hand = " && ".join(shlex.join(words) for words in _commands(place, requirements))
+        by_hand = " && ".join(shlex.join(words) for words in _commands(place, requirements, base))
         raise DeviceError(
             f"the environment for {framework} could not be made ({_last_words(error)}); type: {by_hand} - or name an "
             "environment that has it with --python"
@@ -97,14 +99,55 @@ def _given(python: Path) -> Path:
     return found.absolute()
 
 
-def _commands(place: Path, requirements: Path) -> tuple[list[str], list[str]]:
-    """Commands that make an environment and fill it."""
+def _commands(place: Path, requirements: Path, base: str) -> tuple[list[str], list[str]]:
+    """Commands that make an environment of a Python, and fill it."""
     inside = str(_interpreter(place))
     if uv := shutil.which("uv"):
-        make = [uv, "venv", "--python", sys.executable, str(place)]
+        make = [uv, "venv", "--python", base, str(place)]
         return make, [uv, "pip", "install", "--python", inside, "-r", str(requirements)]
-    make = [sys.executable, "-m", "venv", str(place)]
+    make = [base, "-m", "venv", str(place)]
     return make, [inside, "-m", "pip", "install", "--disable-pip-version-check", "-r", str(requirements)]
+
+
+def _base(framework: str, requirements: Path, run: Runner) -> str:
+    """The Python that requirements want: the running one where it fits, else a request for uv or one on PATH.
+
+    Raises:
+        DeviceError: If there is none.
+    """
+    lowest, end = python_limits(requirements)
+    own = tuple(map(int, platform.python_version_tuple()[:2]))
+    if lowest <= own < end:
+        return sys.executable
+    if shutil.which("uv"):
+        return f">={lowest[0]}.{lowest[1]},<{end[0]}.{end[1]}"
+    names = [f"python{lowest[0]}.{minor}" for minor in reversed(range(lowest[1], end[1]))]
+    for name in names:
+        found = shutil.which(name)
+        try:
+            if found is not None:
+                run([found, "-c", "import ensurepip, venv"])  # a name on PATH may lead nowhere
+                return found
+        except (OSError, subprocess.SubprocessError):
+            continue
+    raise DeviceError(
+        f"{framework} needs Python {lowest[0]}.{lowest[1]} or newer, below {end[0]}.{end[1]}, and this is "
+        f"{own[0]}.{own[1]}; install one so that PATH has {' or '.join(names)}, or name an environment with --python"
+    )
+
+
+def python_limits(requirements: Path) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The oldest Python that requirements work with, and the first that is too new; any where no line says so.
+
+    The line is a comment, ``# requires-python: >=3.10,<3.12``.
+    """
+    line = re.search(
+        r"^# requires-python: >=(\d+)\.(\d+),<(\d+)\.(\d+)\s*$", requirements.read_text("utf-8"), re.MULTILINE
+    )
+    if line is None:
+        return (0, 0), (sys.maxsize, 0)
+    oldest, minor, end, end_minor = map(int, line.groups())
+    return (oldest, minor), (end, end_minor)
 
 
 def _run_install(command: Sequence[str]) -> None:
@@ -128,4 +171,4 @@ def install_command(interpreter: Path, requirements: Path) -> str:
     return shlex.join([str(interpreter), "-m", "pip", "install", "-r", str(requirements)])
 
 
-__all__ = ["cache_folder", "environment", "install_command", "last_line", "silent"]
+__all__ = ["cache_folder", "environment", "install_command", "last_line", "python_limits", "silent"]

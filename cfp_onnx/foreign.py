@@ -17,6 +17,50 @@ def is_code(source: str) -> bool:
     return re.fullmatch(r".*[^:]:[A-Za-z_][\w.]*", source) is not None and not Path(source).exists()
 
 
+def named(framework: str, source: str | os.PathLike[str] | None) -> str | os.PathLike[str] | None:
+    """The file that a source names: a prefix will do for frameworks that keep the graph and the weights apart.
+
+    Raises:
+        ModelError: If several graphs have that prefix.
+    """
+    if source is None or Path(source).exists():
+        return source
+    found = [file for end in _PAIRS.get(framework, ()) if (file := Path(f"{source}{end}")).is_file()]
+    if len(found) > 1:
+        raise ModelError(f"{source}: there are {' and '.join(file.name for file in found)}; name one of them")
+    return found[0] if found else source
+
+
+def weights_beside(framework: str, source: str | os.PathLike[str] | None) -> Path | None:
+    """The file of weights that belongs to a graph by its name, where there is exactly one."""
+    if source is None or not Path(source).is_file() or framework not in _PAIRS:
+        return None
+    graph = Path(source)
+    if framework == "paddle":
+        found = [graph.with_suffix(".pdiparams")]
+    else:
+        prefix = graph.name.removesuffix(".json").removesuffix("-symbol")
+        pattern = re.compile(rf"{re.escape(prefix)}(-\d{{4}})?\.params")
+        found = [file for file in graph.parent.iterdir() if pattern.fullmatch(file.name)]
+    return found[0] if len(found) == 1 and found[0].is_file() else None
+
+
+def refuse_other(framework: str, source: str | os.PathLike[str] | None) -> None:
+    """Refuses a file that another framework's converter takes.
+
+    Raises:
+        ModelError: With the command for it.
+    """
+    if source is None or not Path(source).exists():
+        return
+    try:
+        owner = _owner(Path(source))
+    except OSError as error:
+        raise ModelError(f"{source}: cannot be read ({error.strerror or error})") from error
+    if owner not in {"", framework}:
+        raise ModelError(f"{source}: this is a file of {_NAMES[owner]}; type: cfp-onnx convert {owner} {source} ..")
+
+
 def refuse_unsupported(
     source: str | os.PathLike[str] | None, *, allow_pickle: bool = False, only_weights: bool = False
 ) -> None:
@@ -54,6 +98,21 @@ def refuse_unsupported(
         )
 
 
+def _owner(path: Path) -> str:
+    """The framework whose own files look like this; empty where nothing is certain."""
+    if path.is_dir():
+        return "paddle" if any(path.glob("*.pdmodel")) or any(path.glob("*.pdiparams")) else ""
+    if path.suffix in {".pdmodel", ".pdiparams"}:
+        return "paddle"
+    with path.open("rb") as stream:
+        head = stream.read(4096)
+    if re.match(rb'\s*\{\s*"base_code"\s*:\s*\{[^}]*"pir"', head):
+        return "paddle"
+    if path.suffix == ".params" and head.startswith(_MXNET_ARRAYS):
+        return "mxnet"
+    return "mxnet" if re.match(rb'\s*\{\s*"nodes"\s*:\s*\[\s*\{\s*"op"', head) else ""
+
+
 def _advice(path: Path) -> str:
     """What to do instead with a file of a kind that has no converter; empty where there may be one."""
     suffix = path.suffix.lower()
@@ -84,6 +143,13 @@ def _advice(path: Path) -> str:
         return "CNTK's models have no converter that is kept up; save this one as ONNX from CNTK itself"
     return ""
 
+
+_PAIRS = {"paddle": (".json", ".pdmodel"), "mxnet": ("-symbol.json",)}
+"""Ends of the graph's file, for frameworks whose sources may be a prefix."""
+
+_NAMES = {"paddle": "Paddle", "mxnet": "MXNet"}
+_MXNET_ARRAYS = (0x112).to_bytes(8, "little")
+"""The number with which MXNet's lists of arrays begin."""
 
 _COREML = "Core ML models have no way back to ONNX; convert the model that this one was made from"
 _TENSORS_ONLY = re.compile(
@@ -151,4 +217,4 @@ def _names_only_tensors(data: bytes) -> str:
     return "state_dict"
 
 
-__all__ = ["is_code", "refuse_unsupported"]
+__all__ = ["is_code", "named", "refuse_other", "refuse_unsupported", "weights_beside"]

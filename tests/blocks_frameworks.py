@@ -195,7 +195,25 @@ def save_keras(weights: Weights, out: Path) -> np.ndarray:
     return keras.ops.convert_to_numpy(model(channels_last(weights["clip"]), training=False))
 
 
-SAVERS: dict[str, Callable[[Weights, Path], np.ndarray]] = {"keras": save_keras}
+def save_paddle(weights: Weights, out: Path) -> np.ndarray:
+    """.json and .pdmodel."""
+    import blocks_paddle
+
+    return blocks_paddle.save(weights, out)
+
+
+def save_mxnet(weights: Weights, out: Path) -> np.ndarray:
+    """-symbol.json and .params."""
+    import blocks_mxnet
+
+    return blocks_mxnet.save(weights, out)
+
+
+SAVERS: dict[str, Callable[[Weights, Path], np.ndarray]] = {
+    "keras": save_keras,
+    "paddle": save_paddle,
+    "mxnet": save_mxnet,
+}
 
 
 def main(framework: str, archive: str, out: str) -> None:

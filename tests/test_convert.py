@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import subprocess
@@ -15,10 +16,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import cfp_onnx
-from cfp_onnx import cli, convert, environments
+from cfp_onnx import cli, convert, environments, foreign
 from cfp_onnx.errors import CfpError, DeviceError, LimitError, ModelError, OutputError, UsageError
 from cfp_onnx.model import load
 
+CONVERTERS = Path(__file__).resolve().parent.parent / "converters"
 SHAPE = (1, 3, 4, 8, 8)
 CLASSES = 5
 
@@ -421,6 +423,83 @@ def test_a_sly_pickle_is_no_state_dict(fake, tmp_path):
     refused(source, tmp_path / "m.onnx", "--allow-pickle")
 
 
+PIR = b'{"base_code":{"magic":"pir","trainable":true,"version":4},"program":{"regions":[]}}'
+SYMBOL = b'{\n  "nodes": [\n    {\n      "op": "null", \n      "name": "clip"}], "arg_nodes": [0], "heads": []}'
+OTHERS = [
+    ("net.json", PIR, "paddle"),
+    ("net.pdmodel", b"\n\x08", "paddle"),
+    ("net.pdiparams", b"\0\0\0\0", "paddle"),
+    ("net-symbol.json", SYMBOL, "mxnet"),
+    ("net-0000.params", (0x112).to_bytes(8, "little") + b"\0" * 8, "mxnet"),
+]
+
+
+@pytest.mark.parametrize(("name", "data", "owner"), OTHERS, ids=[name for name, _, _ in OTHERS])
+def test_files_of_another_framework_name_its_converter(fake, tmp_path, name, data, owner):
+    (tmp_path / name).write_bytes(data)
+    says = f"type: cfp-onnx convert {owner} {tmp_path / name}"
+    refused(tmp_path / name, tmp_path / "o" / "m.onnx", says, python=tmp_path / "never looked at")
+    foreign.refuse_other(owner, tmp_path / name)
+
+
+def test_a_folder_of_another_framework_names_its_converter(fake, tmp_path):
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "inference.pdiparams").write_bytes(b"\0")
+    refused(tmp_path / "net", tmp_path / "m.onnx", "convert paddle")
+
+
+@pytest.mark.parametrize("name", ["plain.json", "other.params", "net.keras"])
+def test_what_no_framework_surely_owns_passes(tmp_path, name):
+    (tmp_path / name).write_bytes(b'{"nodes": 3, "heads": []}')
+    for framework in convert.FRAMEWORKS:
+        foreign.refuse_other(framework, tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("framework", "graph", "weights"),
+    [
+        ("paddle", "net.json", "net.pdiparams"),
+        ("paddle", "net.pdmodel", "net.pdiparams"),
+        ("mxnet", "net-symbol.json", "net-0000.params"),
+        ("mxnet", "net-symbol.json", "net-0012.params"),
+        ("mxnet", "net-symbol.json", "net.params"),
+    ],
+)
+def test_a_prefix_names_a_pair_of_files(tmp_path, framework, graph, weights):
+    (tmp_path / graph).write_bytes(b"{}")
+    assert foreign.named(framework, tmp_path / "net") == tmp_path / graph
+    assert foreign.named("torch", tmp_path / "net") == tmp_path / "net"
+    assert foreign.weights_beside(framework, tmp_path / graph) is None
+    (tmp_path / weights).write_bytes(b"w")
+    (tmp_path / "another-0000.params").write_bytes(b"w")
+    (tmp_path / "another.pdiparams").write_bytes(b"w")
+    assert foreign.weights_beside(framework, tmp_path / graph) == tmp_path / weights
+    assert foreign.weights_beside("torch", tmp_path / graph) is None
+
+
+def test_two_files_that_could_be_meant_are_named(tmp_path):
+    (tmp_path / "net.json").write_bytes(PIR)
+    (tmp_path / "net.pdmodel").write_bytes(b"\n")
+    with pytest.raises(ModelError, match=r"there are net\.json and net\.pdmodel; name one of them"):
+        foreign.named("paddle", tmp_path / "net")
+    (tmp_path / "net-symbol.json").write_bytes(SYMBOL)
+    for epoch in ("0001", "0002"):
+        (tmp_path / f"net-{epoch}.params").write_bytes(b"w")
+    assert foreign.weights_beside("mxnet", tmp_path / "net-symbol.json") is None
+
+
+def test_the_weights_beside_are_asked_for_and_hashed(order, tmp_path):
+    source = order()
+    graph = source.rename(tmp_path / "net.json")
+    (tmp_path / "net.pdiparams").write_bytes(b"weights")
+    done = convert.convert("paddle", tmp_path / "net", tmp_path / "m.onnx", input_shape=SHAPE, python=sys.executable)
+    said = json.loads((tmp_path / "said" / "log.json").read_text("utf-8"))["request"]
+    assert (said["source"], said["weights"]) == (str(graph), str(tmp_path / "net.pdiparams"))
+    own = json.loads(load(done.path).metadata["cfp_onnx.source"])
+    assert own["sha256"] == hashlib.sha256(graph.read_bytes()).hexdigest()
+    assert own["weights_sha256"] == hashlib.sha256(b"weights").hexdigest()
+
+
 def test_torchscript_and_weights_of_code_pass(tmp_path):
     script = zipped(tmp_path / "s.pt", s__data_pkl=MODULE, s__constants_pkl=b"x")
     convert.refuse_unsupported(script)
@@ -519,6 +598,85 @@ def test_the_faster_of_two_processes_wins(folder):
 
     assert environments.environment("torch", folder, run=run).is_file()
     assert len(list((folder / "cache" / "envs").iterdir())) == 1
+
+
+def limited(folder, monkeypatch, own, found):
+    """Requirements for Python 3.10 and 3.11, a core that runs `own`, and programs on PATH."""
+    (folder / "requirements.txt").write_text("# requires-python: >=3.10,<3.12\na==1\n", "utf-8")
+    monkeypatch.setattr(environments.platform, "python_version", lambda: f"{own}.0")
+    monkeypatch.setattr(environments.platform, "python_version_tuple", lambda: (*own.split("."), "0"))
+    monkeypatch.setattr(environments.shutil, "which", lambda name: f"/somewhere/{name}" if name in found else None)
+
+
+@pytest.mark.parametrize(
+    ("own", "found", "base"),
+    [
+        ("3.11", ["python3.11", "python3.10"], sys.executable),
+        ("3.11", ["uv"], sys.executable),
+        ("3.10", [], sys.executable),
+        ("3.12", ["uv", "python3.11"], ">=3.10,<3.12"),
+        ("3.9", ["uv"], ">=3.10,<3.12"),
+        ("3.12", ["python3.12", "python3.11", "python3.10"], "/somewhere/python3.11"),
+        ("3.14", ["python3.10"], "/somewhere/python3.10"),
+    ],
+)
+def test_an_environment_gets_a_python_that_its_pins_work_with(folder, monkeypatch, own, found, base):
+    limited(folder, monkeypatch, own, found)
+    log = []
+    environments.environment("mxnet", folder, run=installer(log))
+    make = next(words for words in log if "venv" in words)
+    assert base in make
+    assert make[0] == ("/somewhere/uv" if "uv" in found else base)
+
+
+def test_a_python_on_the_path_that_does_not_run_is_passed_over(folder, monkeypatch):
+    limited(folder, monkeypatch, "3.13", ["python3.11", "python3.10"])
+    log = []
+
+    def run(command):
+        if command[0] == "/somewhere/python3.11":
+            raise subprocess.CalledProcessError(127, command, stderr="command not found\n")
+        installer(log)(command)
+
+    environments.environment("mxnet", folder, run=run)
+    assert log[0][:2] == ["/somewhere/python3.10", "-c"]
+    assert log[1][:3] == ["/somewhere/python3.10", "-m", "venv"]
+
+
+@pytest.mark.parametrize("found", [[], ["python3.12"], ["python3.11"]])
+def test_without_a_python_that_fits_the_sentence_says_which(folder, monkeypatch, found):
+    limited(folder, monkeypatch, "3.13", found)
+
+    def run(command):
+        raise OSError(2, "No such file or directory", command[0])
+
+    with pytest.raises(DeviceError) as caught:
+        environments.environment("mxnet", folder, run=run)
+    assert str(caught.value) == (
+        "mxnet needs Python 3.10 or newer, below 3.12, and this is 3.13; install one so that PATH has python3.11 or "
+        "python3.10, or name an environment with --python"
+    )
+    assert not (folder / "cache").exists()
+
+
+def test_what_is_to_be_typed_names_the_python_that_fits(folder, monkeypatch):
+    limited(folder, monkeypatch, "3.13", ["python3.11"])
+
+    def run(command):
+        if "install" in command:
+            raise subprocess.CalledProcessError(1, command, stderr="ERROR: no\n")
+        installer([])(command)
+
+    with pytest.raises(DeviceError, match=r"type: /somewhere/python3\.11 -m venv"):
+        environments.environment("mxnet", folder, run=run)
+
+
+@pytest.mark.parametrize("file", sorted(CONVERTERS.glob("*/requirements.txt")), ids=lambda file: file.parent.name)
+def test_requirements_that_speak_of_python_are_understood(file):
+    lines = [line for line in file.read_text("utf-8").splitlines() if "requires-python" in line]
+    lowest, end = environments.python_limits(file)
+    assert (lowest < end < (sys.maxsize,)) if lines else lowest == (0, 0)
+    assert len(lines) <= 1
 
 
 def test_an_environment_of_ones_own(tmp_path, folder):

@@ -1,4 +1,4 @@
-"""Keras: one network with the same weights as everywhere, in the framework's own files; others take a row here.
+"""Keras, Paddle, MXNet: one network with the same weights everywhere, in their own files; others take a row here.
 
 A framework's tests run where its environment is: ``$CFP_<FRAMEWORK>_PYTHON``, or ``.venvs/<framework>`` beside this
 folder. The authority for the logits is
@@ -29,7 +29,7 @@ from onnx.reference import ReferenceEvaluator
 from cfp_onnx.explain import topology
 
 ROOT = Path(__file__).resolve().parent.parent
-OTHERS = ("keras",)
+OTHERS = ("keras", "paddle", "mxnet")
 FIRST, LAST = (1, 3, 4, 16, 16), (1, 4, 16, 16, 3)
 FAMILIES = Counter(plain=4, pointwise=4, dense=3, factorised=2, grouped=1, depthwise=1)
 
@@ -39,6 +39,20 @@ SOURCES: list[tuple[str, str, tuple[int, ...], dict[str, Any], str]] = [
     ("keras", "blocks.h5", LAST, {}, ""),
     ("keras", "fixed.keras", LAST, {}, ""),
     ("keras", "blocks.keras", LAST, {"batch": 1, "opset": 18}, ""),
+    ("paddle", "blocks.json", FIRST, {}, ""),
+    ("paddle", "blocks", FIRST, {"batch": 1, "opset": 13}, ""),
+    ("paddle", "folder", FIRST, {"opset": 21}, ""),
+    ("paddle", "fixed.json", FIRST, {}, ""),
+    ("paddle", "free.json", FIRST, {}, ""),
+    ("paddle", "old.pdmodel", FIRST, {}, ""),
+    ("paddle", "old", FIRST, {"batch": 1, "opset": 11}, ""),
+    ("paddle", "apart.json", FIRST, {"weights": "blocks.pdiparams"}, ""),
+    ("paddle", "apart.pdmodel", FIRST, {"weights": "old.pdiparams"}, ""),
+    ("mxnet", "blocks-symbol.json", FIRST, {}, "66 weights that were graph inputs"),
+    ("mxnet", "blocks", FIRST, {"batch": 1, "opset": 12}, ""),
+    ("mxnet", "codes-symbol.json", FIRST, {}, "reshapes with codes"),
+    ("mxnet", "fixed-symbol.json", FIRST, {}, ""),
+    ("mxnet", "apart-symbol.json", FIRST, {"weights": "blocks-0000.params"}, ""),
 ]
 
 # One row per refusal: framework, file, input shape, what is asked for besides, words of the sentence.
@@ -49,6 +63,66 @@ REFUSED: list[tuple[str, str, tuple[int, ...], dict[str, Any], str]] = [
     ("keras", "blocks.keras", FIRST, {}, "is 1,4,16,16,3, not 1,3,4,16,16"),
     ("keras", "blocks.keras", LAST, {"opset": 13}, "writes 18 to"),
     ("keras", "fixed.keras", LAST, {"batch": 3}, "saved for a batch of 2"),
+    ("paddle", "blocks.json", LAST, {}, "is 1,3,4,16,16, not 1,4,16,16,3"),
+    ("paddle", "blocks.json", FIRST[:4], {}, "is 1,3,4,16,16, not 1,3,4,16"),
+    ("paddle", "blocks.json", FIRST, {"opset": 22}, "writes 7 to 21"),
+    ("paddle", "blocks.json", FIRST, {"opset": 7}, "needs 11 at least"),
+    ("paddle", "blocks.json", FIRST, {"weights": "nowhere.pdiparams"}, "no such file"),
+    ("paddle", "blocks.json", FIRST, {"weights": "logits.npy"}, "not the weights of blocks.json"),
+    ("paddle", "narrow.json", FIRST, {"weights": "wide.pdiparams"}, "is [12], not [8]"),
+    ("paddle", "old.pdmodel", FIRST, {"weights": "narrow.pdiparams"}, "not the weights of old.pdmodel"),
+    ("paddle", "fixed.json", FIRST, {"batch": 3}, "saved for a batch of 2"),
+    ("paddle", "cut_blocks.json", FIRST, {}, "cannot read it"),
+    ("paddle", "cut_old.pdmodel", FIRST, {}, "cannot read it"),
+    ("paddle", "short_blocks.json", FIRST, {}, "not all of them"),
+    ("paddle", "short_old.pdmodel", FIRST, {}, "not all of them"),
+    ("paddle", "apart.json", FIRST, {}, "no weights beside it, apart.pdiparams"),
+    ("paddle", "apart.pdmodel", FIRST, {}, "no weights beside it, apart.pdiparams"),
+    ("paddle", "apart", FIRST, {}, "has 2 networks, apart.json, apart.pdmodel"),
+    ("paddle", "both", FIRST, {}, "has 2 networks, blocks.json, narrow.json"),
+    ("paddle", "blocks.pdiparams", FIRST, {}, "holds weights only"),
+    ("paddle", "logits.npy", FIRST, {}, "no inference file of Paddle"),
+    ("paddle", "other.json", FIRST, {}, "no inference file of Paddle"),
+    ("paddle", "nowhere", FIRST, {}, "no inference file of Paddle"),
+    ("paddle", "stats.json", FIRST, {}, "batch_norm_ computes with statistics"),
+    ("paddle", "erfinv.json", FIRST, {}, "does not know one of add, conv3d, erfinv"),
+    ("paddle", "one.json", FIRST, {}, "try --batch 1"),
+    ("paddle", "integers.json", FIRST, {}, "float32 inputs"),
+    ("mxnet", "blocks-symbol.json", LAST, {}, "on this input stem_conv_weight is [32, 4, 3, 3, 3]"),
+    ("mxnet", "blocks-symbol.json", FIRST[:4], {}, "cannot run this network on 1,3,4,16"),
+    ("mxnet", "blocks-symbol.json", FIRST, {"opset": 17}, "writes 12 to 13"),
+    ("mxnet", "blocks-symbol.json", FIRST, {"weights": "nowhere.params"}, "no such file"),
+    ("mxnet", "blocks-symbol.json", FIRST, {"weights": "gamma-0000.params"}, "lacks"),
+    ("mxnet", "narrow-symbol.json", FIRST, {"weights": "wide-0000.params"}, "wide-0000.params holds [12, 3, 3, 3, 3]"),
+    ("mxnet", "fixed-symbol.json", FIRST, {"batch": 3}, "saved for a batch of 2"),
+    ("mxnet", "fixed-symbol.json", (1, 3, 8, 16, 16), {}, "is 1,3,4,16,16, not 1,3,8,16,16"),
+    ("mxnet", "cut-symbol.json", FIRST, {}, "no symbol of MXNet or is cut off"),
+    ("mxnet", "short-symbol.json", FIRST, {}, "cannot be read as weights"),
+    ("mxnet", "junk-symbol.json", FIRST, {}, "cannot be read as weights"),
+    ("mxnet", "strange-symbol.json", FIRST, {}, "Operator Unheard is not registered"),
+    ("mxnet", "fewer-symbol.json", FIRST, {}, "lacks fc_weight"),
+    ("mxnet", "apart-symbol.json", FIRST, {}, "no weights beside it, apart-0000.params"),
+    ("mxnet", "both-symbol.json", FIRST, {}, "has 2 files of weights"),
+    ("mxnet", "other-symbol.json", FIRST, {}, "JSON but no symbol"),
+    ("mxnet", "blocks-0000.params", FIRST, {}, "holds weights only"),
+    ("mxnet", "logits.npy", FIRST, {}, "no symbol of MXNet"),
+    ("mxnet", "nowhere", FIRST, {}, "no symbol of MXNet"),
+    ("mxnet", "always-symbol.json", FIRST, {}, "Dropout does not currently support mode"),
+    ("mxnet", "erfinv-symbol.json", FIRST, {}, "op type erfinv"),
+    ("mxnet", "one-symbol.json", FIRST, {}, "on 2x3x4x16x16"),
+    ("mxnet", "integers-symbol.json", FIRST, {}, "float32 inputs"),
+    ("mxnet", "half-symbol.json", FIRST, {}, "net.cast('float32')"),
+]
+
+# One row per fault of an exporter that is mended: framework, file, words of the notes, operators that must be there.
+MENDED: list[tuple[str, str, str, set[str]]] = [
+    ("mxnet", "gamma-symbol.json", "fix_gamma", {"BatchNormalization"}),
+    ("mxnet", "minus-symbol.json", "", {"Sub"}),
+    ("mxnet", "over-symbol.json", "", {"Div"}),
+    ("mxnet", "axes-symbol.json", "", {"ReduceMean"}),
+    ("mxnet", "two-symbol.json", "", {"Gemm"}),
+    ("mxnet", "loss-symbol.json", "", {"Softmax"}),
+    ("mxnet", "flat-symbol.json", "", {"Flatten"}),
 ]
 
 
@@ -278,10 +352,70 @@ def test_what_cannot_be_converted_is_refused_in_a_sentence(
     words: str,
 ) -> None:
     folder = saved(framework)
+    asked = {k: str(folder / v) if k == "weights" else v for k, v in asked.items()}
     done = run_converter(framework, source_of(folder, name), shape, tmp_path, **asked)
     assert done.returncode == 2, done.stderr[-3000:]
     assert words in done.stderr.strip().splitlines()[-1]
     assert not (tmp_path / "model.onnx").exists()
+
+
+@pytest.mark.converters
+@pytest.mark.parametrize(("framework", "name", "words", "operators"), MENDED, ids=[f"{r[0]}-{r[1]}" for r in MENDED])
+def test_what_an_exporter_gets_wrong_is_mended(
+    saved: Callable[[str], Path], tmp_path: Path, framework: str, name: str, words: str, operators: set[str]
+) -> None:
+    done = run_converter(framework, source_of(saved(framework), name), FIRST, tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert words in " ".join(json.loads((tmp_path / "report.json").read_text())["notes"])
+    model = onnx.load(tmp_path / "model.onnx")
+    onnx.checker.check_model(model)
+    assert {node.op_type for node in model.graph.node} >= operators
+    assert run_probe(tmp_path) <= 1e-4
+    engine = topology(tmp_path / "model.onnx", input_shape={model.graph.input[0].name: FIRST})
+    assert engine.coverage.channels == 1.0
+
+
+SPY = """
+import os, sys
+log = open(os.environ["CFP_SPY"], "a", buffering=1)
+def spy(event, args):
+    if event in {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "socket.connect", "import"}:
+        log.write(f"{event} {args[0]} {args[1] if event == 'subprocess.Popen' else ''}\\n")
+sys.addaudithook(spy)
+"""
+
+
+@pytest.mark.converters
+def test_the_exporter_of_paddle_installs_nothing(
+    saved: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Left alone it runs pip against a foreign index while it converts; every process of the converter is watched."""
+    folder = saved("paddle")
+    (tmp_path / "spy").mkdir()
+    (tmp_path / "spy" / "sitecustomize.py").write_text(SPY)
+    own = {"CFP_SPY": str(tmp_path / "log"), "PYTHONPATH": str(tmp_path / "spy"), "PIP_INDEX_URL": "http://127.0.0.1:9"}
+    monkeypatch.setattr(sys.modules[__name__], "quiet", lambda: {**os.environ, **own})
+    done = run_converter("paddle", str(folder / "blocks.json"), FIRST, tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    seen = (tmp_path / "log").read_text().splitlines()
+    started = [line for line in seen if not line.startswith("import ")]
+    assert len([line for line in started if "export.py" in line]) == 1
+    assert "import paddle2onnx " in seen
+    assert not [line for line in started if "pip" in line or line.startswith("socket.connect")]
+    assert not [line for line in seen if line.startswith(("import pip ", "import polygraphy"))]
+
+
+@pytest.mark.converters
+@pytest.mark.parametrize(
+    ("framework", "name", "layers"),
+    [("paddle", "blocks.json", {"conv3d_0", "conv3d_11", "linear_2"}), ("mxnet", "blocks", {"stem_conv", "fc"})],
+)
+def test_layers_keep_the_names_that_the_framework_knows(
+    saved: Callable[[str], Path], tmp_path: Path, framework: str, name: str, layers: set[str]
+) -> None:
+    done = run_converter(framework, source_of(saved(framework), name), FIRST, tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert {node.name for node in onnx.load(tmp_path / "model.onnx").graph.node} >= layers
 
 
 @pytest.mark.converters

@@ -415,11 +415,13 @@ def refuse_broken(model: onnx.ModelProto) -> None:
         domain = "" if node.domain == "ai.onnx" else node.domain
         if (node.domain, node.op_type) in own:
             continue
-        if not onnx.defs.has(node.op_type, versions.get(domain, 1), domain):
+        try:
+            onnx.defs.get_schema(node.op_type, versions.get(domain, 1), domain)
+        except onnx.defs.SchemaError as error:
             raise Refusal(
                 f"the exporter left {node.op_type} ({_name(node)}) as it was, which ONNX does not have; "
                 "write that part with other layers, or save the network in another form"
-            )
+            ) from error
 
 
 def clean(model: onnx.ModelProto) -> None:
