@@ -195,7 +195,15 @@ def save_keras(weights: Weights, out: Path) -> np.ndarray:
     return keras.ops.convert_to_numpy(model(channels_last(weights["clip"]), training=False))
 
 
-SAVERS: dict[str, Callable[[Weights, Path], np.ndarray]] = {"keras": save_keras}
+def save_jax(weights: Weights, out: Path) -> np.ndarray:
+    """Code and files of weights; a module of its own, which is itself a source."""
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    import blocks_jax
+
+    return blocks_jax.save(weights, out)
+
+
+SAVERS: dict[str, Callable[[Weights, Path], np.ndarray]] = {"keras": save_keras, "jax": save_jax}
 
 
 def main(framework: str, archive: str, out: str) -> None:
