@@ -205,6 +205,11 @@ def _check_usage(
         raise UsageError("give a SOURCE (a file, a folder or module:factory), or a built-in network with --arch")
     if arch is None and input_shape is None:
         raise UsageError("give the size of the input, batch first: --input-shape 1,3,16,112,112")
+    if framework == "jax" and not is_code(str(source)):
+        raise UsageError(
+            f"{source}: JAX has no file that holds a network without its code; give the code as module:factory or "
+            "file.py:factory, and a file of weights with --weights"
+        )
     if framework == "torch" and weights is not None and arch is None and not is_code(str(source)):
         raise UsageError("--weights belongs to --arch or to a module:factory; a file brings its own")
     if layout is not None and sorted(set(layout) & set("NCTHWL")) != sorted(layout):

@@ -334,6 +334,7 @@ def test_a_place_that_cannot_be_written_is_refused(order, tmp_path):
         ({"source": "x.pt", "arch": "mfnet"}, "--arch brings its own code"),
         ({"source": "x.pt", "input_shape": None}, "--input-shape 1,3,16,112,112"),
         ({"source": "x.pt", "weights": "w.pth"}, "--weights belongs to"),
+        ({"source": "x.msgpack", "framework": "jax"}, "x.msgpack: JAX has no file that holds a network without its code"),
     ],
 )
 def test_arguments_that_contradict_each_other(fake, tmp_path, options, says):
@@ -428,6 +429,13 @@ def test_torchscript_and_weights_of_code_pass(tmp_path):
     convert.refuse_unsupported(weights, only_weights=True)
     convert.refuse_unsupported("module:factory")
     convert.refuse_unsupported(None)
+
+
+def test_safetensors_are_no_pickle(tmp_path):
+    header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(0x0480)
+    (tmp_path / "w.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"1234")
+    assert (tmp_path / "w.safetensors").read_bytes()[:2] == b"\x80\x04"
+    convert.refuse_unsupported(tmp_path / "w.safetensors", only_weights=True)
 
 
 def test_an_allowed_pickle_passes(tmp_path):
@@ -607,7 +615,7 @@ def test_a_preset_is_fitted_and_its_parts_give_way(call, order, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (["keras3", "x", "-o", "m.onnx"], "there is no converter for framework 'keras3'; choose one of torch, keras"),
+        (["keras3", "x", "-o", "m.onnx"], "there is no converter for framework 'keras3'; choose one of torch, keras, jax"),
         (["torch", "x.pt", "-o", "-"], "-o needs the name of a file"),
         (["torch", "x.pt"], "-o/--out"),
         (["torch", "x.pt", "-o", "m.onnx", "--batch", "few"], "--batch"),
