@@ -132,6 +132,7 @@ def convert(
     tell = progress or silent
     folder = converter(framework)
     _check_usage(framework, source, input_shape, weights, arch, layout)
+    _check_place(Path(out))
     refuse_unsupported(source, allow_pickle=allow_pickle)
     refuse_unsupported(weights, allow_pickle=allow_pickle, only_weights=True)
     request = {
@@ -210,10 +211,26 @@ def _check_usage(
             f"{source}: JAX has no file that holds a network without its code; give the code as module:factory or "
             "file.py:factory, and a file of weights with --weights"
         )
+    if framework == "torch" and source is not None and Path(str(source)).is_dir():
+        raise UsageError(f"{source}: a folder, and PyTorch's files are single; give the file that holds the network")
     if framework == "torch" and weights is not None and arch is None and not is_code(str(source)):
         raise UsageError("--weights belongs to --arch or to a module:factory; a file brings its own")
     if layout is not None and sorted(set(layout) & set("NCTHWL")) != sorted(layout):
         raise UsageError(f"layout {layout!r} is unknown; use each of the letters N, C, T, H, W once, such as NCTHW")
+
+
+def _check_place(out: Path) -> None:
+    """Refuses a place that cannot be written before minutes are spent.
+
+    Raises:
+        OutputError: If it is a folder, or lies in what is none or may not be written.
+    """
+    if out.is_dir():
+        raise OutputError(f"cannot write {out}: it is a folder; give a file name")
+    folder = next(f for f in out.absolute().parents if f.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        reason = "it may not be written to" if folder.is_dir() else "it is no folder"
+        raise OutputError(f"cannot write {out}: {folder}: {reason}; choose another place")
 
 
 def _absolute(file: str | os.PathLike[str] | None) -> str | None:
@@ -252,6 +269,8 @@ def _run_converter(interpreter: Path, folder: Path, request: Mapping[str, Any], 
         if report["format"] == 1 and all(facts) and (work / "model.onnx").is_file() and (work / "probe.npz").is_file():
             return report
         reason = "a file is missing, or its report is of another format"
+    except FileNotFoundError:
+        reason = "it ended without a report"
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = first_line(error)
     raise ModelError(f"the {folder.name} converter left no usable result: {reason}")
@@ -266,7 +285,9 @@ def _failure(done: subprocess.CompletedProcess[str], interpreter: Path, folder: 
     if missing := re.fullmatch(r"(?:ModuleNotFoundError|ImportError): No module named '([\w.]+)'", said):
         install = install_command(interpreter, folder / "requirements.txt")
         return DeviceError(f"the environment {interpreter} lacks {missing[1]}; type: {install}")
-    return ModelError(f"the {folder.name} converter failed: {said or 'it said nothing'}; --debug shows all it said")
+    return ModelError(
+        f"the {folder.name} converter failed: {said.rstrip('.') or 'it said nothing'}; --debug shows all it said"
+    )
 
 
 # ------------------------------------------------------------------------------------------------- verification

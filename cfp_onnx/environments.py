@@ -22,6 +22,9 @@ Runner = Callable[[Sequence[str]], None]
 SENTENCE = 800
 """Most characters of another program's last words that are passed on."""
 
+SECONDS = 120
+"""Longest wait for an interpreter that shall say one word."""
+
 
 def silent(_what: str, _done: int, _of: int) -> None:
     """Progress that nobody looks at."""
@@ -94,6 +97,13 @@ def _given(python: Path) -> Path:
     found = _interpreter(python) if python.is_dir() else python
     if not found.is_file():
         raise UsageError(f"--python {python}: neither a Python interpreter nor the folder of an environment")
+    try:
+        command = [str(found.absolute()), "-c", "print('cfp_onnx')"]
+        said = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL, timeout=SECONDS)  # noqa: S603 - the user's own word
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UsageError(f"--python {python}: cannot be run ({getattr(error, 'strerror', None) or error})") from error
+    if said.stdout.strip() != b"cfp_onnx":
+        raise UsageError(f"--python {python}: is no Python interpreter; name one, or the folder of an environment")
     return found.absolute()
 
 

@@ -294,6 +294,25 @@ def numbered() -> Any:
     return call
 
 
+class Products(nnx.Module):
+    """Dense layers in every form but that of a matrix times a row: all of them are layers."""
+
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.pointwise = nnx.Linear(3, 6, rngs=rngs)
+        self.spread = nnx.LinearGeneral(6, (2, 4), rngs=rngs)
+        self.summed = nnx.LinearGeneral((2, 4), 5, axis=(-2, -1), rngs=rngs)
+        self.last = nnx.Param(jax.random.normal(rngs.params(), (7, 5)))
+
+    def __call__(self, x: Any) -> Any:
+        x = nnx.relu(self.pointwise(x))
+        x = nnx.relu(self.summed(nnx.relu(self.spread(x))))
+        return jnp.einsum("kc,nthwc->nkthw", self.last[...], x).mean((2, 3, 4))
+
+
+def products() -> nnx.Module:
+    return Products(nnx.Rngs(3))
+
+
 # ------------------------------------------------------------------------------------------- what must be refused
 
 
@@ -391,6 +410,10 @@ def calling_back() -> Any:
 
 def number() -> Any:
     return 3
+
+
+def exiting() -> Any:
+    raise SystemExit(0)
 
 
 def failing() -> Any:

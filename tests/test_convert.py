@@ -334,7 +334,10 @@ def test_a_place_that_cannot_be_written_is_refused(order, tmp_path):
         ({"source": "x.pt", "arch": "mfnet"}, "--arch brings its own code"),
         ({"source": "x.pt", "input_shape": None}, "--input-shape 1,3,16,112,112"),
         ({"source": "x.pt", "weights": "w.pth"}, "--weights belongs to"),
-        ({"source": "x.msgpack", "framework": "jax"}, "x.msgpack: JAX has no file that holds a network without its code"),
+        (
+            {"source": "x.msgpack", "framework": "jax"},
+            "x.msgpack: JAX has no file that holds a network without its code",
+        ),
     ],
 )
 def test_arguments_that_contradict_each_other(fake, tmp_path, options, says):
@@ -615,7 +618,10 @@ def test_a_preset_is_fitted_and_its_parts_give_way(call, order, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (["keras3", "x", "-o", "m.onnx"], "there is no converter for framework 'keras3'; choose one of torch, keras, jax"),
+        (
+            ["keras3", "x", "-o", "m.onnx"],
+            "there is no converter for framework 'keras3'; choose one of torch, keras, jax",
+        ),
         (["torch", "x.pt", "-o", "-"], "-o needs the name of a file"),
         (["torch", "x.pt"], "-o/--out"),
         (["torch", "x.pt", "-o", "m.onnx", "--batch", "few"], "--batch"),

@@ -65,6 +65,7 @@ REFUSED: list[tuple[str, str, tuple[int, ...], dict[str, Any], str]] = [
     ("jax", "nothing.py:of_nnx", LAST, {}, "cannot be made (FileNotFoundError"),
     ("jax", "blocks_jax.py:nothing", LAST, {}, "has no attribute 'nothing'"),
     ("jax", "blocks_jax.py:failing", LAST, {}, "cannot be made (ValueError: no such checkpoint)"),
+    ("jax", "blocks_jax.py:exiting", LAST, {}, "cannot be made (SystemExit: 0)"),
     ("jax", "blocks_jax.py:number", LAST, {}, "gives a int; return an nnx.Module"),
     ("jax", "blocks_jax.py:bare_linen", LAST, {}, "gives a Linen module without variables"),
     ("jax", "blocks_jax.py:of_nnx", FIRST, {}, "does not take a float32 input of (1, 3, 4, 16, 16)"),
@@ -290,6 +291,16 @@ def test_jax_windows_come_out_in_every_form(
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads((tmp_path / "report.json").read_text())["notes"] == []
     assert run_probe(tmp_path) <= 1e-4
+
+
+@pytest.mark.converters
+def test_jax_products_with_weights_are_layers(saved: Callable[[str], Path], tmp_path: Path) -> None:
+    done = run_converter("jax", f"{saved('jax') / 'blocks_jax.py'}:products", LAST, tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert run_probe(tmp_path) <= 1e-4
+    engine = topology(tmp_path / "model.onnx", input_shape={"clip": LAST})
+    assert [layer.name for layer in engine.topology.layers] == ["pointwise", "spread", "summed", "last"]
+    assert engine.coverage.channels == 1.0
 
 
 @pytest.mark.converters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import sys
@@ -215,27 +216,29 @@ def traced(
 
 def name_weights(model: onnx.ModelProto, weights: Mapping[str, Array]) -> None:
     """Gives layers the names that their weights have in the code, where just one weight has these values."""
-    known: dict[tuple[Any, bytes], set[str]] = {}
+    known: dict[bytes, set[str]] = {}
     for name, array in weights.items():
         if array.ndim < 2:
             continue
-        orders = {tuple(range(array.ndim)), (*range(array.ndim)[::-1][:2], *range(array.ndim - 2))}
-        for order in orders:
-            turned = np.ascontiguousarray(array.transpose(order))
-            known.setdefault((turned.shape, turned.tobytes()), set()).add(name)
+        for order in {tuple(range(array.ndim)), (*range(array.ndim)[:-3:-1], *range(array.ndim - 2))}:
+            known.setdefault(_digest(array.transpose(order)), set()).add(name)
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     taken = {node.name for node in model.graph.node}
     for node in model.graph.node:
         if node.op_type not in {"Conv", "MatMul", "Gemm"} or node.input[1] not in stored:
             continue
-        array = np.ascontiguousarray(numpy_helper.to_array(stored[node.input[1]]))
-        names = known.get((array.shape, array.tobytes()), set())
+        names = known.get(_digest(numpy_helper.to_array(stored[node.input[1]])), set())
         if len(names) == 1:
-            layer = next(iter(names)).rpartition(".")[0] or next(iter(names))
-            layer = layer.removeprefix("params.")
+            (name,) = names
+            layer = (name.rpartition(".")[0] or name).removeprefix("params.")
             if layer not in taken:
                 node.name = layer
                 taken.add(layer)
+
+
+def _digest(array: Array) -> bytes:
+    """Of the values in their order; the sizes may differ, since a matrix is made of several axes."""
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).digest()
 
 
 def place(error: BaseException) -> str:

@@ -92,7 +92,7 @@ def from_code(text: str, folder: Path) -> Any:
             found = getattr(found, part)
         ready = isinstance(found, nnx.Module | linen.Module | tuple)
         return found if ready else found()
-    except Exception as error:  # it is the user's code
+    except (Exception, SystemExit) as error:  # it is the user's code
         raise Refusal(f"{text}: cannot be made ({type(error).__name__}: {error}); see where it is imported") from error
 
 

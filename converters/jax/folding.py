@@ -87,6 +87,10 @@ def _equation(eqn: Any, given: Sequence[Any]) -> list[Any]:
             return _bind(eqn, given)
     if name == "conv_general_dilated":
         return [_convolution(eqn, *given)]
+    if name == "dot_general" and not any(eqn.params["dimension_numbers"][1]):
+        known = [not isinstance(value, jax.core.Tracer) for value in given]
+        if any(known):
+            return [_product(eqn, *given, turned=known[0])]
     if name in POOLS:
         return [_pool(eqn, *given)]
     return _bind(eqn, given)
@@ -128,6 +132,27 @@ def _convolution(eqn: Any, clip: Any, kernel: Any) -> Any:
         kernel = jax.numpy.asarray(kernel)
     result = eqn.primitive.bind(_transposed(clip, lhs), kernel, **params)
     return _transposed(result, np.argsort(out))
+
+
+def _product(eqn: Any, left: Any, right: Any, *, turned: bool) -> Any:
+    """A clip times a matrix of weights along its last axis, whatever axes were summed and on whichever side."""
+    (first, second), _ = eqn.params["dimension_numbers"]
+    clip, weights, summed, own = (right, left, second, first) if turned else (left, right, first, second)
+    kept = [axis for axis in range(clip.ndim) if axis not in summed]
+    free = [axis for axis in range(weights.ndim) if axis not in own]
+    clip = _transposed(clip, [*kept, *summed])
+    weights = np.transpose(np.asarray(weights), [*own, *free])
+    made = [int(n) for n in weights.shape[len(own) :]]
+    size = int(np.prod(weights.shape[: len(own)], dtype=int))
+    if len(summed) != 1:
+        clip = lax.reshape(clip, (*clip.shape[: len(kept)], size))
+    matrix = jax.numpy.asarray(np.ascontiguousarray(weights.reshape(size, -1)))
+    params = {**eqn.params, "dimension_numbers": (((len(kept),), (0,)), ((), ()))}
+    result = eqn.primitive.bind(clip, matrix, **params)
+    if len(made) != 1:
+        result = lax.reshape(result, (*result.shape[:-1], *made))
+    rank = len(kept) + len(made)
+    return _transposed(result, [*range(len(kept), rank), *range(len(kept))]) if turned else result
 
 
 def _pool(eqn: Any, clip: Any) -> Any:
@@ -177,6 +202,22 @@ class Convolution(PrimitiveLeafPlugin):
             kernel_shape=list(eqn.invars[1].aval.shape[2:]), strides=list(params["window_strides"]),
             dilations=list(params["rhs_dilation"]), pads=_pads(params["padding"]),
         ))  # fmt: skip
+
+
+class Product(PrimitiveLeafPlugin):
+    """A product with a matrix along the last of more than two axes; jax2onnx writes it as Einsum."""
+
+    def __init__(self, own: PrimitiveLeafPlugin) -> None:
+        self.own = own
+
+    def lower(self, ctx: Any, eqn: Any) -> None:
+        """MatMul."""
+        rank, matrix = (len(v.aval.shape) for v in eqn.invars)
+        if matrix != 2 or rank < 3 or eqn.params["dimension_numbers"] != (((rank - 1,), (0,)), ((), ())):
+            self.own.lower(ctx, eqn)
+            return
+        values = [ctx.get_value_for_var(v, name_hint=ctx.fresh_name("product")) for v in eqn.invars]
+        _put(ctx, eqn, ctx.builder.MatMul(*values, _outputs=[ctx.fresh_name("product")]))
 
 
 class Pool(PrimitiveLeafPlugin):
@@ -236,5 +277,6 @@ def prepare() -> None:
     plugin_system._already_imported_plugins = True  # noqa: SLF001
     registry = plugin_system.PLUGIN_REGISTRY
     registry["conv_general_dilated"] = Convolution(registry["conv_general_dilated"])
+    registry["dot_general"] = Product(registry["dot_general"])
     registry["reduce_window_max"] = Pool(registry["reduce_window_max"], mean=False)
     registry["reduce_window_sum"] = Pool(registry["reduce_window_sum"], mean=True)
