@@ -135,6 +135,8 @@ def convert(
     _check_place(Path(out))
     refuse_unsupported(source, allow_pickle=allow_pickle)
     refuse_unsupported(weights, allow_pickle=allow_pickle, only_weights=True)
+    if framework == "torch" and source is not None and Path(source).is_dir():
+        raise UsageError(f"{source}: a folder, and PyTorch's files are single; give the file that holds the network")
     request = {
         "format": 1,
         "source": _absolute(source),
@@ -211,8 +213,6 @@ def _check_usage(
             f"{source}: JAX has no file that holds a network without its code; give the code as module:factory or "
             "file.py:factory, and a file of weights with --weights"
         )
-    if framework == "torch" and source is not None and Path(str(source)).is_dir():
-        raise UsageError(f"{source}: a folder, and PyTorch's files are single; give the file that holds the network")
     if framework == "torch" and weights is not None and arch is None and not is_code(str(source)):
         raise UsageError("--weights belongs to --arch or to a module:factory; a file brings its own")
     if layout is not None and sorted(set(layout) & set("NCTHWL")) != sorted(layout):
@@ -282,6 +282,10 @@ def _failure(done: subprocess.CompletedProcess[str], interpreter: Path, folder: 
         return ModelError(said)
     if done.returncode < 0:
         return LimitError(f"the {folder.name} converter was ended by signal {-done.returncode}; is memory short?")
+    if "No space left on device" in said:
+        return OutputError(
+            f"no space is left in {tempfile.gettempdir()} for the {folder.name} converter; TMPDIR names another place"
+        )
     if missing := re.fullmatch(r"(?:ModuleNotFoundError|ImportError): No module named '([\w.]+)'", said):
         install = install_command(interpreter, folder / "requirements.txt")
         return DeviceError(f"the environment {interpreter} lacks {missing[1]}; type: {install}")
@@ -446,7 +450,7 @@ def _described(
 
 
 def _keep(file: Path, out: Path, metadata: Mapping[str, Any]) -> None:
-    """Writes the judged file to its place; weights too large for one file go beside it, first."""
+    """Writes the judged file to its place; weights too large for one file go beside it."""
     proto = onnx.load(file, load_external_data=False)
     del proto.metadata_props[:]
     for key, value in metadata.items():
@@ -455,23 +459,20 @@ def _keep(file: Path, out: Path, metadata: Mapping[str, Any]) -> None:
     locations = {e.value for e in entries}
     if len(locations) > 1:
         raise ModelError("the converter spread the weights over several files; it must use one")
-    if locations:
-        data = out.with_name(f"{out.name}.data")
-        for entry in entries:
-            entry.value = data.name
-        _move(file.parent / locations.pop(), data)
-    write_bytes(out, proto.SerializeToString())
-
-
-def _move(source: Path, target: Path) -> None:
-    """A move that leaves the old file or the new one, over disks too."""
-    temporary = target.with_name(f".cfp-{os.getpid()}-{target.name}")
+    if not locations:
+        write_bytes(out, proto.SerializeToString())
+        return
+    data = out.with_name(f"{out.name}.data")
+    for entry in entries:
+        entry.value = data.name
+    temporary = out.with_name(f".cfp-{os.getpid()}-{data.name}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(source, temporary)
-        temporary.replace(target)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(file.parent / locations.pop(), temporary)  # the many bytes first: what may fail, fails here
+        write_bytes(out, proto.SerializeToString())
+        temporary.replace(data)
     except OSError as error:
-        raise OutputError(f"cannot write {target}: {error.strerror or error}; choose another place with -o") from error
+        raise OutputError(f"cannot write {data}: {error.strerror or error}; choose another place with -o") from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -25,6 +25,9 @@ SENTENCE = 800
 SECONDS = 120
 """Longest wait for an interpreter that shall say one word."""
 
+ROOM = 1 << 26
+"""Bytes that are left on a disk which an installation has filled."""
+
 
 def silent(_what: str, _done: int, _of: int) -> None:
     """Progress that nobody looks at."""
@@ -72,8 +75,10 @@ def environment(
             temporary.rename(place)
     except (OSError, subprocess.SubprocessError) as error:
         by_hand = " && ".join(shlex.join(words) for words in _commands(place, requirements))
+        full = temporary is not None and shutil.disk_usage(place.parent).free < ROOM
+        why = f"no space is left in {place.parent}" if full else _last_words(error)
         raise DeviceError(
-            f"the environment for {framework} could not be made ({_last_words(error)}); type: {by_hand} - or name an "
+            f"the environment for {framework} could not be made ({why}); type: {by_hand} - or name an "
             "environment that has it with --python"
         ) from error
     finally:

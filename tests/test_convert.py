@@ -40,6 +40,11 @@ if order.get("refuse"):
     print("a warning that nobody needs", file=sys.stderr)
     print(order["refuse"], file=sys.stderr)
     sys.exit(2)
+if order.get("full"):
+    raise OSError(28, "No space left on device")
+if order.get("sleep"):
+    Path(order["sleep"]).write_text(str(os.getpid()))
+    __import__("time").sleep(60)
 if order.get("import"):
     __import__(order["import"])
 if order.get("signal"):
@@ -188,6 +193,21 @@ def test_weights_beside_the_model_stay_beside_it(order, tmp_path):
     assert cfp_onnx.topology(out).coverage.channels == 1.0
 
 
+def test_old_weights_beside_a_model_survive_a_full_disk(order, tmp_path, monkeypatch):
+    source = order(save={"save_as_external_data": True, "location": "w.bin", "size_threshold": 0})
+    out = tmp_path / "big" / "m.onnx"
+    make(source, out)
+    before = {f.name: f.read_bytes() for f in out.parent.iterdir()}
+
+    def full(path, data):
+        raise OutputError(f"cannot write {path}: No space left on device")
+
+    monkeypatch.setattr(convert, "write_bytes", full)
+    (out.parent / "m.onnx.data").write_bytes(b"old")
+    refused(source, out, "No space left", OutputError)
+    assert {f.name: f.read_bytes() for f in out.parent.iterdir()} == {**before, "m.onnx.data": b"old"}
+
+
 def test_the_hash_of_a_folder_is_over_names_and_bytes(tmp_path):
     from cfp_onnx.convert import _digest
 
@@ -260,6 +280,41 @@ def test_each_result_is_needed(order, tmp_path, file):
     refused(order(remove=[file]), tmp_path / "m.onnx", "left no usable result")
 
 
+def test_a_program_that_writes_nothing_is_named(order, tmp_path):
+    refused(order(remove=["report.json"]), tmp_path / "m.onnx", "no usable result: it ended without a report")
+
+
+def test_a_full_disk_is_named(order, tmp_path):
+    refused(order(full=True), tmp_path / "m.onnx", "no space is left in", OutputError)
+
+
+def test_an_interrupted_converter_leaves_nothing(order, tmp_path, monkeypatch, capsys):
+    import signal
+    import tempfile
+    import threading
+    import time
+
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    started = tmp_path / "started"
+
+    def interrupt():
+        while not (started.is_file() and started.read_text()):
+            time.sleep(0.01)
+        signal.raise_signal(signal.SIGINT)
+
+    waiting = threading.Thread(target=interrupt)
+    waiting.start()
+    call = ["convert", "torch", order(sleep=str(started)), "-o", tmp_path / "m.onnx", "--input-shape", "1,3,4,8,8",
+            "--python", sys.executable]  # fmt: skip
+    assert cli.main([str(a) for a in call]) == 130
+    waiting.join()
+    assert capsys.readouterr().err == "cfp-onnx: error: interrupted\n"
+    assert not Path(f"/proc/{started.read_text()}").exists()
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert not (tmp_path / "m.onnx").exists()
+
+
 def test_an_unknown_report_is_refused(order, tmp_path):
     refused(order(report={"format": 2}), tmp_path / "m.onnx", "left no usable result")
 
@@ -324,6 +379,19 @@ def test_what_contradicts_the_network_is_refused(order, tmp_path, options, says)
 def test_a_place_that_cannot_be_written_is_refused(order, tmp_path):
     (tmp_path / "file").write_text("")
     refused(order(), tmp_path / "file" / "m.onnx", "cannot write", OutputError)
+
+
+def test_places_are_looked_at_before_anything_is_run(fake, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    for out, says in (("folder", "it is a folder"), ("file/m.onnx", "it is no folder"), ("file/a/m.onnx", "no folder")):
+        with pytest.raises(OutputError, match=says):
+            make("x.pt", tmp_path / out, python=tmp_path / "never looked at")
+
+
+def test_a_folder_is_no_file_of_torch(fake, tmp_path):
+    (tmp_path / "folder").mkdir()
+    refused(tmp_path / "folder", tmp_path / "m.onnx", "PyTorch's files are single", UsageError, python="never")
 
 
 @pytest.mark.parametrize(
@@ -538,6 +606,31 @@ def test_an_environment_of_ones_own(tmp_path, folder):
     assert environments.environment("torch", folder, python=prefix).parents[1] == prefix
     with pytest.raises(UsageError, match="neither a Python interpreter nor the folder of an environment"):
         environments.environment("torch", folder, python=tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("#!/bin/sh\nexit 0\n", "is no Python interpreter"),
+        ("#!/bin/sh\necho ready\n", "is no Python interpreter"),
+        ("#!/no/such/shell\n", "cannot be run"),
+    ],
+)
+def test_other_programs_are_no_interpreter(tmp_path, folder, script, says):
+    program = tmp_path / "program"
+    program.write_text(script)
+    with pytest.raises(UsageError, match="cannot be run"):
+        environments.environment("torch", folder, python=program)
+    program.chmod(0o755)
+    with pytest.raises(UsageError, match=says):
+        environments.environment("torch", folder, python=program)
+
+
+def test_an_installation_that_fills_the_disk_says_so(folder, monkeypatch):
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr(environments.shutil, "disk_usage", lambda place: usage)
+    with pytest.raises(DeviceError, match="no space is left in"):
+        environments.environment("torch", folder, run=installer([], fails=2))
 
 
 def test_the_cache_is_the_users(monkeypatch, tmp_path):
