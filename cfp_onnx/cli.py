@@ -277,7 +277,7 @@ def _check_options(parser: argparse.ArgumentParser) -> None:
 
 def _convert_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("framework", metavar="FRAMEWORK", help="torch, keras, paddle or mxnet")
+    add("framework", metavar="FRAMEWORK", help="torch, keras, tensorflow, tflite, jax, paddle or mxnet")
     add("source", metavar="SOURCE", nargs="?", help="a file, a folder, a prefix or module:factory; none with --arch")
     add("-o", "--out", metavar="F", required=True, help="the ONNX file to write")
     add(

@@ -42,7 +42,7 @@ Shape = Sequence[int] | Mapping[str, Sequence[int]]
 ProbeClip = tuple[dict[str, Array], dict[str, Array]]
 """Inputs of a random clip and the framework's outputs on it, by name."""
 
-FRAMEWORKS = ("torch", "keras", "paddle", "mxnet")
+FRAMEWORKS = ("torch", "keras", "jax", "paddle", "mxnet")
 
 TOLERANCE = 1e-4
 """Largest difference to the framework's own outputs, relative to the largest of them where that is above 1."""
@@ -133,11 +133,14 @@ def convert(
     tell = progress or silent
     folder = converter(framework)
     _check_usage(framework, source, input_shape, weights, arch, layout)
+    _check_place(Path(out))
     source = named(framework, source)
     weights = weights_beside(framework, source) if weights is None else weights
     refuse_other(framework, source)
     refuse_unsupported(source, allow_pickle=allow_pickle)
     refuse_unsupported(weights, allow_pickle=allow_pickle, only_weights=True)
+    if framework == "torch" and source is not None and Path(source).is_dir():
+        raise UsageError(f"{source}: a folder, and PyTorch's files are single; give the file that holds the network")
     request = {
         "format": 1,
         "source": _absolute(source),
@@ -209,10 +212,29 @@ def _check_usage(
         raise UsageError("give a SOURCE (a file, a folder or module:factory), or a built-in network with --arch")
     if arch is None and input_shape is None:
         raise UsageError("give the size of the input, batch first: --input-shape 1,3,16,112,112")
+    if framework == "jax" and not is_code(str(source)):
+        raise UsageError(
+            f"{source}: JAX has no file that holds a network without its code; give the code as module:factory or "
+            "file.py:factory, and a file of weights with --weights"
+        )
     if framework == "torch" and weights is not None and arch is None and not is_code(str(source)):
         raise UsageError("--weights belongs to --arch or to a module:factory; a file brings its own")
     if layout is not None and sorted(set(layout) & set("NCTHWL")) != sorted(layout):
         raise UsageError(f"layout {layout!r} is unknown; use each of the letters N, C, T, H, W once, such as NCTHW")
+
+
+def _check_place(out: Path) -> None:
+    """Refuses a place that cannot be written before minutes are spent.
+
+    Raises:
+        OutputError: If it is a folder, or lies in what is none or may not be written.
+    """
+    if out.is_dir():
+        raise OutputError(f"cannot write {out}: it is a folder; give a file name")
+    folder = next(f for f in out.absolute().parents if f.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        reason = "it may not be written to" if folder.is_dir() else "it is no folder"
+        raise OutputError(f"cannot write {out}: {folder}: {reason}; choose another place")
 
 
 def _absolute(file: str | os.PathLike[str] | None) -> str | None:
@@ -251,6 +273,8 @@ def _run_converter(interpreter: Path, folder: Path, request: Mapping[str, Any], 
         if report["format"] == 1 and all(facts) and (work / "model.onnx").is_file() and (work / "probe.npz").is_file():
             return report
         reason = "a file is missing, or its report is of another format"
+    except FileNotFoundError:
+        reason = "it ended without a report"
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = first_line(error)
     raise ModelError(f"the {folder.name} converter left no usable result: {reason}")
@@ -262,10 +286,16 @@ def _failure(done: subprocess.CompletedProcess[str], interpreter: Path, folder: 
         return ModelError(said)
     if done.returncode < 0:
         return LimitError(f"the {folder.name} converter was ended by signal {-done.returncode}; is memory short?")
+    if "No space left on device" in said:
+        return OutputError(
+            f"no space is left in {tempfile.gettempdir()} for the {folder.name} converter; TMPDIR names another place"
+        )
     if missing := re.fullmatch(r"(?:ModuleNotFoundError|ImportError): No module named '([\w.]+)'", said):
         install = install_command(interpreter, folder / "requirements.txt")
         return DeviceError(f"the environment {interpreter} lacks {missing[1]}; type: {install}")
-    return ModelError(f"the {folder.name} converter failed: {said or 'it said nothing'}; --debug shows all it said")
+    return ModelError(
+        f"the {folder.name} converter failed: {said.rstrip('.') or 'it said nothing'}; --debug shows all it said"
+    )
 
 
 # ------------------------------------------------------------------------------------------------- verification
@@ -424,7 +454,7 @@ def _described(
 
 
 def _keep(file: Path, out: Path, metadata: Mapping[str, Any]) -> None:
-    """Writes the judged file to its place; weights too large for one file go beside it, first."""
+    """Writes the judged file to its place; weights too large for one file go beside it."""
     proto = onnx.load(file, load_external_data=False)
     del proto.metadata_props[:]
     for key, value in metadata.items():
@@ -433,23 +463,20 @@ def _keep(file: Path, out: Path, metadata: Mapping[str, Any]) -> None:
     locations = {e.value for e in entries}
     if len(locations) > 1:
         raise ModelError("the converter spread the weights over several files; it must use one")
-    if locations:
-        data = out.with_name(f"{out.name}.data")
-        for entry in entries:
-            entry.value = data.name
-        _move(file.parent / locations.pop(), data)
-    write_bytes(out, proto.SerializeToString())
-
-
-def _move(source: Path, target: Path) -> None:
-    """A move that leaves the old file or the new one, over disks too."""
-    temporary = target.with_name(f".cfp-{os.getpid()}-{target.name}")
+    if not locations:
+        write_bytes(out, proto.SerializeToString())
+        return
+    data = out.with_name(f"{out.name}.data")
+    for entry in entries:
+        entry.value = data.name
+    temporary = out.with_name(f".cfp-{os.getpid()}-{data.name}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(source, temporary)
-        temporary.replace(target)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(file.parent / locations.pop(), temporary)  # the many bytes first: what may fail, fails here
+        write_bytes(out, proto.SerializeToString())
+        temporary.replace(data)
     except OSError as error:
-        raise OutputError(f"cannot write {target}: {error.strerror or error}; choose another place with -o") from error
+        raise OutputError(f"cannot write {data}: {error.strerror or error}; choose another place with -o") from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -23,6 +23,12 @@ Runner = Callable[[Sequence[str]], None]
 SENTENCE = 800
 """Most characters of another program's last words that are passed on."""
 
+SECONDS = 120
+"""Longest wait for an interpreter that shall say one word."""
+
+ROOM = 1 << 26
+"""Bytes that are left on a disk which an installation has filled."""
+
 
 def silent(_what: str, _done: int, _of: int) -> None:
     """Progress that nobody looks at."""
@@ -71,8 +77,10 @@ def environment(
             temporary.rename(place)
     except (OSError, subprocess.SubprocessError) as error:
         by_hand = " && ".join(shlex.join(words) for words in _commands(place, requirements, base))
+        full = temporary is not None and shutil.disk_usage(place.parent).free < ROOM
+        why = f"no space is left in {place.parent}" if full else _last_words(error)
         raise DeviceError(
-            f"the environment for {framework} could not be made ({_last_words(error)}); type: {by_hand} - or name an "
+            f"the environment for {framework} could not be made ({why}); type: {by_hand} - or name an "
             "environment that has it with --python"
         ) from error
     finally:
@@ -96,6 +104,13 @@ def _given(python: Path) -> Path:
     found = _interpreter(python) if python.is_dir() else python
     if not found.is_file():
         raise UsageError(f"--python {python}: neither a Python interpreter nor the folder of an environment")
+    try:
+        command = [str(found.absolute()), "-c", "print('cfp_onnx')"]
+        said = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL, timeout=SECONDS)  # noqa: S603 - the user's own word
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UsageError(f"--python {python}: cannot be run ({getattr(error, 'strerror', None) or error})") from error
+    if said.stdout.strip() != b"cfp_onnx":
+        raise UsageError(f"--python {python}: is no Python interpreter; name one, or the folder of an environment")
     return found.absolute()
 
 

@@ -178,6 +178,10 @@ def _pickled(path: Path) -> str:
     except (zipfile.BadZipFile, RuntimeError, EOFError):
         pass
     with path.open("rb") as stream:
+        head = stream.read(9)
+        if head[8:] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size:
+            return ""  # safetensors, whose length of a header may begin as a pickle does
+        stream.seek(0)
         head = stream.read(2)
         if head[:1] != b"\x80" or not 2 <= head[-1] <= 5:
             return ""

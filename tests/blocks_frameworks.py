@@ -209,8 +209,17 @@ def save_mxnet(weights: Weights, out: Path) -> np.ndarray:
     return blocks_mxnet.save(weights, out)
 
 
+def save_jax(weights: Weights, out: Path) -> np.ndarray:
+    """Code and files of weights; a module of its own, which is itself a source."""
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    import blocks_jax
+
+    return blocks_jax.save(weights, out)
+
+
 SAVERS: dict[str, Callable[[Weights, Path], np.ndarray]] = {
     "keras": save_keras,
+    "jax": save_jax,
     "paddle": save_paddle,
     "mxnet": save_mxnet,
 }

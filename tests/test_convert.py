@@ -42,6 +42,11 @@ if order.get("refuse"):
     print("a warning that nobody needs", file=sys.stderr)
     print(order["refuse"], file=sys.stderr)
     sys.exit(2)
+if order.get("full"):
+    raise OSError(28, "No space left on device")
+if order.get("sleep"):
+    Path(order["sleep"]).write_text(str(os.getpid()))
+    __import__("time").sleep(60)
 if order.get("import"):
     __import__(order["import"])
 if order.get("signal"):
@@ -190,6 +195,21 @@ def test_weights_beside_the_model_stay_beside_it(order, tmp_path):
     assert cfp_onnx.topology(out).coverage.channels == 1.0
 
 
+def test_old_weights_beside_a_model_survive_a_full_disk(order, tmp_path, monkeypatch):
+    source = order(save={"save_as_external_data": True, "location": "w.bin", "size_threshold": 0})
+    out = tmp_path / "big" / "m.onnx"
+    make(source, out)
+    before = {f.name: f.read_bytes() for f in out.parent.iterdir()}
+
+    def full(path, data):
+        raise OutputError(f"cannot write {path}: No space left on device")
+
+    monkeypatch.setattr(convert, "write_bytes", full)
+    (out.parent / "m.onnx.data").write_bytes(b"old")
+    refused(source, out, "No space left", OutputError)
+    assert {f.name: f.read_bytes() for f in out.parent.iterdir()} == {**before, "m.onnx.data": b"old"}
+
+
 def test_the_hash_of_a_folder_is_over_names_and_bytes(tmp_path):
     from cfp_onnx.convert import _digest
 
@@ -262,6 +282,41 @@ def test_each_result_is_needed(order, tmp_path, file):
     refused(order(remove=[file]), tmp_path / "m.onnx", "left no usable result")
 
 
+def test_a_program_that_writes_nothing_is_named(order, tmp_path):
+    refused(order(remove=["report.json"]), tmp_path / "m.onnx", "no usable result: it ended without a report")
+
+
+def test_a_full_disk_is_named(order, tmp_path):
+    refused(order(full=True), tmp_path / "m.onnx", "no space is left in", OutputError)
+
+
+def test_an_interrupted_converter_leaves_nothing(order, tmp_path, monkeypatch, capsys):
+    import signal
+    import tempfile
+    import threading
+    import time
+
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    started = tmp_path / "started"
+
+    def interrupt():
+        while not (started.is_file() and started.read_text()):
+            time.sleep(0.01)
+        signal.raise_signal(signal.SIGINT)
+
+    waiting = threading.Thread(target=interrupt)
+    waiting.start()
+    call = ["convert", "torch", order(sleep=str(started)), "-o", tmp_path / "m.onnx", "--input-shape", "1,3,4,8,8",
+            "--python", sys.executable]  # fmt: skip
+    assert cli.main([str(a) for a in call]) == 130
+    waiting.join()
+    assert capsys.readouterr().err == "cfp-onnx: error: interrupted\n"
+    assert not Path(f"/proc/{started.read_text()}").exists()
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert not (tmp_path / "m.onnx").exists()
+
+
 def test_an_unknown_report_is_refused(order, tmp_path):
     refused(order(report={"format": 2}), tmp_path / "m.onnx", "left no usable result")
 
@@ -328,6 +383,19 @@ def test_a_place_that_cannot_be_written_is_refused(order, tmp_path):
     refused(order(), tmp_path / "file" / "m.onnx", "cannot write", OutputError)
 
 
+def test_places_are_looked_at_before_anything_is_run(fake, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    for out, says in (("folder", "it is a folder"), ("file/m.onnx", "it is no folder"), ("file/a/m.onnx", "no folder")):
+        with pytest.raises(OutputError, match=says):
+            make("x.pt", tmp_path / out, python=tmp_path / "never looked at")
+
+
+def test_a_folder_is_no_file_of_torch(fake, tmp_path):
+    (tmp_path / "folder").mkdir()
+    refused(tmp_path / "folder", tmp_path / "m.onnx", "PyTorch's files are single", UsageError, python="never")
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -336,6 +404,10 @@ def test_a_place_that_cannot_be_written_is_refused(order, tmp_path):
         ({"source": "x.pt", "arch": "mfnet"}, "--arch brings its own code"),
         ({"source": "x.pt", "input_shape": None}, "--input-shape 1,3,16,112,112"),
         ({"source": "x.pt", "weights": "w.pth"}, "--weights belongs to"),
+        (
+            {"source": "x.msgpack", "framework": "jax"},
+            "x.msgpack: JAX has no file that holds a network without its code",
+        ),
     ],
 )
 def test_arguments_that_contradict_each_other(fake, tmp_path, options, says):
@@ -507,6 +579,13 @@ def test_torchscript_and_weights_of_code_pass(tmp_path):
     convert.refuse_unsupported(weights, only_weights=True)
     convert.refuse_unsupported("module:factory")
     convert.refuse_unsupported(None)
+
+
+def test_safetensors_are_no_pickle(tmp_path):
+    header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(0x0480)
+    (tmp_path / "w.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"1234")
+    assert (tmp_path / "w.safetensors").read_bytes()[:2] == b"\x80\x04"
+    convert.refuse_unsupported(tmp_path / "w.safetensors", only_weights=True)
 
 
 def test_an_allowed_pickle_passes(tmp_path):
@@ -687,6 +766,31 @@ def test_an_environment_of_ones_own(tmp_path, folder):
         environments.environment("torch", folder, python=tmp_path / "nothing")
 
 
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("#!/bin/sh\nexit 0\n", "is no Python interpreter"),
+        ("#!/bin/sh\necho ready\n", "is no Python interpreter"),
+        ("#!/no/such/shell\n", "cannot be run"),
+    ],
+)
+def test_other_programs_are_no_interpreter(tmp_path, folder, script, says):
+    program = tmp_path / "program"
+    program.write_text(script)
+    with pytest.raises(UsageError, match="cannot be run"):
+        environments.environment("torch", folder, python=program)
+    program.chmod(0o755)
+    with pytest.raises(UsageError, match=says):
+        environments.environment("torch", folder, python=program)
+
+
+def test_an_installation_that_fills_the_disk_says_so(folder, monkeypatch):
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr(environments.shutil, "disk_usage", lambda place: usage)
+    with pytest.raises(DeviceError, match="no space is left in"):
+        environments.environment("torch", folder, run=installer([], fails=2))
+
+
 def test_the_cache_is_the_users(monkeypatch, tmp_path):
     monkeypatch.delenv("CFP_ONNX_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -765,7 +869,10 @@ def test_a_preset_is_fitted_and_its_parts_give_way(call, order, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (["keras3", "x", "-o", "m.onnx"], "there is no converter for framework 'keras3'; choose one of torch, keras"),
+        (
+            ["keras3", "x", "-o", "m.onnx"],
+            "there is no converter for framework 'keras3'; choose one of torch, keras, jax, paddle, mxnet",
+        ),
         (["torch", "x.pt", "-o", "-"], "-o needs the name of a file"),
         (["torch", "x.pt"], "-o/--out"),
         (["torch", "x.pt", "-o", "m.onnx", "--batch", "few"], "--batch"),

@@ -29,7 +29,7 @@ from onnx.reference import ReferenceEvaluator
 from cfp_onnx.explain import topology
 
 ROOT = Path(__file__).resolve().parent.parent
-OTHERS = ("keras", "paddle", "mxnet")
+OTHERS = ("keras", "jax", "paddle", "mxnet")
 FIRST, LAST = (1, 3, 4, 16, 16), (1, 4, 16, 16, 3)
 FAMILIES = Counter(plain=4, pointwise=4, dense=3, factorised=2, grouped=1, depthwise=1)
 
@@ -53,6 +53,18 @@ SOURCES: list[tuple[str, str, tuple[int, ...], dict[str, Any], str]] = [
     ("mxnet", "codes-symbol.json", FIRST, {}, "reshapes with codes"),
     ("mxnet", "fixed-symbol.json", FIRST, {}, ""),
     ("mxnet", "apart-symbol.json", FIRST, {"weights": "blocks-0000.params"}, ""),
+    ("jax", "blocks_jax.py:of_nnx", LAST, {}, ""),
+    ("jax", "blocks_jax.py:empty_nnx", LAST, {"weights": "nnx.npz", "opset": 18}, ""),
+    ("jax", "blocks_jax.py:empty_nnx", LAST, {"weights": "slashes.npz", "batch": 1}, ""),
+    ("jax", "blocks_jax.py:empty_nnx", LAST, {"weights": "nnx.safetensors", "batch": 2}, ""),
+    ("jax", "blocks_jax.py:empty_nnx", LAST, {"weights": "nnx.msgpack", "opset": 23}, ""),
+    ("jax", "blocks_jax.py:of_bfloat16", LAST, {}, "weights of bfloat16 became float32"),
+    ("jax", "blocks_jax.py:of_linen", LAST, {}, ""),
+    ("jax", "blocks_jax.py:bare_linen", LAST, {"weights": "linen.msgpack"}, ""),
+    ("jax", "blocks_jax.py:of_function", FIRST, {}, ""),
+    ("jax", "blocks_jax.py:of_closure", FIRST, {"batch": 1, "opset": 18}, ""),
+    ("jax", "blocks_jax.py:of_doubles", FIRST, {}, "jax_enable_x64 was switched off"),
+    ("jax", "blocks_jax.py:one_by_one", FIRST, {}, "the batch is fixed at 1: the code cannot be traced"),
 ]
 
 # One row per refusal: framework, file, input shape, what is asked for besides, words of the sentence.
@@ -63,6 +75,46 @@ REFUSED: list[tuple[str, str, tuple[int, ...], dict[str, Any], str]] = [
     ("keras", "blocks.keras", FIRST, {}, "is 1,4,16,16,3, not 1,3,4,16,16"),
     ("keras", "blocks.keras", LAST, {"opset": 13}, "writes 18 to"),
     ("keras", "fixed.keras", LAST, {"batch": 3}, "saved for a batch of 2"),
+    ("jax", "nnx.npz", LAST, {}, "JAX has no file that holds a network without its code"),
+    ("jax", "nothing.py:of_nnx", LAST, {}, "cannot be made (FileNotFoundError"),
+    ("jax", "blocks_jax.py:nothing", LAST, {}, "has no attribute 'nothing'"),
+    ("jax", "blocks_jax.py:failing", LAST, {}, "cannot be made (ValueError: no such checkpoint)"),
+    ("jax", "blocks_jax.py:exiting", LAST, {}, "cannot be made (SystemExit: 0)"),
+    ("jax", "blocks_jax.py:number", LAST, {}, "gives a int; return an nnx.Module"),
+    ("jax", "blocks_jax.py:bare_linen", LAST, {}, "gives a Linen module without variables"),
+    ("jax", "blocks_jax.py:of_nnx", FIRST, {}, "does not take a float32 input of (1, 3, 4, 16, 16)"),
+    ("jax", "blocks_jax.py:of_function", (1, 3, 16, 16), {}, "does not take a float32 input of (1, 3, 16, 16)"),
+    ("jax", "blocks_jax.py:of_nnx", LAST, {"opset": 13}, "writes 18 to 23"),
+    ("jax", "blocks_jax.py:of_nnx", LAST, {"input_shape": {"a": LAST, "b": LAST}}, "does not take a float32 input"),
+    (
+        "jax",
+        "blocks_jax.py:branching",
+        FIRST,
+        {},
+        "looks at the values of a clip (TracerBoolConversionError, blocks_jax",
+    ),
+    ("jax", "blocks_jax.py:numpying", FIRST, {}, "values of a clip (TracerArrayConversionError"),
+    ("jax", "blocks_jax.py:normalising", FIRST, {}, "change with the clip beside it"),
+    ("jax", "blocks_jax.py:dropping", FIRST, {"batch": 1}, "draws random numbers"),
+    ("jax", "blocks_jax.py:training", LAST, {}, "changes bn.mean when it runs"),
+    ("jax", "blocks_jax.py:drops", LAST, {}, "draws random numbers"),
+    ("jax", "blocks_jax.py:linen_trains", LAST, {}, "batch norm is in training mode"),
+    ("jax", "blocks_jax.py:linen_drops", LAST, {}, "wants random keys"),
+    ("jax", "blocks_jax.py:narrow", FIRST, {}, "computes in bfloat16"),
+    ("jax", "blocks_jax.py:classes", FIRST, {}, "returns int32, not float32"),
+    ("jax", "blocks_jax.py:indexing", FIRST, {}, "does not take a float32 input"),
+    ("jax", "blocks_jax.py:over_channels", FIRST, {}, "over batch and channels"),
+    ("jax", "blocks_jax.py:transposed", FIRST, {}, "transposed convolution on three axes"),
+    ("jax", "blocks_jax.py:calling_back", FIRST, {"batch": 1}, "jax2onnx cannot write this network"),
+    ("jax", "blocks_jax.py:empty_nnx", LAST, {"weights": "short.npz"}, "missing stem_conv.kernel"),
+    ("jax", "blocks_jax.py:empty_nnx", LAST, {"weights": "long.npz"}, "left over more"),
+    ("jax", "blocks_jax.py:empty_nnx", LAST, {"weights": "other.npz"}, "fc.kernel is (64, 11), not (64, 10)"),
+    ("jax", "blocks_jax.py:empty_nnx", LAST, {"weights": "linen.msgpack"}, "missing dw_bn.bias"),
+    ("jax", "blocks_jax.py:empty_nnx", LAST, {"weights": "cut.npz"}, "or a damaged one"),
+    ("jax", "blocks_jax.py:empty_nnx", LAST, {"weights": "cut.safetensors"}, "damaged"),
+    ("jax", "blocks_jax.py:empty_nnx", LAST, {"weights": "text.msgpack"}, "no .npz, .safetensors or msgpack file"),
+    ("jax", "blocks_jax.py:empty_nnx", LAST, {"weights": "orbax"}, "a folder, such as Orbax writes"),
+    ("jax", "blocks_jax.py:of_closure", FIRST, {"weights": "nnx.npz"}, "a function, which has no weights to set"),
     ("paddle", "blocks.json", LAST, {}, "is 1,3,4,16,16, not 1,4,16,16,3"),
     ("paddle", "blocks.json", FIRST[:4], {}, "is 1,3,4,16,16, not 1,3,4,16"),
     ("paddle", "blocks.json", FIRST, {"opset": 22}, "writes 7 to 21"),
@@ -262,7 +314,9 @@ def source_of(folder: Path, name: str) -> str:
 
 @pytest.mark.converters
 @pytest.mark.parametrize(
-    ("framework", "name", "shape", "asked", "words"), SOURCES, ids=[f"{r[0]}-{r[1]}{''.join(r[3])}" for r in SOURCES]
+    ("framework", "name", "shape", "asked", "words"),
+    SOURCES,
+    ids=[f"{r[0]}-{r[1]}-{'-'.join(map(str, r[3].values()))}" for r in SOURCES],
 )
 def test_the_same_network_comes_out(
     saved: Callable[[str], Path],
@@ -299,6 +353,40 @@ def test_the_same_network_comes_out(
     engine = topology(tmp_path / "model.onnx", input_shape=sizes)
     assert Counter(str(layer.family) for layer in engine.topology.layers) == FAMILIES
     assert engine.coverage.channels == 1.0
+
+
+@pytest.mark.converters
+@pytest.mark.parametrize(("name", "shape"), [("windows", LAST), ("numbered", FIRST)])
+@pytest.mark.parametrize("asked", [{}, {"batch": 2, "opset": 18}], ids=["", "batch"])
+def test_jax_windows_come_out_in_every_form(
+    saved: Callable[[str], Path], tmp_path: Path, name: str, shape: tuple[int, ...], asked: dict[str, Any]
+) -> None:
+    done = run_converter("jax", f"{saved('jax') / 'blocks_jax.py'}:{name}", shape, tmp_path, **asked)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads((tmp_path / "report.json").read_text())["notes"] == []
+    assert run_probe(tmp_path) <= 1e-4
+
+
+@pytest.mark.converters
+def test_jax_products_with_weights_are_layers(saved: Callable[[str], Path], tmp_path: Path) -> None:
+    done = run_converter("jax", f"{saved('jax') / 'blocks_jax.py'}:products", LAST, tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert run_probe(tmp_path) <= 1e-4
+    engine = topology(tmp_path / "model.onnx", input_shape={"clip": LAST})
+    assert [layer.name for layer in engine.topology.layers] == ["pointwise", "spread", "summed", "last"]
+    assert engine.coverage.channels == 1.0
+
+
+@pytest.mark.converters
+def test_jax_code_is_found_in_the_current_folder_and_names_its_layers(
+    saved: Callable[[str], Path], tmp_path: Path
+) -> None:
+    done = run_converter("jax", "blocks_jax:of_nnx", LAST, tmp_path, cwd=str(saved("jax")))
+    assert done.returncode == 0, done.stderr[-3000:]
+    nodes = onnx.load(tmp_path / "model.onnx").graph.node
+    layers = {node.name for node in nodes if node.op_type in {"Conv", "Gemm", "MatMul"}}
+    names = {f"{n.replace('.', '_')}_conv" for n in blocks.CONVS} | {n.replace(".", "_") for n in blocks.DENSE}
+    assert layers == names
 
 
 def run_probe(folder: Path) -> float:

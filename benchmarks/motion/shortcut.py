@@ -28,7 +28,7 @@ from benchmarks.motion.train import DemoNet, export, generate, normalise, predic
 DEMO: Final = Path(__file__).parents[2] / "cfp_onnx" / "data" / "demo.onnx"
 TEST_CLIPS: Final = 300
 STILL: Final = 2 / 3
-RATE: Final = 4e-3
+RATE: Final = 8e-4
 
 _log = logging.getLogger(__name__)
 
