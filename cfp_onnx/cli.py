@@ -225,7 +225,7 @@ def _compare_options(parser: argparse.ArgumentParser) -> None:
 
 def _convert_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("framework", metavar="FRAMEWORK", help="torch or keras")
+    add("framework", metavar="FRAMEWORK", help="torch, keras, tensorflow or tflite")
     add("source", metavar="SOURCE", nargs="?", help="a file, a folder or module:factory; none with --arch")
     add("-o", "--out", metavar="F", required=True, help="the ONNX file to write")
     add(

@@ -167,12 +167,14 @@ class KerasOps:
         return self.layers.Multiply()([x, self.layers.Reshape((1, 1, 1, held.shape[-1]))(held)])
 
 
-def keras_model(weights: Weights, *, split: bool = False, batch: int | None = None) -> Any:
+def keras_model(
+    weights: Weights, *, split: bool = False, batch: int | None = None, kind: type[KerasOps] = KerasOps
+) -> Any:
     """The network as a Keras model with its weights."""
     import keras
 
     shape = channels_last(weights["clip"]).shape[1:]
-    ops = KerasOps(weights, split=split)
+    ops = kind(weights, split=split)
     x = keras.Input(shape, batch_size=batch, name="clip", dtype="float32")
     model = keras.Model(x, network(ops, x), name="blocks")
     for layer, arrays in ops.sets:
@@ -195,7 +197,25 @@ def save_keras(weights: Weights, out: Path) -> np.ndarray:
     return keras.ops.convert_to_numpy(model(channels_last(weights["clip"]), training=False))
 
 
-SAVERS: dict[str, Callable[[Weights, Path], np.ndarray]] = {"keras": save_keras}
+def save_tensorflow(weights: Weights, out: Path) -> np.ndarray:
+    """SavedModel folders."""
+    from blocks_tensorflow import save_tensorflow
+
+    return save_tensorflow(weights, out)
+
+
+def save_tflite(weights: Weights, out: Path) -> np.ndarray:
+    """.tflite files."""
+    from blocks_tensorflow import save_tflite
+
+    return save_tflite(weights, out)
+
+
+SAVERS: dict[str, Callable[[Weights, Path], np.ndarray]] = {
+    "keras": save_keras,
+    "tensorflow": save_tensorflow,
+    "tflite": save_tflite,
+}
 
 
 def main(framework: str, archive: str, out: str) -> None:
