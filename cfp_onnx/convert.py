@@ -30,7 +30,7 @@ from cfp_onnx.environments import environment, install_command, last_line, silen
 from cfp_onnx.errors import CfpError, DeviceError, LimitError, ModelError, OutputError, RunError, UsageError
 from cfp_onnx.explain import Engine, specs, topology
 from cfp_onnx.files import write_bytes
-from cfp_onnx.foreign import is_code, refuse_unsupported
+from cfp_onnx.foreign import is_code, refuse_mistaken, refuse_unsupported
 from cfp_onnx.model import Model, first_line, load, show
 from cfp_onnx.results import Progress
 
@@ -133,6 +133,7 @@ def convert(
     folder = converter(framework)
     _check_usage(framework, source, input_shape, weights, arch, layout)
     refuse_unsupported(source, allow_pickle=allow_pickle)
+    refuse_mistaken(framework, source)
     refuse_unsupported(weights, allow_pickle=allow_pickle, only_weights=True)
     request = {
         "format": 1,

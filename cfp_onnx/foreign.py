@@ -54,6 +54,36 @@ def refuse_unsupported(
         )
 
 
+def refuse_mistaken(framework: str, source: str | os.PathLike[str] | None) -> None:
+    """Refuses a file that plainly belongs to another framework than the one that was named.
+
+    Raises:
+        ModelError: With the command that takes it.
+    """
+    if source is None or is_code(str(source)):
+        return
+    owner, what = _owner(Path(source))
+    if owner not in {"", framework}:
+        raise ModelError(f"{source}: this is {what}; convert it with: cfp-onnx convert {owner} SOURCE ..")
+
+
+def _owner(path: Path) -> tuple[str, str]:
+    """The framework that wrote a file and what it is, where its bytes leave no doubt."""
+    if path.is_dir():
+        return ("tensorflow", "a SavedModel folder") if (path / "saved_model.pb").is_file() else ("", "")
+    with path.open("rb") as stream:
+        head = stream.read(8)
+    if head[4:] == b"TFL3":
+        return "tflite", "a TensorFlow Lite file"
+    if head == b"\x89HDF\r\n\x1a\n":
+        return "keras", "an HDF5 file, as Keras writes them"
+    with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        names = set(archive.namelist())
+        if {"config.json", "metadata.json"} <= names:
+            return "keras", "a Keras file"
+    return "", ""
+
+
 def _advice(path: Path) -> str:
     """What to do instead with a file of a kind that has no converter; empty where there may be one."""
     suffix = path.suffix.lower()
@@ -151,4 +181,4 @@ def _names_only_tensors(data: bytes) -> str:
     return "state_dict"
 
 
-__all__ = ["is_code", "refuse_unsupported"]
+__all__ = ["is_code", "refuse_mistaken", "refuse_unsupported"]

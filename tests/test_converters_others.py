@@ -264,6 +264,7 @@ def test_the_same_network_comes_out(
     onnx.checker.check_model(model)
     assert report["opset"] == asked.get("opset", report["opset"]) == model.opset_import[0].version
     assert_no_paths((tmp_path / "model.onnx").read_bytes(), folder)
+    assert not [n.name for n in model.graph.node if n.op_type == "Conv" and n.name.startswith("Conv__")]
     worst = run_probe(tmp_path)
     assert worst <= 1e-4
     if "float16" not in name and "dynamic_range" not in name:

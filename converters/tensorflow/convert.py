@@ -7,6 +7,7 @@ well nevertheless: it is taken off a copy, and the outputs are computed by the o
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -336,7 +337,20 @@ def export(
         )  # fmt: skip
     except Exception as error:  # tf2onnx raises anything
         raise Refusal(f"{source}: tf2onnx cannot write this network: {said(error)}; try another --opset") from error
+    name_layers(model)
     return model, names
+
+
+def name_layers(model: onnx.ModelProto) -> None:
+    """Gives layers their own names: tf2onnx numbers those that it folds a bias into, and names all calls around."""
+    taken = set()
+    for node in model.graph.node:
+        name = node.name
+        if re.fullmatch(r"Conv(Transpose)?__\d+", name) and "/" in node.input[1]:
+            name = re.sub(r"(/merged_input|/ReadVariableOp)*:\d+$", "", node.input[1])
+        name = re.sub(r"^((Stateful)?PartitionedCall/)+", "", name)
+        node.name = node.name if name in taken else name
+        taken.add(node.name)
 
 
 def said(error: BaseException) -> str:
