@@ -191,6 +191,7 @@ def save_tflite(weights: Weights, out: Path) -> np.ndarray:
         converter = lite.TFLiteConverter.from_concrete_functions([module.run.get_concrete_function()], module)
         converter.allow_custom_ops = name == "custom"
         (out / f"{name}.tflite").write_bytes(_lite(converter))
+    (out / "four_bits.tflite").write_bytes(_halved((out / "alone_dynamic_range.tflite").read_bytes()))
     (out / "cut.tflite").write_bytes((out / "blocks.tflite").read_bytes()[:100_000])
     runner = lite.Interpreter(str(out / "alone.tflite"))
     clip = channels_last(weights["clip"])
@@ -199,6 +200,21 @@ def save_tflite(weights: Weights, out: Path) -> np.ndarray:
     runner.set_tensor(runner.get_input_details()[0]["index"], clip)
     runner.invoke()
     return runner.get_tensor(runner.get_output_details()[0]["index"])
+
+
+def _halved(data: bytes) -> bytes:
+    """A file with weights of 4 bits instead of 8; what they are does not matter."""
+    import flatbuffers
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
+    for tensor in model.subgraphs[0].tensors:
+        if tensor.type == schema.TensorType.INT8:
+            tensor.type, buffer = schema.TensorType.INT4, model.buffers[tensor.buffer]
+            buffer.data = buffer.data[: len(buffer.data) // 2]
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
 
 
 def _lite(converter: Any, option: Callable[[Any], None] | None = None) -> bytes:

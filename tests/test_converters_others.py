@@ -90,6 +90,7 @@ REFUSED: list[tuple[str, str, tuple[int, ...], dict[str, Any], str]] = [
     ("tflite", "fixed.tflite", LAST, {"batch": 3}, "written for a batch of 2"),
     ("tflite", "integers.tflite", LAST, {}, "computes in integers"),
     ("tflite", "bytes_in.tflite", LAST, {}, "computes in integers"),
+    ("tflite", "four_bits.tflite", LAST, {}, "are int4"),
     ("tflite", "counts.tflite", TINY, {}, "is int32"),
     ("tflite", "several.tflite", TINY, {}, "has the signatures one, two"),
     ("tflite", "strange.tflite", TINY, {}, "left MatrixInverse"),

@@ -74,7 +74,7 @@ def convert(request: Request) -> Converted:
     shapes = request.shapes(declared)
     fixed = own_batch(request, declared)
     shapes = {name: [fixed or sizes[0], *sizes[1:]] for name, sizes in shapes.items()}
-    rounded = as_floats(source, model)
+    rounded = as_floats(model)
     parts, notes = plan(source, model)
     run = runner(source, parts, inputs, outputs)
     clip = random_clip(shapes, fixed, request.seed)
@@ -217,7 +217,7 @@ def scales(tensor: Any) -> Array | None:
 # ------------------------------------------------------------------------------------------------------ running
 
 
-def as_floats(source: str, model: Any) -> list[str]:
+def as_floats(model: Any) -> list[str]:
     """Writes weights of 8 bits as the numbers that they stand for, so that nothing is rounded for them.
 
     Returns:
@@ -235,8 +235,6 @@ def as_floats(source: str, model: Any) -> list[str]:
         along[tensor.quantization.quantizedDimension] = -1
         zeros = tensor.quantization.zeroPoint
         zeros = np.zeros(1) if zeros is None or not len(zeros) else np.asarray(zeros)
-        if len(steps) > 1 and len(steps) != whole.shape[tensor.quantization.quantizedDimension]:
-            raise Refusal(f"{source}: weights {tensor.name.decode()!r} have a scale per block; write one per channel")
         if len(steps) == 1:
             along = [1] * whole.ndim
         numbers = (whole - zeros.astype(np.float32).reshape(along if len(zeros) > 1 else -1)) * steps.reshape(along)
@@ -290,37 +288,37 @@ def foreign(source: str, model: Any, operator: Any) -> Callable[..., Sequence[An
     """How TensorFlow computes an operator that TensorFlow Lite does not; None where it does."""
     name, tensors = kind(model, operator), model.subgraphs[0].tensors
     if name.startswith("Flex"):
-        return borrowed(model, operator)
+        return borrowed(operator)
     if name != "CONV_3D":
         return None
     data, weights = (tensors[k] for k in operator.inputs[:2])
-    if data.shape[4] == weights.shape[3]:
+    if len(data.shape) != 5 or data.shape[4] == weights.shape[3]:
         return None
     return grouped(source, operator.builtinOptions)
 
 
-def borrowed(model: Any, operator: Any) -> Callable[..., Sequence[Any]]:
+def borrowed(operator: Any) -> Callable[..., Sequence[Any]]:
     """An operator of TensorFlow's that the file holds as it was, by XLA where there is no other kernel."""
     stored = flexbuffers.GetRoot(bytes(np.asarray(operator.customOptions, np.uint8))).AsVector
     node = tf.compat.v1.NodeDef.FromString(stored[1].AsStringBytes)
-    types = [map_tflite_dtype_to_tf(model.subgraphs[0].tensors[k].type) for k in operator.inputs]
-    graph = tf.compat.v1.GraphDef()
-    for k, type_ in enumerate(types):
-        graph.node.add(name=f"input_{k}", op="Placeholder").attr["dtype"].type = type_
     node.name, node.device = "borrowed", ""
     del node.input[:]
-    node.input.extend(f"input_{k}" for k in range(len(types)))
-    graph.node.append(node)
-    whole = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), [])
+    node.input.extend(f"input_{k}" for k in range(len(operator.inputs)))
     names = [f"borrowed:{k}" for k in range(len(operator.outputs))]
-    plain = whole.prune([f"input_{k}:0" for k in range(len(types))], names)
-    compiled = tf.function(plain, jit_compile=True, autograph=False)
 
     def run(*arrays: Any) -> Sequence[Any]:
+        graph = tf.compat.v1.GraphDef()
+        for k, array in enumerate(arrays):
+            port = graph.node.add(name=f"input_{k}", op="Placeholder")
+            port.attr["dtype"].type = array.dtype.as_datatype_enum
+            port.attr["shape"].shape.CopyFrom(array.shape.as_proto())
+        graph.node.append(node)
+        whole = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), [])
+        call = whole.prune([f"input_{k}:0" for k in range(len(arrays))], names)
         try:
-            return plain(*arrays)
+            return call(*arrays)
         except tf.errors.OpError:
-            return compiled(*arrays)
+            return tf.function(call, jit_compile=True, autograph=False)(*arrays)
 
     return run
 
@@ -343,9 +341,9 @@ def grouped(source: str, options: Any) -> Callable[..., Sequence[Any]]:
 
 
 def changing(model: Any, numbers: Iterable[int]) -> list[int]:
-    """Those tensors whose values do not stand in the file."""
+    """Those tensors whose values come from outside: neither in the file nor a state that the interpreter keeps."""
     tensors = model.subgraphs[0].tensors
-    return [k for k in numbers if not is_constant(model, tensors[k])]
+    return [k for k in numbers if not (is_constant(model, tensors[k]) or tensors[k].isVariable)]
 
 
 def with_constants(
@@ -389,6 +387,7 @@ def own_part(model: Any, operators: Sequence[Any]) -> Part:
         for k, array in zip(inputs, arrays, strict=True):
             runner_.resize_tensor_input(k, array.shape)
         runner_.allocate_tensors()
+        runner_.reset_all_variables()
         for k, array in zip(inputs, arrays, strict=True):
             runner_.set_tensor(k, array)
         runner_.invoke()
@@ -411,7 +410,7 @@ def runner(
         try:
             for part in parts:
                 values.update(zip(part.outputs, part.run([values[k] for k in part.inputs]), strict=True))
-        except (RuntimeError, ValueError, tf.errors.OpError) as error:
+        except (KeyError, RuntimeError, ValueError, tf.errors.OpError) as error:
             raise Refusal(f"{source}: TensorFlow Lite cannot run this file at that size: {said(error)}") from error
         return {name: values[k] for k, name in outputs.items()}
 
