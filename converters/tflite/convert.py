@@ -226,18 +226,9 @@ def as_floats(model: Any) -> list[str]:
     graph, changed = model.subgraphs[0], []
     explicit = {int(op.inputs[0]) for op in graph.operators if kind(model, op) == "DEQUANTIZE"}
     for k, tensor in enumerate(graph.tensors):
-        steps = scales(tensor)
-        if tensor.type not in INTEGERS or steps is None or k in explicit:
+        if tensor.type not in INTEGERS or scales(tensor) is None or k in explicit:
             continue
-        stored = np.asarray(model.buffers[tensor.buffer].data, np.uint8)
-        whole = stored.view(np.int8 if tensor.type == schema.TensorType.INT8 else np.uint8).reshape(tensor.shape)
-        along = [1] * whole.ndim
-        along[tensor.quantization.quantizedDimension] = -1
-        zeros = tensor.quantization.zeroPoint
-        zeros = np.zeros(1) if zeros is None or not len(zeros) else np.asarray(zeros)
-        if len(steps) == 1:
-            along = [1] * whole.ndim
-        numbers = (whole - zeros.astype(np.float32).reshape(along if len(zeros) > 1 else -1)) * steps.reshape(along)
+        numbers = stands_for(tensor, np.asarray(model.buffers[tensor.buffer].data, np.uint8))
         buffer = schema.BufferT()
         buffer.data = np.frombuffer(numbers.astype(np.float32).tobytes(), np.uint8)
         model.buffers.append(buffer)
@@ -247,6 +238,21 @@ def as_floats(model: Any) -> list[str]:
         if getattr(operator.builtinOptions, "asymmetricQuantizeInputs", False):
             operator.builtinOptions.asymmetricQuantizeInputs = False  # tf2onnx would round activations for it
     return changed
+
+
+def stands_for(tensor: Any, stored: Array) -> Array:
+    """The numbers that weights of 8 bits stand for: scale * (stored - zero point), per channel where so given."""
+    whole = stored.view(np.int8 if tensor.type == schema.TensorType.INT8 else np.uint8).reshape(tensor.shape)
+    steps, zeros = scales(tensor), tensor.quantization.zeroPoint
+    zeros = np.zeros(1, np.float32) if zeros is None or not len(zeros) else np.asarray(zeros, np.float32)
+
+    def along(values: Array) -> Array:
+        sizes = [1] * whole.ndim
+        if len(values) > 1:
+            sizes[tensor.quantization.quantizedDimension] = -1
+        return values.reshape(sizes)
+
+    return (whole - along(zeros)) * along(steps)
 
 
 def plan(source: str, model: Any) -> tuple[list[Part], list[str]]:
