@@ -42,7 +42,7 @@ Shape = Sequence[int] | Mapping[str, Sequence[int]]
 ProbeClip = tuple[dict[str, Array], dict[str, Array]]
 """Inputs of a random clip and the framework's outputs on it, by name."""
 
-FRAMEWORKS = ("torch", "keras", "jax", "paddle", "mxnet")
+FRAMEWORKS = ("torch", "keras", "tensorflow", "tflite", "jax", "paddle", "mxnet")
 
 TOLERANCE = 1e-4
 """Largest difference to the framework's own outputs, relative to the largest of them where that is above 1."""

@@ -101,16 +101,27 @@ def refuse_unsupported(
 def _owner(path: Path) -> str:
     """The framework whose own files look like this; empty where nothing is certain."""
     if path.is_dir():
+        if (path / "saved_model.pb").is_file():
+            return "tensorflow"
         return "paddle" if any(path.glob("*.pdmodel")) or any(path.glob("*.pdiparams")) else ""
     if path.suffix in {".pdmodel", ".pdiparams"}:
         return "paddle"
     with path.open("rb") as stream:
         head = stream.read(4096)
+    if head[4:8] == b"TFL3":
+        return "tflite"
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return "keras"
     if re.match(rb'\s*\{\s*"base_code"\s*:\s*\{[^}]*"pir"', head):
         return "paddle"
     if path.suffix == ".params" and head.startswith(_MXNET_ARRAYS):
         return "mxnet"
-    return "mxnet" if re.match(rb'\s*\{\s*"nodes"\s*:\s*\[\s*\{\s*"op"', head) else ""
+    if re.match(rb'\s*\{\s*"nodes"\s*:\s*\[\s*\{\s*"op"', head):
+        return "mxnet"
+    with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        if {"config.json", "metadata.json"} <= set(archive.namelist()):
+            return "keras"
+    return ""
 
 
 def _advice(path: Path) -> str:
@@ -147,7 +158,13 @@ def _advice(path: Path) -> str:
 _PAIRS = {"paddle": (".json", ".pdmodel"), "mxnet": ("-symbol.json",)}
 """Ends of the graph's file, for frameworks whose sources may be a prefix."""
 
-_NAMES = {"paddle": "Paddle", "mxnet": "MXNet"}
+_NAMES = {
+    "keras": "Keras",
+    "tensorflow": "TensorFlow",
+    "tflite": "TensorFlow Lite",
+    "paddle": "Paddle",
+    "mxnet": "MXNet",
+}
 _MXNET_ARRAYS = (0x112).to_bytes(8, "little")
 """The number with which MXNet's lists of arrays begin."""
 

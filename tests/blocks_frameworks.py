@@ -167,12 +167,14 @@ class KerasOps:
         return self.layers.Multiply()([x, self.layers.Reshape((1, 1, 1, held.shape[-1]))(held)])
 
 
-def keras_model(weights: Weights, *, split: bool = False, batch: int | None = None) -> Any:
+def keras_model(
+    weights: Weights, *, split: bool = False, batch: int | None = None, kind: type[KerasOps] = KerasOps
+) -> Any:
     """The network as a Keras model with its weights."""
     import keras
 
     shape = channels_last(weights["clip"]).shape[1:]
-    ops = KerasOps(weights, split=split)
+    ops = kind(weights, split=split)
     x = keras.Input(shape, batch_size=batch, name="clip", dtype="float32")
     model = keras.Model(x, network(ops, x), name="blocks")
     for layer, arrays in ops.sets:
@@ -217,11 +219,27 @@ def save_jax(weights: Weights, out: Path) -> np.ndarray:
     return blocks_jax.save(weights, out)
 
 
+def save_tensorflow(weights: Weights, out: Path) -> np.ndarray:
+    """SavedModel folders."""
+    from blocks_tensorflow import save_tensorflow
+
+    return save_tensorflow(weights, out)
+
+
+def save_tflite(weights: Weights, out: Path) -> np.ndarray:
+    """.tflite files."""
+    from blocks_tensorflow import save_tflite
+
+    return save_tflite(weights, out)
+
+
 SAVERS: dict[str, Callable[[Weights, Path], np.ndarray]] = {
     "keras": save_keras,
     "jax": save_jax,
     "paddle": save_paddle,
     "mxnet": save_mxnet,
+    "tensorflow": save_tensorflow,
+    "tflite": save_tflite,
 }
 
 

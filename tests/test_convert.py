@@ -473,6 +473,37 @@ def test_foreign_files_get_a_sentence_of_advice(fake, tmp_path, name, data, says
     assert str(source) in str(error)
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "framework", "owner"),
+    [
+        ("m.pt", b"\x1c\0\0\0TFL3" + b"\0" * 20, "tensorflow", "tflite"),
+        ("m.tflite", b"\x89HDF\r\n\x1a\n", "tflite", "keras"),
+        ("m.h5", b"\x89HDF\r\n\x1a\n", "torch", "keras"),
+    ],
+)
+def test_a_file_of_another_framework_is_sent_to_its_converter(tmp_path, name, data, framework, owner):
+    (tmp_path / name).write_bytes(data)
+    foreign.refuse_other(owner, tmp_path / name)
+    with pytest.raises(ModelError, match=f"cfp-onnx convert {owner}"):
+        convert.convert(
+            framework, tmp_path / name, tmp_path / "m.onnx", input_shape=SHAPE, python=tmp_path / "never looked at"
+        )
+
+
+def test_folders_and_archives_of_another_framework_are_told_by_their_content(tmp_path):
+    (tmp_path / "saved").mkdir()
+    foreign.refuse_other("keras", tmp_path / "saved")
+    (tmp_path / "saved" / "saved_model.pb").write_bytes(b"")
+    foreign.refuse_other("tensorflow", tmp_path / "saved")
+    with pytest.raises(ModelError, match="cfp-onnx convert tensorflow"):
+        foreign.refuse_other("keras", tmp_path / "saved")
+    zipped(tmp_path / "m.keras", **{"config.json": "{}", "metadata.json": "{}"})
+    with pytest.raises(ModelError, match="cfp-onnx convert keras"):
+        foreign.refuse_other("tensorflow", tmp_path / "m.keras")
+    foreign.refuse_other("torch", "module:factory")
+    foreign.refuse_other("torch", None)
+
+
 def test_openvino_weights_are_told_by_their_neighbour(fake, tmp_path):
     (tmp_path / "m.xml").write_text("<net>")
     (tmp_path / "m.bin").write_bytes(b"1234")
@@ -871,7 +902,7 @@ def test_a_preset_is_fitted_and_its_parts_give_way(call, order, tmp_path):
     [
         (
             ["keras3", "x", "-o", "m.onnx"],
-            "there is no converter for framework 'keras3'; choose one of torch, keras, jax, paddle, mxnet",
+            "there is no converter for framework 'keras3'; choose one of torch, keras, tensorflow, tflite, jax,",
         ),
         (["torch", "x.pt", "-o", "-"], "-o needs the name of a file"),
         (["torch", "x.pt"], "-o/--out"),

@@ -1,4 +1,4 @@
-"""Keras, Paddle, MXNet: one network with the same weights everywhere, in their own files; others take a row here.
+"""One network with the same weights as everywhere, in the own files of frameworks other than PyTorch: a row for each.
 
 A framework's tests run where its environment is: ``$CFP_<FRAMEWORK>_PYTHON``, or ``.venvs/<framework>`` beside this
 folder. The authority for the logits is
@@ -29,8 +29,8 @@ from onnx.reference import ReferenceEvaluator
 from cfp_onnx.explain import topology
 
 ROOT = Path(__file__).resolve().parent.parent
-OTHERS = ("keras", "jax", "paddle", "mxnet")
-FIRST, LAST = (1, 3, 4, 16, 16), (1, 4, 16, 16, 3)
+OTHERS = ("keras", "tensorflow", "tflite", "jax", "paddle", "mxnet")
+FIRST, LAST, TINY = (1, 3, 4, 16, 16), (1, 4, 16, 16, 3), (1, 3, 4, 5, 2)
 FAMILIES = Counter(plain=4, pointwise=4, dense=3, factorised=2, grouped=1, depthwise=1)
 
 # One row per form of source: framework, file, input shape, what is asked for besides, words of the notes.
@@ -65,6 +65,21 @@ SOURCES: list[tuple[str, str, tuple[int, ...], dict[str, Any], str]] = [
     ("jax", "blocks_jax.py:of_closure", FIRST, {"batch": 1, "opset": 18}, ""),
     ("jax", "blocks_jax.py:of_doubles", FIRST, {}, "jax_enable_x64 was switched off"),
     ("jax", "blocks_jax.py:one_by_one", FIRST, {}, "the batch is fixed at 1: the code cannot be traced"),
+    ("tensorflow", "blocks", LAST, {}, "groups of convolutions were lost"),
+    ("tensorflow", "blocks", LAST, {"batch": 1, "opset": 13}, "that XLA must compile"),
+    ("tensorflow", "split", LAST, {}, ""),
+    ("tensorflow", "plain", LAST, {}, "XLA computed the outputs"),
+    ("tensorflow", "compiled", LAST, {"opset": 18}, "that XLA must compile"),
+    ("tensorflow", "fixed", LAST, {}, "groups of convolutions were lost"),
+    ("tensorflow", "tf1", LAST, {}, ""),
+    ("tensorflow", "frozen.pb", LAST, {}, ""),
+    ("tflite", "alone.tflite", LAST, {}, ""),
+    ("tflite", "blocks.tflite", LAST, {}, "no kernel here for FlexMaxPool3D, CONV_3D in groups"),
+    ("tflite", "blocks.tflite", LAST, {"batch": 1, "opset": 13}, "groups of convolutions were lost"),
+    ("tflite", "float16.tflite", LAST, {"opset": 18}, ""),
+    ("tflite", "dynamic_range.tflite", LAST, {}, "2 weights of 8 bits"),
+    ("tflite", "alone_dynamic_range.tflite", LAST, {}, "it rounds activations too"),
+    ("tflite", "fixed.tflite", LAST, {}, "no kernel here for FlexMaxPool3D, FlexConv3D"),
 ]
 
 # One row per refusal: framework, file, input shape, what is asked for besides, words of the sentence.
@@ -75,6 +90,41 @@ REFUSED: list[tuple[str, str, tuple[int, ...], dict[str, Any], str]] = [
     ("keras", "blocks.keras", FIRST, {}, "is 1,4,16,16,3, not 1,3,4,16,16"),
     ("keras", "blocks.keras", LAST, {"opset": 13}, "writes 18 to"),
     ("keras", "fixed.keras", LAST, {"batch": 3}, "saved for a batch of 2"),
+    ("tensorflow", "blocks", FIRST, {}, "is 1,4,16,16,3, not 1,3,4,16,16"),
+    ("tensorflow", "blocks", LAST, {"opset": 20}, "writes 13 to 18"),
+    ("tensorflow", "fixed", LAST, {"batch": 3}, "saved for a batch of 2"),
+    ("tensorflow", "several", LAST, {}, "has the signatures first, second and no serving_default"),
+    ("tensorflow", "unsigned", LAST, {}, "has no signature"),
+    ("tensorflow", "tagged", LAST, {}, "only gpu+train"),
+    ("tensorflow", "cut", LAST, {}, "cut or damaged"),
+    ("tensorflow", "weightless", LAST, {}, "cannot be loaded by TensorFlow"),
+    ("tensorflow", "checkpoint", LAST, {}, "weights without a network"),
+    ("tensorflow", "blocks/saved_model.pb", LAST, {}, "give the folder"),
+    ("tensorflow", "blocks/assets", LAST, {}, "no saved_model.pb"),
+    ("tensorflow", "cut.pb", LAST, {}, "neither a SavedModel folder nor a frozen graph"),
+    ("tensorflow", "logits.npy", LAST, {}, "neither a SavedModel folder nor a frozen graph"),
+    ("tensorflow", "blocks.keras", LAST, {}, "cfp-onnx convert keras"),
+    ("tensorflow", "relu.tflite", LAST, {}, "cfp-onnx convert tflite"),
+    ("tensorflow", "trains", TINY, {}, "depends on the clip beside it"),
+    ("tensorflow", "trains_alone", TINY, {}, "is in training mode"),
+    ("tensorflow", "beside", TINY, {}, "depends on the clip beside it"),
+    ("tensorflow", "random", TINY, {}, "change from run to run"),
+    ("tensorflow", "strange", TINY, {}, "left MatrixInverse"),
+    ("tensorflow", "double", TINY, {}, "is float64"),
+    ("tflite", "blocks.tflite", FIRST, {}, "is 1,4,16,16,3, not 1,3,4,16,16"),
+    ("tflite", "blocks.tflite", LAST, {"opset": 19}, "writes 13 to 18"),
+    ("tflite", "fixed.tflite", LAST, {"batch": 3}, "written for a batch of 2"),
+    ("tflite", "integers.tflite", LAST, {}, "computes in integers"),
+    ("tflite", "bytes_in.tflite", LAST, {}, "computes in integers"),
+    ("tflite", "four_bits.tflite", LAST, {}, "are int4"),
+    ("tflite", "counts.tflite", TINY, {}, "is int32"),
+    ("tflite", "several.tflite", TINY, {}, "has the signatures one, two"),
+    ("tflite", "strange.tflite", TINY, {}, "left MatrixInverse"),
+    ("tflite", "custom.tflite", TINY, {}, "unresolved custom op: BesselI0e"),
+    ("tflite", "beside.tflite", TINY, {}, "depends on the clip beside it"),
+    ("tflite", "cut.tflite", LAST, {}, "cut or damaged"),
+    ("tflite", "logits.npy", LAST, {}, "no .tflite file"),
+    ("tflite", "several", LAST, {}, "cfp-onnx convert tensorflow"),
     ("jax", "nnx.npz", LAST, {}, "JAX has no file that holds a network without its code"),
     ("jax", "nothing.py:of_nnx", LAST, {}, "cannot be made (FileNotFoundError"),
     ("jax", "blocks_jax.py:nothing", LAST, {}, "has no attribute 'nothing'"),
@@ -343,6 +393,7 @@ def test_the_same_network_comes_out(
     onnx.checker.check_model(model)
     assert report["opset"] == asked.get("opset", report["opset"]) == model.opset_import[0].version
     assert_no_paths((tmp_path / "model.onnx").read_bytes(), folder)
+    assert not [n.name for n in model.graph.node if n.op_type == "Conv" and n.name.startswith("Conv__")]
     worst = run_probe(tmp_path)
     assert worst <= 1e-4
     if "float16" not in name and "dynamic_range" not in name:
