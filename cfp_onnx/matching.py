@@ -94,7 +94,7 @@ def alike_in_shape(a: Traits, b: Traits) -> bool:
 
 def _columns(traits: Traits) -> Array:
     """What tells kernels apart whatever the order of channels: (kernels, n)."""
-    return np.column_stack([traits.size, traits.root, traits.sketch]).astype(np.float64)
+    return np.column_stack([traits.size, traits.sketch]).astype(np.float64)
 
 
 def _apart(a: Array, b: Array) -> float:
@@ -140,7 +140,7 @@ def weight_change(a: Traits, b: Traits, order: Array) -> Array:
     Size and sketches over their root mean squares, the sum of roots over its mean, the constant over the root mean
     square of the layer's constants.
     """
-    one, two = (np.column_stack([t.size, t.sketch]).astype(np.float64) for t in (a, b))
+    one, two = _columns(a), _columns(b)
     scale = np.sqrt((one**2).mean(axis=0))
     parts = (one - two[order]) / np.where(scale > 0, scale, 1.0)
     out = np.sqrt((parts**2).mean(axis=1))
