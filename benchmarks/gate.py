@@ -44,6 +44,8 @@ LAYERS: Final = (
     "inception.pool.1.0", "fibers.conv.0", "mix.0", "depthwise.0", "pointwise.0", "spatial.0", "temporal.0", "head",
 )  # fmt: skip
 """Layers that carry the class; the gate's two are left out."""
+KINDS: Final = ("times 4", "30 % pruned", "drawn anew")
+"""What is done to each of them."""
 
 
 def normalised(frames: Frames) -> Array:
@@ -203,9 +205,7 @@ def must_pass(folder: Path) -> dict[str, Path]:
 def must_fail(folder: Path) -> dict[str, Path]:
     """Planted changes, but for those that are trained."""
     black = [np.zeros((16, 40, 40, 3), np.uint8)]
-    kinds: dict[str, Callable[[Array], Array]] = {
-        "times 4": lambda w: w * 4, "30 % pruned": pruned, "drawn anew": drawn,
-    }  # fmt: skip
+    kinds = dict(zip(KINDS, (lambda w: w * 4, pruned, drawn), strict=True))
     turned = helper.make_node("Slice", ["clip", "from", "to", "axis", "step"], ["fed"])
     fronts = {
         "BGR instead of RGB": in_front(helper.make_node("Gather", ["clip", "order"], ["fed"], axis=1), order=[2, 1, 0]),
@@ -242,6 +242,7 @@ class Verdict:
         by_accuracy: Whether accuracy alone lets it pass.
         by_logits: Whether the difference of the logits lets it pass, at 1e-3.
         by_gate: Whether `check` lets it pass.
+        by_reasons: Whether `check` would, were the weights and the predictions not judged.
         flips: Clips of the baseline with another strongest class.
         first: Where `check` says that it begins.
     """
@@ -253,6 +254,7 @@ class Verdict:
     by_accuracy: bool
     by_logits: bool
     by_gate: bool
+    by_reasons: bool
     flips: int
     first: str
 
@@ -297,28 +299,34 @@ class Bench:
         far = float(np.abs(logits - self.logits).max())
         found = cfp.check(path, self.baseline)
         return Verdict(
-            name, wanted, accuracy, far, accuracy >= self.accuracy - ACCURACY, far <= STRICT, found.ok, found.flips,
+            name, wanted, accuracy, far, accuracy >= self.accuracy - ACCURACY, far <= STRICT, found.ok,
+            all(b.measure == "weights" for x in found.layers for b in x.breaches), found.flips,
             "" if found.first is None else f"{found.first.weight or found.first.layer}: {found.first.cause}",
         )  # fmt: skip
 
 
 def table(verdicts: list[Verdict], accuracy: float) -> str:
-    """The verdicts as Markdown, a row per file, kinds of planted weights gathered."""
+    """The verdicts as Markdown: a row per file, one per change that was planted in every layer, and the sums."""
     loose = max(v.logits for v in verdicts if v.wanted)
+    kinds = {k: [v for v in verdicts if v.name in {f"{layer} {k}" for layer in LAYERS}] for k in KINDS}
+    planted = {v.name for group in kinds.values() for v in group}
     lines = [f"Accuracy before: {100 * accuracy:.1f} %.", ""]
-    lines += ["| file | accuracy | logits | by accuracy | by logits 1e-3 | by `check` | flips | where it begins |",
-              "|---|---:|---:|---|---|---|---:|---|"]  # fmt: skip
+    lines += ["| file | accuracy | logits moved by | accuracy | logits, 1e-3 | `check` | where it begins |",
+              "|---|---:|---:|---|---|---|---|"]  # fmt: skip
     lines += [
         f"| {v.name} | {100 * v.accuracy:.1f} % | {v.logits:.2g} | {_mark(v.by_accuracy, v.wanted)} | "
-        f"{_mark(v.by_logits, v.wanted)} | {_mark(v.by_gate, v.wanted)} | {v.flips} | {v.first} |"
+        f"{_mark(v.by_logits, v.wanted)} | {_mark(v.by_gate, v.wanted)} | {v.first} |"
         for v in verdicts
+        if v.name not in planted
     ]
+    lines += [_kind(name, group) for name, group in kinds.items()]
     lines += ["", "| gate | let pass of those that should | stopped of those that should not |", "|---|---|---|"]
     gates: dict[str, Callable[[Verdict], bool]] = {
         "accuracy, at most a point lost": lambda v: v.by_accuracy,
         "logits, at most 1e-3": lambda v: v.by_logits,
         f"logits, at most {loose:.2g} (the least that lets the good files pass)": lambda v: v.logits <= loose,
         "`check`": lambda v: v.by_gate,
+        "`check`, relevance and activity alone": lambda v: v.by_reasons,
     }
     good, bad = ([v for v in verdicts if v.wanted == w] for w in (True, False))
     lines += [
@@ -326,6 +334,19 @@ def table(verdicts: list[Verdict], accuracy: float) -> str:
         for name, gate in gates.items()
     ]
     return "\n".join(lines)
+
+
+def _kind(name: str, group: list[Verdict]) -> str:
+    """One row for the same change in each layer."""
+    right = sum(v.first.startswith(f"{v.name.removesuffix(f' {name}')}.weight:") for v in group)
+    low, high = (f(v.accuracy for v in group) for f in (min, max))
+    near, far = (f(v.logits for v in group) for f in (min, max))
+    stopped = [sum(not getattr(v, gate) for v in group) for gate in ("by_accuracy", "by_logits", "by_gate")]
+    cells = " | ".join(f"stopped {n} of {len(group)}" for n in stopped)
+    return (
+        f"| one layer {name}, {len(group)} files | {100 * low:.1f} to {100 * high:.1f} % | {near:.2g} to {far:.2g} | "
+        f"{cells} | the layer named right in {right} of {len(group)} |"
+    )
 
 
 def _mark(passed: bool, wanted: bool) -> str:  # noqa: FBT001 - a cell of a table

@@ -247,7 +247,8 @@ class _Run:
         )
         layers = tuple(self._layer(m, traits, policy) for m in matches)
         missing, added = self._unmatched(matches, traits)
-        first = _first(layers, matches, traits, self.baseline, missing, added)
+        eight_bits = recorder.network.precision == "int8"
+        first = _first(layers, matches, traits, self.baseline, missing, added, eight_bits=eight_bits)
         model = self.model
         then = self.baseline.model
         return Checked(
@@ -400,7 +401,7 @@ def _largest(values: Array, floor: float) -> tuple[int, ...]:
 
 def _first(
     layers: Sequence[CheckedLayer], matches: Sequence[Match], traits: Sequence[Traits], baseline: Baseline,
-    missing: Sequence[str], added: Sequence[str],
+    missing: Sequence[str], added: Sequence[str], *, eight_bits: bool,
 ) -> First | None:  # fmt: skip
     """Where the change begins: missing layers, then changed weights, then the first layer that acts differently."""
     if missing:
@@ -420,10 +421,10 @@ def _first(
             return First(
                 layer.name, layer.weight, few(which), f"{text} (allowed {100 * layer.limits.max_weights:.3g} %)"
             )
-    return _onset(layers)
+    return _onset(layers, eight_bits=eight_bits)
 
 
-def _onset(layers: Sequence[CheckedLayer]) -> First:
+def _onset(layers: Sequence[CheckedLayer], *, eight_bits: bool) -> First:
     """Where it begins where no weights changed.
 
     Activity changes downwards of the cause only, relevance above it too: the first layer that acts differently is
@@ -432,9 +433,8 @@ def _onset(layers: Sequence[CheckedLayer]) -> First:
     for position, layer in enumerate(layers):
         if layer.change.activity > ONSET * layer.limits.max_activity:
             by = f"its kernels' activity changed by {100 * layer.change.activity:.3g} % though its weights did not"
-            cause = f"{by}: what lies before it differs, or the ranges of its integers"
-            if position == 0:
-                cause = f"{by}: what reaches it differs (preprocessing, channels, frames)"
+            where = "what lies before it" if position else "what reaches it (preprocessing, channels, frames)"
+            cause = f"{by}: {where} differs{', or the ranges of its integers' * eight_bits}"
             return First(layer.name, layer.weight, layer.kernels, cause)
     last = min((x for x in layers if x.breaches), key=lambda x: len(layers) if x.depth is None else x.depth)
     cause = f"{last.breaches[0]}, though every layer acts as before: what follows the layers differs"

@@ -106,7 +106,8 @@ def _layer(layer: Mapping[str, Any], first: Mapping[str, Any] | None) -> str:
     told = f'<ul class="reading">{broken}</ul>' if broken else '<p class="note">within its limits</p>'
     return (
         f'<article class="{kind}">{flag}<div class="side"><h4>{escaped(layer["name"])}</h4>'
-        f'<p class="note">{depth}</p>{other}{moved}</div><dl class="meters">{_meters(layer)}</dl>'
+        f'<p class="note">{escaped(layer["weight"])}</p><p class="note">{depth}</p>{other}{moved}</div>'
+        f'<dl class="meters">{_meters(layer)}</dl>'
         f'<div class="side">{told}</div></article>'
     )
 
