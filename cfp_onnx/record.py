@@ -6,6 +6,7 @@ Weights are handed to the runtime from memory once (`ort.OrtValue`), so a sessio
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import io
 import os
@@ -51,8 +52,9 @@ class Device:
     threads: int | None = None
 
 
+@functools.cache
 def runtime() -> Any:
-    """The onnxruntime module.
+    """The onnxruntime module; what is installed is looked at once.
 
     Raises:
         DeviceError: If it is missing, or two flavours of it are installed over each other.
