@@ -36,6 +36,9 @@ STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "
 RESOLVE_LIMIT = 2**31
 """Largest constant expression, in bytes, that is evaluated on behalf of a file."""
 
+DEQUANTISES = 19
+"""First operator set for which the reference evaluator has DequantizeLinear; on what it took before it is the same."""
+
 CALL_DEPTH_LIMIT = 64
 NODE_LIMIT = 200_000
 
@@ -474,7 +477,10 @@ class Program:
         feeds = {i: self.constant(i) for i in node.inputs if i}
         _check_size(node, feeds, self.model.path)
         proto = node_proto(node)
-        opset = [onnx.helper.make_opsetid(d or "", v) for d, v in self.model.graph.graph.opset_imports.items()]
+        versions = {d or "": v for d, v in self.model.graph.graph.opset_imports.items()}
+        if proto.op_type == "DequantizeLinear":
+            proto.domain, versions[""] = "", max(DEQUANTISES, versions.get("", 0))
+        opset = [onnx.helper.make_opsetid(d, v) for d, v in versions.items()]
         names = [o for o in node.outputs if o]
         graph = onnx.helper.make_graph(
             [proto],
