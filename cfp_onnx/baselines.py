@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from cfp_onnx import record
 from cfp_onnx.cliplist import Listed, clips_in
-from cfp_onnx.errors import UsageError
+from cfp_onnx.errors import ModelError, RunError, UsageError
 from cfp_onnx.explain import pick_class
 from cfp_onnx.files import write_text
 from cfp_onnx.footage import Taker
@@ -96,13 +96,19 @@ class Baseline:
         """Deepest level whose relevance is known; None for all."""
         return None if self.run["depth"] == "all" else int(self.run["depth"])
 
+    def labelled(self, labels: Sequence[str]) -> Baseline:
+        """The same with other names for the classes."""
+        clips = tuple(replace(c, label=labels[c.index] if c.index < len(labels) else None) for c in self.clips)
+        return replace(self, labels=tuple(labels), clips=clips)
+
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the file, whole or not at all.
+        """Write the file, whole or not at all; a link stays one.
 
         Raises:
             OutputError: If it cannot be written; what stood there before then still does.
         """
-        return write_text(Path(path), self.to_text())
+        write_text(Path(path).resolve(), self.to_text())
+        return Path(path)
 
     def to_text(self) -> str:
         """The file's text: JSON, with a hash over everything else as its last key."""
@@ -341,7 +347,8 @@ def baseline(
     traits = made.recorders[0].traits
     return Baseline(
         model={"file": loaded.path.name, "sha256": loaded.sha256, "producer": loaded.producer, "opset": loaded.opset},
-        inputs=taker.inputs, preprocess=taker.preprocess, run=made.run(), labels=names,
+        inputs=taker.inputs, preprocess=replace(taker.preprocess, layout=taker.layout(layout)), run=made.run(),
+        labels=names,
         traits=tuple(_rounded(t) for t in traits),
         clips=tuple(found), noise=made.noise(),
     )  # fmt: skip
@@ -445,9 +452,18 @@ class _Making:
              self._variant("threads", clip.feeds, single), clip.feeds),
             ("no optimisation", self._variant("plain", clip.feeds, self.device, optimise=False), clip.feeds),
         ]  # fmt: skip
-        if (twice := doubled(self.model, clip.feeds)) is not None:
-            found.append(("batch of 2", self._variant("batch", twice, self.device), twice))
+        twice = doubled(self.model, clip.feeds)
+        if twice is not None and (pair := self._pair(own, twice)) is not None:
+            found.append(("batch of 2", pair, twice))
         return found
+
+    def _pair(self, single: Recorder, twice: Mapping[str, Array]) -> Recorder | None:
+        """The recorder of two clips; None where the model names its batch open and fixes it further in."""
+        try:
+            pair = self._variant("batch", twice, self.device)
+        except (ModelError, RunError):
+            return None
+        return pair if pair.engine.classes() == single.engine.classes() else None
 
     def _variant(
         self, name: str, feeds: Mapping[str, Array], device: record.Device, *, optimise: bool = True

@@ -238,14 +238,19 @@ def first_text(first: First) -> str:
 
 
 def measures_of(layer: CheckedLayer) -> dict[str, tuple[float | None, float, bool]]:
-    """What was found, what is allowed and whether that was broken, by measure."""
-    broken = {b.measure for b in layer.breaches}
+    """What was found on all clips, what is allowed and whether that was broken, by measure."""
+    broken = {b.measure for b in layer.breaches if b.label is None}
     c, m = layer.change, layer.limits
     values = {
         "drift": (c.drift, m.max_drift), "overlap": (c.overlap, m.min_overlap), "rank": (c.rank, m.min_rank),
         "activity": (c.activity, m.max_activity), "weights": (layer.weights, m.max_weights),
     }  # fmt: skip
     return {k: (value, limit, k in broken) for k, (value, limit) in values.items()}
+
+
+def of_classes(result: Checked) -> list[str]:
+    """Limits of single classes that were broken, in sentences."""
+    return [f"{x.name}: {b}" for x in result.layers for b in x.breaches if b.label is not None]
 
 
 def facts(result: Checked) -> list[tuple[str, str]]:
@@ -281,6 +286,8 @@ def checked_text(result: Checked) -> RenderableType:
     for side, names in (("missing", result.missing), ("added", result.added)):
         if names:
             row(side, ", ".join(names), "red")
+    for sentence in of_classes(result):
+        row("class", sentence, "red")
     for clip in result.clips:
         if clip.flipped:
             row("prediction", flip_text(clip), "red" if not result.same_predictions else "yellow")
@@ -327,5 +334,5 @@ def shown(measure: str, value: float | None) -> str:
 
 __all__ = [
     "SCHEMA", "WORDS", "Breach", "Checked", "CheckedClip", "CheckedLayer", "First", "checked_text", "facts",
-    "first_text", "flip_text", "measures_of", "shown", "verdict",
+    "first_text", "flip_text", "measures_of", "of_classes", "shown", "verdict",
 ]  # fmt: skip

@@ -5,20 +5,25 @@ from __future__ import annotations
 import os
 import re
 import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from cfp_onnx.checked import (
     WORDS,
     Checked,
+    CheckedClip,
     CheckedLayer,
     facts,
     first_text,
     flip_text,
     measures_of,
+    of_classes,
     shown,
     verdict,
 )
 from cfp_onnx.files import write_json, write_text
+from cfp_onnx.tree import printable
 
 _CONTROLS = re.compile(r"[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 cannot hold."""
@@ -28,9 +33,9 @@ def junit(result: Checked) -> str:
     """A check as JUnit XML: a test case per layer, per clip, and one for the layers being the same ones."""
     cases = [_layers_case(result), *(_layer_case(x, result) for x in result.layers)]
     cases += [
-        ("predictions", clip.file, f"{flip_text(clip)} ({result.max_flips} changed predictions allowed)"
+        ("predictions", name, f"{flip_text(clip)} ({result.max_flips} changed predictions allowed)"
          if clip.flipped and not result.same_predictions else None)
-        for clip in result.clips
+        for name, clip in zip(_told_apart(result.clips), result.clips, strict=True)
     ]  # fmt: skip
     failures = str(sum(message is not None for _, _, message in cases))
     counts = {"tests": str(len(cases)), "failures": failures, "errors": "0", "skipped": "0", "time": "0"}
@@ -43,6 +48,20 @@ def junit(result: Checked) -> str:
             failure.text = _clean(message)
     ET.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _told_apart(clips: Sequence[CheckedClip]) -> list[str]:
+    """A name for each clip, which may stand there for several classes, or several times."""
+    files = Counter(c.file for c in clips)
+    names = [
+        c.file if files[c.file] == 1 else f"{c.file} ({c.index if c.label is None else c.label})" for c in clips
+    ]  # fmt: skip
+    before: Counter[str] = Counter()
+    out = []
+    for name in names:
+        before[name] += 1
+        out.append(name if before[name] == 1 else f"{name} #{before[name]}")
+    return out
 
 
 def _layers_case(result: Checked) -> tuple[str, str, str | None]:
@@ -74,6 +93,7 @@ def markdown(result: Checked) -> str:
         lines.append(f"- **first**: {_cell(first_text(result.first))}")
     lines += [f"- **missing**: {_cell(name)}" for name in result.missing]
     lines += [f"- **new**: {_cell(name)}" for name in result.added]
+    lines += [f"- **class**: {_cell(sentence)}" for sentence in of_classes(result)]
     lines += [f"- **prediction**: {_cell(flip_text(c))}" for c in result.clips if c.flipped]
     lines += [f"- **note**: {_cell(note)}" for note in result.notes]
     heads = [name for name, _ in WORDS.values()]
@@ -90,8 +110,8 @@ def markdown(result: Checked) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    flat = " ".join(text.split())
+    """Text that Markdown shows as it is, on one line and without what steers a terminal."""
+    flat = printable(" ".join(text.split()))
     return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", flat)
 
 

@@ -8,6 +8,7 @@ stderr.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import re
@@ -57,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no failure
     try:
         options = _parsed(_parser(), arguments)
         with warnings.catch_warnings():
@@ -528,6 +531,7 @@ def _compare(options: argparse.Namespace) -> int:
 def _baseline(options: argparse.Namespace) -> int:
     from cfp_onnx.baselines import baseline
     from cfp_onnx.explain import read_labels
+    from cfp_onnx.files import folder_of
     from cfp_onnx.model import load
 
     out = _check_file(options.out, options.model, *options.clips, options.labels, options.preprocess)
@@ -539,7 +543,8 @@ def _baseline(options: argparse.Namespace) -> int:
         made = baseline(
             model, options.clips, target=options.target, output=options.output, rule=options.rule, depth=options.depth,
             layout=options.layout, labels=labels, preprocess=_preprocess(model, options), device=options.device,
-            threads=options.threads, barriers=options.allow_barriers, relative_to=out.parent, progress=progress,
+            threads=options.threads, barriers=options.allow_barriers, relative_to=folder_of(options.out),
+            progress=progress,
         )  # fmt: skip
         made.save(out)
     noise = max((c.activity for c in made.noise.layers), default=0.0)
@@ -554,9 +559,11 @@ def _check(options: argparse.Namespace) -> int:
     from cfp_onnx.baselines import load_baseline
     from cfp_onnx.checked import checked_text, first_text, verdict
     from cfp_onnx.checkfiles import junit, markdown, save_page
-    from cfp_onnx.files import append_text, write_text
+    from cfp_onnx.explain import read_labels
+    from cfp_onnx.files import append_text, folder_of, write_text
     from cfp_onnx.gate import check, renewed
     from cfp_onnx.model import load
+    from cfp_onnx.tree import printable
 
     inputs = (options.model, options.baseline, *options.clips, options.config, options.preprocess)
     json_file, junit_file = (_check_file(f, *inputs) for f in (options.json, options.junit))
@@ -567,7 +574,11 @@ def _check(options: argparse.Namespace) -> int:
         raise UsageError("only one of --json and --markdown can go to stdout; give the others a file name")
     policy = _policy(options)
     old = load_baseline(options.baseline)
-    folder = Path(options.baseline).parent
+    if options.update:
+        _check_file(options.baseline)
+    if options.labels is not None:
+        old = old.labelled(read_labels(options.labels))
+    folder = folder_of(options.baseline)
     with _progress(options.model, options) as progress:
         model = load(options.model)
         how = {
@@ -588,7 +599,8 @@ def _check(options: argparse.Namespace) -> int:
     elif options.json != "-" and not options.quiet:
         _print(checked_text(result))
     elif options.json != "-" and not result.ok:
-        sys.stdout.write(verdict(result) + "\n" + (f"{first_text(result.first)}\n" if result.first else ""))
+        lines = [verdict(result), *([first_text(result.first)] if result.first else [])]
+        sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))
     if page is not None and not options.quiet and "-" not in {options.json, options.markdown}:
         sys.stdout.write(f"\n{_shown(page)}\n")
     if options.update and not options.quiet:
@@ -792,8 +804,6 @@ def _deliver(value: Mapping[str, Any], file: Path | None, name: str | None) -> N
 def _print(result: RenderableType) -> None:
     from rich.console import Console
 
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")
     width = None if sys.stdout.isatty() else WIDTH
     console = Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
     with console.capture() as captured:  # rich would end the process itself where the reader has gone

@@ -30,11 +30,11 @@ class Listed:
 
     Attributes:
         file: Its path.
-        target: Class index or label, where a list gives one.
+        target: Class index or label, where one is given; a list's is text, which is a label where there is one like it.
     """
 
     file: str
-    target: str | None = None
+    target: int | str | None = None
 
 
 def clips_in(sources: Iterable[str | os.PathLike[str] | Listed], *, pictures: bool = False) -> list[Listed]:
@@ -77,7 +77,7 @@ def _folder(path: Path, *, pictures: bool) -> list[Listed]:
             return [Listed(str(path))]
     if not found:
         raise ClipError(f"{path}: the folder holds no clip; give files, or a folder with videos, arrays or frames")
-    return [Listed(str(p)) for p in sorted(found, key=_natural)]
+    return [Listed(str(p)) for p in sorted(found, key=lambda p: (_natural(p), p.name))]
 
 
 def _is_frames(path: Path) -> bool:
@@ -91,7 +91,7 @@ def _natural(path: Path) -> list[tuple[int, int, str]]:
 
 def _list(path: Path) -> list[Listed]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the list {path}: {getattr(error, 'strerror', None) or error}") from error
     rows = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
@@ -102,6 +102,8 @@ def _list(path: Path) -> list[Listed]:
 
 
 def _row(line: str, path: Path) -> Listed:
+    if os.path.exists(path.parent / line.strip()):  # noqa: PTH110 - a line that can be no path is no error here
+        return Listed(str(path.parent / line.strip()))
     separator = "\t" if "\t" in line else "," if "," in line else " "
     fields: Sequence[str] = next(csv.reader([line.strip()], delimiter=separator))
     if separator == " " and len(fields) > 2:  # names with blanks: the class is the last word

@@ -844,7 +844,7 @@ def pick_class(
     if target is None:
         return int(np.argmax(engine.scores(outputs[engine.output])))
     text = str(target).strip()
-    if labels is not None and text in labels:
+    if labels is not None and text in labels and not isinstance(target, int):
         index = list(labels).index(text)
     elif text.lstrip("-").isdigit():
         index = int(text)

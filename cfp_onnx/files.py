@@ -77,9 +77,15 @@ def write_json(path: Path, value: Mapping[str, Any]) -> Path:
     return write_text(path, text + "\n")
 
 
+def folder_of(path: str | os.PathLike[str]) -> Path:
+    """The folder that paths inside a file are relative to: where the file lies, of a link to it where that points."""
+    file = Path(path)
+    return (file.resolve() if file.is_symlink() else file).parent
+
+
 def named(path: Path) -> str:
     """A path as text that any terminal takes."""
     return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-__all__ = ["append_text", "named", "write_bytes", "write_json", "write_text"]
+__all__ = ["append_text", "folder_of", "named", "write_bytes", "write_json", "write_text"]

@@ -18,8 +18,9 @@ from cfp_onnx.causes import few, some
 from cfp_onnx.checked import Breach, Checked, CheckedClip, CheckedLayer, First
 from cfp_onnx.cliplist import Listed, clips_in
 from cfp_onnx.errors import ClipError, UsageError
+from cfp_onnx.files import folder_of
 from cfp_onnx.footage import Taker, read_both
-from cfp_onnx.limits import Limits, Policy
+from cfp_onnx.limits import Limits, Policy, named
 from cfp_onnx.matching import Match, matched, weight_change
 from cfp_onnx.measures import Change, change, mean, outputs_over
 from cfp_onnx.media import Clip, Preprocess, load_clip
@@ -77,7 +78,7 @@ def check(
         CfpError: With one sentence that says what cannot be used and what to do.
     """
     if not isinstance(baseline, Baseline):
-        folder = Path(baseline).parent if folder is None else folder
+        folder = folder_of(baseline) if folder is None else folder
         name = name or Path(baseline).name
         baseline = load_baseline(baseline)
     loaded = model if isinstance(model, Model) else load(model)
@@ -123,18 +124,47 @@ def renewed(
     """
     loaded = model if isinstance(model, Model) else load(model)
     reader = _Reader(old, loaded, preprocess, layout)
-    known = {c.sha256: c for c in old.clips}
-    listed = []
-    for clip, item in _sources(old, clips, folder, pictures=without_time(loaded)):
-        found = clip or known.get(reader.read(clip, item).sha256)
-        listed.append(Listed(item.file, None if found is None else str(found.index)))
-    names = [p.name for p in loaded.outputs]
+    sources = _sources(old, clips, folder, pictures=without_time(loaded))
+    listed: dict[int, Listed] = {}
+    for clip, item in sources:
+        content = None if clip is not None else reader.read(clip, item).sha256
+        for n, found in enumerate(old.clips):
+            if found is clip or found.sha256 == content:
+                listed.setdefault(n, Listed(item.file, found.index))
+    if len(listed) < len(old.clips):
+        raise UsageError(
+            f"{len(listed)} of the baseline's {len(old.clips)} clips were named, and a new one would lose the others; "
+            "name all of them, or none to take them from where they were"
+        )
+    output = _output(loaded, old, reader.read(*sources[0]), record.Device(device, threads))
     return make_baseline(
-        loaded, listed, output=old.run["output"] if old.run["output"] in names else None, rule=old.run["rule"],
-        depth=old.run["depth"], layout=layout, labels=old.labels if loaded.labels is None else None,
+        loaded, list(listed.values()), output=output, rule=old.run["rule"], depth=old.run["depth"], layout=layout,
+        labels=old.labels if loaded.labels is None else None,
         preprocess=reader.takers[1].preprocess, device=device, threads=threads, barriers=barriers,
         relative_to=folder, progress=progress,
     )  # fmt: skip
+
+
+def _output(model: Model, baseline: Baseline, clip: Clip, device: record.Device) -> str | None:
+    """The output that decides: the baseline's, or of several by other names the one whose scores are nearest to it.
+
+    Args:
+        model: The file.
+        baseline: What its output is known by.
+        clip: One of the baseline's clips.
+        device: Where to run.
+    """
+    names = [p.name for p in model.outputs]
+    if baseline.run["output"] in names:
+        return str(baseline.run["output"])
+    then = next(c.sight.scores for c in baseline.clips if c.sha256 == clip.sha256)
+    far = {}
+    if len(names) > 1:
+        for name, value in zip(names, record.run(record.plain_session(model, device), names, clip.feeds), strict=True):
+            scores = np.asarray(value, np.float64)[:1].reshape(-1) if np.ndim(value) else np.zeros(0)
+            if len(scores) == len(then):
+                far[name] = outputs_over(then, scores)
+    return min(far, key=lambda name: far[name]) if far else None
 
 
 def _sources(
@@ -147,13 +177,19 @@ def _sources(
     """Clips to read; those that were named are told by their content."""
     if clips is None:
         place = Path() if folder is None else Path(folder)
-        return [(clip, Listed(str(place / clip.file))) for clip in baseline.clips]
+        return [(clip, Listed(_within(place, clip.file))) for clip in baseline.clips]
     listed = clips_in([clips] if isinstance(clips, str | os.PathLike) else clips, pictures=pictures)
     if not listed:
         raise UsageError(
             "there is no clip to check on; name the baseline's clips, or none to take them from where they were"
         )
     return [(None, item) for item in listed]
+
+
+def _within(folder: Path, file: str) -> str:
+    """A path in a folder, whose ``..`` are taken as they are written, else as the file system has them behind links."""
+    written = os.path.normpath(folder / file)
+    return str(folder / file) if not os.path.lexists(written) and (folder / file).exists() else written
 
 
 @dataclass(frozen=True)
@@ -200,9 +236,6 @@ class _Run:
 
     def __init__(self, model: Model, baseline: Baseline, device: record.Device, *, barriers: bool) -> None:
         self.model, self.baseline, self.device, self.barriers = model, baseline, device, barriers
-        names = [p.name for p in model.outputs]
-        asked = str(baseline.run["output"])
-        self.output = asked if asked in names else None
         self._recorders: dict[Any, Recorder] = {}
         self._by_hash: dict[str, list[Remembered]] = {}
         for clip in baseline.clips:
@@ -224,8 +257,10 @@ class _Run:
             )
         key = shapes_of(clip.feeds)
         if key not in self._recorders:
+            others = [r.engine.output for r in self._recorders.values()]
             self._recorders[key] = Recorder(
-                self.model, clip.feeds, rule=self.baseline.run["rule"], depth=self.baseline.depth, output=self.output,
+                self.model, clip.feeds, rule=self.baseline.run["rule"], depth=self.baseline.depth,
+                output=others[0] if others else _output(self.model, self.baseline, clip, self.device),
                 device=self.device, barriers=self.barriers,
             )  # fmt: skip
         recorder = self._recorders[key]
@@ -235,8 +270,10 @@ class _Run:
                 f"{self.model.path} has {recorder.engine.classes()[0]} classes and the baseline's model has {classes}; "
                 "only a network with the same classes can be checked"
             )
+        looked_at = {id(c) for c, _ in self.seen}
         for remembered in [expected] if expected is not None else known:
-            self.seen.append((remembered, recorder.look(clip.feeds, remembered.index)))
+            if id(remembered) not in looked_at:
+                self.seen.append((remembered, recorder.look(clip.feeds, remembered.index)))
 
     def finish(self, policy: Policy, name: str) -> Checked:
         """The result."""
@@ -249,6 +286,7 @@ class _Run:
         missing, added = self._unmatched(matches, traits)
         eight_bits = recorder.network.precision == "int8"
         first = _first(layers, matches, traits, self.baseline, missing, added, eight_bits=eight_bits)
+        answers = tuple(self._answer(c, s, matches) for c, s in self.seen)
         model = self.model
         then = self.baseline.model
         return Checked(
@@ -264,8 +302,8 @@ class _Run:
                 "provider": recorder.engine.provider(), "onnxruntime": record.runtime().__version__,
                 "then": {k: self.baseline.run[k] for k in ("provider", "onnxruntime", "cfp_onnx")},
             },
-            layers=layers, clips=tuple(self._answer(c, s) for c, s in self.seen), missing=missing, added=added,
-            first=first, max_flips=policy.max_flips, notes=self._notes(recorder, matches),
+            layers=layers, clips=answers, missing=missing, added=added, first=first, max_flips=policy.max_flips,
+            notes=(*self._notes(recorder, matches), *self._notes_on_limits(policy)),
         )  # fmt: skip
 
     def _layer(self, match: Match, traits: Sequence[Traits], policy: Policy) -> CheckedLayer:
@@ -303,9 +341,13 @@ class _Run:
             tuple(t.name for i, t in enumerate(traits) if i not in new),
         )
 
-    def _answer(self, clip: Remembered, sight: Sight) -> CheckedClip:
+    def _answer(self, clip: Remembered, sight: Sight, matches: Sequence[Match]) -> CheckedClip:
         labels = self.baseline.labels or ()
-        tops = clip.top, int(sight.scores.argmax())
+        if len(sight.scores) > 1:
+            tops = clip.top, strongest(clip, sight.scores, self.baseline.noise.outputs)
+        else:
+            tops = self._signs(clip, sight, matches)
+            labels = labels if len(labels) != 1 else (f"not {labels[0]}", labels[0])
         return CheckedClip(
             file=clip.file, index=clip.index, label=clip.label, top=tops,
             top_labels=(_label(labels, tops[0]), _label(labels, tops[1])),
@@ -313,8 +355,31 @@ class _Run:
             difference=outputs_over(clip.sight.scores, sight.scores),
         )  # fmt: skip
 
+    def _signs(self, clip: Remembered, sight: Sight, matches: Sequence[Match]) -> tuple[int, int]:
+        """The decision of a network with one score, before and now: 1 where it is positive before any Sigmoid."""
+        heads = [m for m in matches if self.baseline.traits[m.old].head]
+        if len(heads) != 1 or self.baseline.traits[heads[0].old].kernels != 1:
+            return int(clip.sight.scores[0] > 0), int(sight.scores[0] > 0)
+        return int(clip.sight.activity[heads[0].old][0] > 0), int(sight.activity[heads[0].new][0] > 0)
+
+    def _notes_on_limits(self, policy: Policy) -> list[str]:
+        """Limits of a file that concern nothing, and limits that the machine's own noise has widened."""
+        traits, noise = self.baseline.traits, self.baseline.noise.layers
+        known = {name for c in self.baseline.clips for name in (c.label, str(c.index))}
+        notes = [f"no layer is called {p!r}, its limits say nothing" for p in policy.layers
+                 if not any(named(p, t.name, t.weight) for t in traits)]  # fmt: skip
+        notes += [f"no clip is of class {c!r}, its limits say nothing" for c in policy.classes if c not in known]
+        own = [policy.of(t.name, t.weight) for t in traits]
+        wider = [t.name for t, o, n in zip(traits, own, noise, strict=True) if above_noise(o, n) != o]
+        if wider:
+            notes.append(f"the machine's own noise widens the limits of {_layers(len(wider))}, {wider[0]} first")
+        return notes
+
     def _notes(self, recorder: Recorder, matches: Sequence[Match]) -> tuple[str, ...]:
         notes = []
+        if recorder.engine.output != self.baseline.run["output"] and len(self.model.outputs) > 1:
+            gone = self.baseline.run["output"]
+            notes.append(f"there is no output {gone!r}, {recorder.engine.output!r} is looked at in its place")
         left = len(self.baseline.clips) - len({id(c) for c, _ in self.seen})
         if left:
             notes.append(f"{left} of the baseline's {len(self.baseline.clips)} clips were not looked at")
@@ -323,14 +388,31 @@ class _Run:
             notes.append(f"the file could be followed in part only: {share:.1f} % of its channels")
         moved = [self.baseline.traits[m.old].name for m in matches if m.reordered]
         if moved:
-            notes.append(f"kernels stand in another order in {len(moved)} layers, {moved[0]} first")
+            notes.append(f"kernels stand in another order in {_layers(len(moved))}, {moved[0]} first")
         guessed = [self.baseline.traits[m.old].name for m in matches if m.evidence == "order"]
         if guessed:
-            notes.append(f"only their order tells which layer is which for {len(guessed)} layers, {guessed[0]} first")
+            notes.append(f"only their order tells which layer is which for {_layers(len(guessed))}, {guessed[0]} first")
         now, then = recorder.engine.provider(), self.baseline.run["provider"]
         if now != then:
             notes.append(f"the baseline was made on {then}, this ran on {now}")
         return tuple(notes)
+
+
+def strongest(clip: Remembered, scores: Array, noise: float) -> int:
+    """The strongest class now; the one of before where the machine itself cannot tell the two apart.
+
+    Args:
+        clip: The clip as it was.
+        scores: (classes,) now.
+        noise: What the machine changes of the scores, over the largest of them.
+    """
+    size = max(float(np.abs(clip.sight.scores).max()), float(np.abs(scores).max()))
+    level = float(scores.max()) - ABOVE_NOISE * noise * size
+    return clip.top if scores[clip.top] >= level else int(scores.argmax())
+
+
+def _layers(count: int) -> str:
+    return f"{count} layer{'s' * (count != 1)}"
 
 
 def _label(labels: Sequence[str], index: int) -> str | None:
@@ -406,7 +488,8 @@ def _first(
     """Where the change begins: missing layers, then changed weights, then the first layer that acts differently."""
     if missing:
         gone = next(t for t in baseline.traits if t.name == missing[0])
-        more = f"; {added[0]} is new" if added else ""
+        news = [f"{t.name} ({t.kernels} kernels)" for t in traits if t.name in added]
+        more = f"; {news[0]} is new" if news else ""
         return First(gone.name, gone.weight, (), f"this layer ({gone.kernels} kernels) is not in the file{more}")
     if added:
         return First(added[0], "", (), "this layer is new")
@@ -431,8 +514,12 @@ def _onset(layers: Sequence[CheckedLayer], *, eight_bits: bool) -> First:
     nearest to the cause. Where all act as before, it is what follows them.
     """
     for position, layer in enumerate(layers):
-        if layer.change.activity > ONSET * layer.limits.max_activity:
-            by = f"its kernels' activity changed by {100 * layer.change.activity:.3g} % though its weights did not"
+        broken = [b for b in layer.breaches if b.measure == "activity"]
+        if broken or layer.change.activity > ONSET * layer.limits.max_activity:
+            of_class = next((f" on class {b.label!r}" for b in broken[:1] if b.label is not None), "")
+            moved = broken[0].value if of_class else layer.change.activity
+            allowed = "did not" if layer.weights <= Limits.max_weights else "did not by more than is allowed"
+            by = f"its kernels' activity changed by {100 * moved:.3g} %{of_class} though its weights {allowed}"
             where = "what lies before it" if position else "what reaches it (preprocessing, channels, frames)"
             cause = f"{by}: {where} differs{', or the ranges of its integers' * eight_bits}"
             return First(layer.name, layer.weight, layer.kernels, cause)

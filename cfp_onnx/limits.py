@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -40,12 +39,15 @@ class Limits:
                 )
 
 
+MOST = 1e9
+"""Largest limit on a measure that has no bound of its own; infinity is no JSON number."""
+
 _RANGES = {
     "max_drift": (0.0, 1.0),
     "min_overlap": (0.0, 1.0),
     "min_rank": (-1.0, 1.0),
-    "max_activity": (0.0, math.inf),
-    "max_weights": (0.0, math.inf),
+    "max_activity": (0.0, MOST),
+    "max_weights": (0.0, MOST),
 }
 NAMES = tuple(f.name for f in fields(Limits))
 
@@ -56,7 +58,7 @@ class Policy:
 
     Attributes:
         general: For every layer and class.
-        layers: Changes to them by a pattern of the layer's name or its weights' name (``*`` and ``?``); later ones win.
+        layers: Changes to them by a layer's name or its weights', or a pattern of it (``*`` and ``?``); later ones win.
         classes: Changes to them by label or index; they are judged on that class's clips alone.
         max_flips: Clips whose strongest class may be another one.
     """
@@ -69,12 +71,18 @@ class Policy:
     def __post_init__(self) -> None:
         if type(self.max_flips) is not int or self.max_flips < 0:
             raise UsageError(f"limit max-flips is {self.max_flips!r}; it must be a whole number of at least 0")
+        for name, changes in self.classes.items():
+            if "max_weights" in changes:
+                raise UsageError(
+                    f"limit max-weights of class {name!r} cannot be: weights are the same for every class; give it for "
+                    "layers"
+                )
 
     def of(self, *names: str) -> Limits:
         """Limits of a layer, by its names."""
         limits = self.general
         for pattern, changes in self.layers.items():
-            if any(fnmatchcase(name, pattern) for name in names):
+            if named(pattern, *names):
                 limits = replace(limits, **changes)
         return limits
 
@@ -83,6 +91,11 @@ class Policy:
         some = {k: v for k, v in changes.items() if v is not None}
         flips = self.max_flips if max_flips is None else max_flips
         return replace(self, general=replace(self.general, **some), max_flips=flips)
+
+
+def named(pattern: str, *names: str) -> bool:
+    """Whether a pattern is one of some names, or stands for it."""
+    return any(name == pattern or fnmatchcase(name, pattern) for name in names)
 
 
 def read_policy(path: Path) -> Policy:
@@ -96,8 +109,12 @@ def read_policy(path: Path) -> Policy:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"cannot read limits from {path}: {reason}") from error
-    table = value.get("tool", {}).get("cfp_onnx", {}) if path.name == "pyproject.toml" else value
-    return _policy(table, str(path))
+    if path.name != "pyproject.toml":
+        return _policy(value, str(path))
+    tools = value.get("tool", {})
+    if not isinstance(tools, Mapping):
+        raise UsageError(f"{path}: 'tool' must be a table")
+    return _policy(tools.get("cfp_onnx", {}), str(path))
 
 
 def _policy(table: object, where: str) -> Policy:
@@ -127,4 +144,4 @@ def _changes(value: object, where: str) -> dict[str, Any]:
     return changes
 
 
-__all__ = ["NAMES", "Limits", "Policy", "read_policy"]
+__all__ = ["NAMES", "Limits", "Policy", "named", "read_policy"]

@@ -121,17 +121,22 @@ def kernel_order(a: Traits, b: Traits, seen: Array, shown: Array) -> Array:
     """
     straight = np.arange(a.kernels)
     one, two = _columns(a), _columns(b)
-    far = _apart(one, two)
-    if a.head or far <= REORDERED:
+    if a.head:
+        return straight
+    rows = straight
+    if _apart(one, two) <= REORDERED:  # at most a few changed places
+        rows = np.flatnonzero(np.linalg.norm(one - two, axis=1) > REORDERED * np.sqrt((one**2).sum() / len(one)))
+    if len(rows) < 2:
         return straight
     features = []
     for x, y in ((one, two), (seen.T, shown.T)):
         scale = np.sqrt((x**2).mean(axis=0)) + 1e-12
-        features.append((x / scale, y / scale))
+        features.append((x[rows] / scale, y[rows] / scale))
     left, right = (np.concatenate(side, axis=1) for side in zip(*features, strict=True))
     near = -((left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1)[None] - 2 * left @ right.T)
-    order = assign(near)
-    return order if _apart(one, two[order]) < CLEARER * far else straight
+    order = straight.copy()
+    order[rows] = rows[assign(near)]
+    return order if _apart(one[rows], two[order[rows]]) < CLEARER * _apart(one[rows], two[rows]) else straight
 
 
 def weight_change(a: Traits, b: Traits, order: Array) -> Array:

@@ -128,6 +128,7 @@ ALLOWED = {
     "checked": {"tree", "measures", "limits"},
     "gate": {
         "errors",
+        "files",
         "model",
         "results",
         "media",
@@ -142,7 +143,7 @@ ALLOWED = {
         "matching",
         "checked",
     },
-    "checkfiles": {"files", "checked", "report.check"},
+    "checkfiles": {"files", "checked", "tree", "report.check"},
     "testing": {"model", "baselines", "checked", "gate", "limits"},
     "report.check": {"report.page"},
     "opencv": set(),
