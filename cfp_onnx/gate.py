@@ -21,7 +21,7 @@ from cfp_onnx.errors import ClipError, UsageError
 from cfp_onnx.files import folder_of
 from cfp_onnx.footage import Taker, read_both
 from cfp_onnx.limits import Limits, Policy, named
-from cfp_onnx.matching import Match, matched, weight_change
+from cfp_onnx.matching import Match, matched, of_layer, weight_change
 from cfp_onnx.measures import Change, change, mean, outputs_over
 from cfp_onnx.media import Clip, Preprocess, load_clip
 from cfp_onnx.model import Model, load
@@ -312,7 +312,7 @@ class _Run:
         changes = [change(activity, relevance) for activity, relevance in pairs]
         total = mean(changes)
         per_kernel = weight_change(old, new, match.kernels)
-        weights = float(np.sqrt((per_kernel**2).mean()))
+        weights = of_layer(per_kernel)
         limits = above_noise(policy.of(old.name, old.weight), self.baseline.noise.layers[match.old])
         breaches = [*_breaches(total, weights, limits), *self._by_class(changes, policy, old, match)]
         return CheckedLayer(
@@ -462,7 +462,7 @@ def _concerned(
     pairs: Iterable[tuple[tuple[Array, Array], tuple[Array | None, Array | None]]], weights: Array, limits: Limits
 ) -> tuple[int, ...]:
     """Kernels that changed most: by their weights where these changed, else by relevance, else by activity."""
-    if float(np.sqrt((weights**2).mean())) > limits.max_weights:
+    if of_layer(weights) > limits.max_weights:
         return _largest(weights, limits.max_weights)
     moved, active = np.zeros(len(weights)), np.zeros(len(weights))
     for (before, after), (old, new) in pairs:
@@ -520,7 +520,8 @@ def _onset(layers: Sequence[CheckedLayer], *, eight_bits: bool) -> First:
             moved = broken[0].value if of_class else layer.change.activity
             allowed = "did not" if layer.weights <= Limits.max_weights else "did not by more than is allowed"
             by = f"its kernels' activity changed by {100 * moved:.3g} %{of_class} though its weights {allowed}"
-            where = "what lies before it" if position else "what reaches it (preprocessing, channels, frames)"
+            before = "what lies before it, or the order in which it takes channels,"
+            where = before if position else "what reaches it (preprocessing, channels, frames)"
             cause = f"{by}: {where} differs{', or the ranges of its integers' * eight_bits}"
             return First(layer.name, layer.weight, layer.kernels, cause)
     last = min((x for x in layers if x.breaches), key=lambda x: len(layers) if x.depth is None else x.depth)

@@ -24,6 +24,10 @@ CLEARER = 0.25
 """Part of that difference which another order may leave to be believed."""
 
 
+ALONE = 0.1
+"""What one kernel's change counts for its layer, however many others it has; rounding to eight bits stays far below."""
+
+
 @dataclass(frozen=True)
 class Match:
     """A layer of the baseline and the same of the file.
@@ -157,4 +161,13 @@ def weight_change(a: Traits, b: Traits, order: Array) -> Array:
     return np.asarray(out)
 
 
-__all__ = ["Match", "alike_in_shape", "kernel_order", "matched", "weight_change"]
+def of_layer(change: Array) -> float:
+    """A layer's change of weights: that of its kernels together, or a tenth of the largest where few of many changed.
+
+    Args:
+        change: (kernels,) what `weight_change` gives.
+    """
+    return max(float(np.sqrt((change**2).mean())), ALONE * float(change.max(initial=0.0)))
+
+
+__all__ = ["Match", "alike_in_shape", "kernel_order", "matched", "of_layer", "weight_change"]

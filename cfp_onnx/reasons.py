@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from cfp_onnx import record
 from cfp_onnx.align import Network, Unit, network
-from cfp_onnx.errors import RunError
+from cfp_onnx.errors import ModelError, RunError
 from cfp_onnx.explain import Engine
 from cfp_onnx.fields import Walk
 from cfp_onnx.model import Model
@@ -75,7 +75,7 @@ class Traits:
         return cls(
             name=unit.name, weight=unit.weight, op=unit.op, kernels=unit.kernels, channels=unit.channels,
             groups=unit.groups, kernel_shape=tuple(unit.geometry.kernel), depth=unit.depth, head=head,
-            size=np.linalg.norm(weights.reshape(unit.kernels, -1), axis=1).astype(np.float32),
+            size=np.sqrt(np.einsum("kct,kct->k", weights, weights, dtype=np.float64)).astype(np.float32),
             root=np.sqrt(np.abs(weights)).reshape(unit.kernels, -1).sum(axis=1, dtype=np.float64).astype(np.float32),
             bias=None if unit.bias is None else np.asarray(unit.bias, np.float32), sketch=sketch(weights),
         )  # fmt: skip
@@ -157,8 +157,20 @@ class Recorder:
 
     @property
     def traits(self) -> tuple[Traits, ...]:
-        """The layers in short, in execution order."""
-        return tuple(Traits.of(u, head=u.index in self.network.heads) for u in self.network.units)
+        """The layers in short, in execution order.
+
+        Raises:
+            ModelError: If a weight or a constant is not finite, which may never show in an output.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = tuple(Traits.of(u, head=u.index in self.network.heads) for u in self.network.units)
+        for t in found:
+            if not all(np.isfinite(v).all() for v in (t.size, t.root, t.sketch, t.bias) if v is not None):
+                raise ModelError(
+                    f"{self.engine.file.path}: the weights or constants of layer {t.name!r} hold NaN, infinity or "
+                    "numbers near it; mend the file, a large negative constant silences a kernel too"
+                )
+        return found
 
     def look(self, feeds: Mapping[str, Array], index: int) -> Sight:
         """What the decision for a class rests on.

@@ -80,9 +80,12 @@ def test_the_action_passes_and_fails(project: Path) -> None:
     assert (Path(outputs["report"]) / "check.html").is_file()
     assert "cfp-onnx check passed" in (project.parent / "summary.md").read_text()
     assert (project.parent / "installed").read_text().strip() == "-m pip install --quiet /the/action[cpu]"
-    failed = run(project, MODEL="other.onnx", CLIPS="clip one.npz", OPTIONS="--max-drift 0.3 --max-flips 3")
+    failed = run(project, MODEL="other.onnx", CLIPS="clip one.npz", OPTIONS="--max-drift 0.3\n--max-flips 3")
     assert failed.returncode == 1, failed.stderr
     assert (project.parent / "output").read_text().splitlines()[-1] == "passed=false"
+    places = re.findall(r"^junit=(.+)", (project.parent / "output").read_text(), re.MULTILINE)
+    assert len(set(places)) == len(places) == 2, "one job can check two models"
+    assert run(project, OPTIONS="--max-drift 0.3\n--nonsense").returncode == 2
     wrong = run(project, MODEL="nowhere.onnx", PACKAGE="cfp-onnx[gpu]==1")
     assert wrong.returncode == 2
     assert "nowhere.onnx" in wrong.stderr

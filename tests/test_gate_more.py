@@ -23,7 +23,7 @@ import cfp_onnx as cfp
 from cfp_onnx import cli, gate
 from cfp_onnx.checkfiles import junit, markdown
 from cfp_onnx.cliplist import clips_in
-from cfp_onnx.errors import UsageError
+from cfp_onnx.errors import ModelError, UsageError
 from cfp_onnx.limits import Limits, Policy, read_policy
 
 Array = np.ndarray
@@ -412,3 +412,34 @@ def test_labels_given_to_a_check_are_used(
     assert cli.main([*words, str(tmp_path / "labels.txt")]) == 1
     assert "first instead of" in capsys.readouterr().out
     assert cli.main([*words, str(tmp_path / "nowhere.txt")]) == 2
+
+
+def test_one_kernel_of_many_is_found(clips: list[Path], tmp_path: Path) -> None:
+    """In a wide layer a single kernel is a small part of all weights; it counts all the same."""
+    kernels = (12, 512, 12)
+
+    def half(values: dict[str, Array]) -> None:
+        values["w1"][300] *= 1.6
+
+    made = cfp.baseline(network(tmp_path / "m.onnx", kernels=kernels), clips)
+    found = cfp.check(network(tmp_path / "b.onnx", half, kernels=kernels), made, folder=Path())
+    assert not found.same_reasons
+    assert found.first is not None
+    assert (found.first.layer, found.first.kernels) == ("conv1", (300,))
+    assert found.layers[1].kernels == (300,)
+
+
+def test_a_constant_that_is_not_finite_is_refused(clips: list[Path], tmp_path: Path) -> None:
+    """It silences a kernel, so that no output shows it, and no JSON can hold it."""
+
+    def silent(values: dict[str, Array]) -> None:
+        values["b1"][3] = -np.inf
+
+    def far(values: dict[str, Array]) -> None:
+        values["w1"] *= np.float32(1e30)
+
+    made = cfp.baseline(network(tmp_path / "m.onnx"), clips)
+    for use in (lambda m: cfp.baseline(m, clips), lambda m: cfp.check(m, made, folder=Path())):
+        with pytest.raises(ModelError, match="constants of layer 'conv1' hold NaN, infinity"):
+            use(network(tmp_path / "b.onnx", silent))
+    assert cfp.check(network(tmp_path / "c.onnx", far), cfp.baseline(tmp_path / "c.onnx", clips), folder=Path()).ok

@@ -62,7 +62,8 @@ def _lede(value: Mapping[str, Any]) -> str:
     broken = sum(bool(x["breaches"]) for x in value["layers"])
     layers = f"{len(value['layers'])} layers"
     reasons = f"all {layers} are within their limits" if not broken else f"{broken} of {layers} broke a limit"
-    return f"{answers[0].upper()}{answers[1:]}, and {reasons}."
+    other = len(value["missing"]) + len(value["added"])
+    return f"{answers[0].upper()}{answers[1:]}, and {reasons}{f'; {other} more are missing or new' * (other > 0)}."
 
 
 def _first(first: Mapping[str, Any] | None) -> str:
