@@ -726,3 +726,27 @@ def test_a_relu_that_vanished_into_an_integer_sum_still_masks(
     for index, expected in found["float"].items():
         far = np.abs(found["integer"][index] - expected).max()
         assert far <= 0.1 * np.abs(expected).max(), "what rounding to 0.05 alone moves"
+
+
+def test_a_sigmoid_written_out_keeps_its_wires(rng: np.random.Generator, tmp_path: Path) -> None:
+    """1 / (1 + exp(-x)), by Div or Reciprocal: the kernels below it are still reached."""
+    ends = {"Div": "s = Div (one, a)", "Reciprocal": "s = Reciprocal (a)"}
+    values = {"w": rng.standard_normal((5, 3, 3, 3)), "u": rng.standard_normal((6, 5, 3, 3)),
+              "v": rng.standard_normal((4, 6)), "one": 1.0}  # fmt: skip
+    x = rng.standard_normal((1, 3, 8, 8)).astype(np.float32)
+    found = []
+    for name, end in ends.items():
+        model = onnx.parser.parse_model(
+            '<ir_version: 9, opset_import: ["" : 17]> net (float[1,3,8,8] x) => (float[1,4] y) {\n'
+            f"c = Conv (x, w)\nn = Neg (c)\ne = Exp (n)\na = Add (e, one)\n{end}\nd = Conv (s, u)\nr = Relu (d)\n"
+            "p = GlobalAveragePool (r)\nf = Flatten (p)\ny = Gemm <transB=1> (f, v)\n}"
+        )
+        for key, value in values.items():
+            model.graph.initializer.append(numpy_helper.from_array(np.asarray(value, np.float32), key))
+        onnx.save(model, tmp_path / f"{name}.onnx")
+        engine = Engine(load(tmp_path / f"{name}.onnx"), {"x": x})
+        assert [len(engine.topology.wires(layer)) for layer in engine.topology.layers] == [1, 1, 1]
+        found.append(engine.relevance({"x": x}, 1))
+    assert set(found[0]) == {0, 1}
+    for index, values_of in found[1].items():
+        np.testing.assert_allclose(found[0][index], values_of, rtol=1e-5, atol=1e-6)

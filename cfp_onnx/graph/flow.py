@@ -322,7 +322,11 @@ def _div(node: Node, view: View) -> fx.Effect:
     if view.program.is_constant(node.inputs[1]):
         return fx.Affine(scale=lambda: 1.0 / view.program.constant(node.inputs[1]).astype(np.float32))
     if not view.carries(node.inputs[0]):
-        return fx.Held()
+        constant = view.program.is_constant(node.inputs[0])
+        if not constant or not view.carries(node.inputs[1]) or _only_a_factor(view, node.outputs[0]):
+            return fx.Held()
+        nonnegative, zero, slope = ACTIVATIONS["Reciprocal"]  # as the Sigmoid that is written out ends
+        return fx.Activation(nonnegative=nonnegative, zero=zero, slope=slope, source=1)
     return fx.Gate(0, 1, reciprocal=True, own=_same_labels(view, node.inputs[0], node.inputs[1]))
 
 
