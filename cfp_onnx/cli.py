@@ -197,11 +197,12 @@ def _explain_options(parser: argparse.ArgumentParser) -> None:
     _run_options(parser)
 
 
-def _clip_options(parser: argparse.ArgumentParser) -> None:
-    """How a clip becomes what a model takes."""
+def _clip_options(parser: argparse.ArgumentParser, *, labels: bool = True) -> None:
+    """How a clip becomes what a model takes, and what its classes are called."""
     add = parser.add_argument
     add("--layout", metavar="NCTHW|..", help="axes of the model's input, where they are ambiguous")
-    add("--labels", metavar="F", help="class names, one a line or a JSON list")
+    if labels:
+        add("--labels", metavar="F", help="class names, one a line or a JSON list")
     add("--frames", type=_count, metavar="N", help="frames to sample")
     add("--stride", type=_count, metavar="S", help="step between sampled frames")
     add("--size", type=_size, metavar="HxW", help="height and width in pixels")
@@ -274,7 +275,7 @@ def _check_options(parser: argparse.ArgumentParser) -> None:
     add("--markdown", metavar="F", help="append the result as Markdown, as a job summary wants it; - is stdout")
     add("--html", metavar="DIR", help="folder for check.html and check.json")
     add("--update", action="store_true", help="then write a new baseline of MODEL in place of the old")
-    _clip_options(parser)
+    _clip_options(parser, labels=False)
     _run_options(parser)
 
 
