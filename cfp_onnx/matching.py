@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ SURE = 0.5
 
 REORDERED = 0.2
 """Difference of two layers' weights from which another order of kernels is looked for."""
+
+TIED = 0.05
+"""Difference up to which weights and names say as much for one choice of layers as for another."""
 
 CLEARER = 0.25
 """Part of that difference which another order may leave to be believed."""
@@ -66,26 +70,56 @@ def matched(
     """
     activity = [np.array([clip[i] for clip in seen]) for i in range(len(old))]
     active = [np.array([clip[i] for clip in shown]) for i in range(len(new))]
+    ranked, ordered = ([np.sort(rows, axis=1) for rows in side] for side in (activity, active))
+    evidence = {
+        (i, j): {
+            "weights": _weights_alike(a, b),
+            "names": words_in_common((a.weight, a.name), (b.weight, b.name)),
+            "activity": max(0.0, 1 - 5 * _apart(ranked[i], ordered[j])),
+        }
+        for i, a in enumerate(old)
+        for j, b in enumerate(new)
+        if alike_in_shape(a, b)
+    }
+    firm = {pair: 2 * kinds["weights"] + kinds["names"] for pair, kinds in evidence.items()}
     scored = []
-    for i, a in enumerate(old):
-        for j, b in enumerate(new):
-            if alike_in_shape(a, b):
-                kinds = {
-                    "weights": _weights_alike(a, b),
-                    "names": words_in_common((a.weight, a.name), (b.weight, b.name)),
-                    "activity": max(0.0, 1 - 5 * _apart(np.sort(activity[i], axis=1), np.sort(active[j], axis=1))),
-                }
-                near = 1 - abs(i / len(old) - j / len(new))
-                total = 2 * kinds["weights"] + kinds["names"] + kinds["activity"] / 2 + near / 2
-                scored.append((total, -i, -j, next((k for k, v in kinds.items() if v >= SURE), "order")))
-    found: dict[int, Match] = {}
+    for (i, j), kinds in evidence.items():
+        near = 1 - abs(i / len(old) - j / len(new))
+        scored.append((firm[i, j] + kinds["activity"] / 2 + near / 2, -i, -j))
+    found: dict[int, int] = {}
     taken: set[int] = set()
-    for _, i, j, evidence in sorted(scored, reverse=True):
+    for _, i, j in sorted(scored, reverse=True):
         if -i not in found and -j not in taken:
-            order = kernel_order(old[-i], new[-j], activity[-i], active[-j])
-            found[-i] = Match(-i, -j, evidence, order)
+            found[-i] = -j
             taken.add(-j)
-    return [found[i] for i in sorted(found)]
+    _uncross(found, firm)
+    return [
+        Match(i, j, next((k for k, v in evidence[i, j].items() if v >= SURE), "order"),
+              kernel_order(old[i], new[j], activity[i], active[j]))
+        for i, j in sorted(found.items())
+    ]  # fmt: skip
+
+
+def _uncross(found: dict[int, int], firm: Mapping[tuple[int, int], float]) -> None:
+    """Layers that share their weights are told apart by nothing but their order, so they keep it.
+
+    Where one of them was changed in the file, its activity and all behind it say nothing.
+
+    Args:
+        found: Layer of the file of each of the baseline's; pairs that cross though another choice is as good are turned.
+        firm: What weights and names say for each possible pair.
+    """
+    crossed = True
+    while crossed:
+        crossed = False
+        for i, k in combinations(sorted(found), 2):
+            j, m = found[i], found[k]
+            if j < m or (i, m) not in firm or (k, j) not in firm:
+                continue
+            kept, turned = firm[i, j] + firm[k, m], firm[i, m] + firm[k, j]
+            if turned >= kept - TIED and kept > 2 * SURE:
+                found[i], found[k] = m, j
+                crossed = True
 
 
 def alike_in_shape(a: Traits, b: Traits) -> bool:
