@@ -96,11 +96,6 @@ class Baseline:
         """Deepest level whose relevance is known; None for all."""
         return None if self.run["depth"] == "all" else int(self.run["depth"])
 
-    def labelled(self, labels: Sequence[str]) -> Baseline:
-        """The same with other names for the classes."""
-        clips = tuple(replace(c, label=labels[c.index] if c.index < len(labels) else None) for c in self.clips)
-        return replace(self, labels=tuple(labels), clips=clips)
-
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the file, whole or not at all; a link stays one.
 

@@ -560,7 +560,6 @@ def _check(options: argparse.Namespace) -> int:
     from cfp_onnx.baselines import load_baseline
     from cfp_onnx.checked import checked_text, first_text, verdict
     from cfp_onnx.checkfiles import junit, markdown, save_page
-    from cfp_onnx.explain import read_labels
     from cfp_onnx.files import append_text, folder_of, write_text
     from cfp_onnx.gate import check, renewed
     from cfp_onnx.model import load
@@ -577,8 +576,6 @@ def _check(options: argparse.Namespace) -> int:
     old = load_baseline(options.baseline)
     if options.update:
         _check_file(options.baseline)
-    if options.labels is not None:
-        old = old.labelled(read_labels(options.labels))
     folder = folder_of(options.baseline)
     with _progress(options.model, options) as progress:
         model = load(options.model)

@@ -21,6 +21,9 @@ SURE = 0.5
 REORDERED = 0.2
 """Difference of two layers' weights from which another order of kernels is looked for."""
 
+SURER = 0.9
+"""Similarity from which activity tells layers with the same weights apart."""
+
 TIED = 0.05
 """Difference up to which weights and names say as much for one choice of layers as for another."""
 
@@ -92,7 +95,7 @@ def matched(
         if -i not in found and -j not in taken:
             found[-i] = -j
             taken.add(-j)
-    _uncross(found, firm)
+    _uncross(found, firm, {pair: kinds["activity"] for pair, kinds in evidence.items()})
     return [
         Match(i, j, next((k for k, v in evidence[i, j].items() if v >= SURE), "order"),
               kernel_order(old[i], new[j], activity[i], active[j]))
@@ -100,21 +103,24 @@ def matched(
     ]  # fmt: skip
 
 
-def _uncross(found: dict[int, int], firm: Mapping[tuple[int, int], float]) -> None:
-    """Layers that share their weights are told apart by nothing but their order, so they keep it.
+def _uncross(
+    found: dict[int, int], firm: Mapping[tuple[int, int], float], active: Mapping[tuple[int, int], float]
+) -> None:
+    """Layers that share their weights keep their order, unless what they do says otherwise.
 
-    Where one of them was changed in the file, its activity and all behind it say nothing.
+    Where one of them was changed in the file, the others' activity changed too and tells them apart no more.
 
     Args:
-        found: Layer of the file of each of the baseline's; pairs that cross though another choice is as good are turned.
+        found: Layer of the file of each of the baseline's; what crosses for no reason is turned.
         firm: What weights and names say for each possible pair.
+        active: What activity says for it.
     """
     crossed = True
     while crossed:
         crossed = False
         for i, k in combinations(sorted(found), 2):
             j, m = found[i], found[k]
-            if j < m or (i, m) not in firm or (k, j) not in firm:
+            if j < m or (i, m) not in firm or (k, j) not in firm or min(active[i, j], active[k, m]) >= SURER:
                 continue
             kept, turned = firm[i, j] + firm[k, m], firm[i, m] + firm[k, j]
             if turned >= kept - TIED and kept > 2 * SURE:

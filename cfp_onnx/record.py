@@ -208,8 +208,14 @@ def _skeleton(model: Model, weights: dict[str, Array]) -> onnx.ModelProto:
     """Protobuf of the canonical graph; weights of `EXTERNAL_FROM` bytes or more are moved into `weights`."""
     inner = model.graph
     kept: dict[str, Any] = {}
+    unused = {
+        name for name, value in inner.graph.initializers.items()
+        if not (value.uses() or value.is_graph_input() or value.is_graph_output())
+    }  # fmt: skip
     for name, value in inner.graph.initializers.items():
         tensor = value.const_value
+        if name in unused:
+            continue
         if tensor is not None and tensor.nbytes >= EXTERNAL_FROM and tensor.dtype == ir.DataType.FLOAT:
             weights[name] = np.ascontiguousarray(tensor.numpy())
             kept[name] = tensor
@@ -222,6 +228,9 @@ def _skeleton(model: Model, weights: dict[str, Array]) -> onnx.ModelProto:
     finally:
         for name, tensor in kept.items():
             inner.graph.initializers[name].const_value = tensor
+    for place in reversed(range(len(proto.graph.initializer))):
+        if proto.graph.initializer[place].name in unused:  # the runtime drops it, and would miss it when handed weights
+            del proto.graph.initializer[place]
     for tensor in proto.graph.initializer:
         if tensor.name in weights:
             tensor.CopyFrom(_placeholder(tensor.name, weights[tensor.name]))

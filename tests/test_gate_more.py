@@ -399,21 +399,6 @@ def test_a_terminal_of_ascii_and_a_hostile_layer_name(clips: list[Path], tmp_pat
         assert b"\x1b" not in done.stdout
 
 
-def test_labels_given_to_a_check_are_used(
-    clips: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:  # fmt: skip
-    def biggest(values: dict[str, Array]) -> None:
-        values["fc"][:, 0] = 9
-
-    model, file = network(tmp_path / "m.onnx"), tmp_path / "b.json"
-    cfp.baseline(model, clips, relative_to=tmp_path).save(file)
-    (tmp_path / "labels.txt").write_text("first\nb\nc\nd\ne\n")
-    words = ["check", str(network(tmp_path / "n.onnx", biggest)), "--baseline", str(file), "--labels"]
-    assert cli.main([*words, str(tmp_path / "labels.txt")]) == 1
-    assert "first instead of" in capsys.readouterr().out
-    assert cli.main([*words, str(tmp_path / "nowhere.txt")]) == 2
-
-
 def test_one_kernel_of_many_is_found(clips: list[Path], tmp_path: Path) -> None:
     """In a wide layer a single kernel is a small part of all weights; it counts all the same."""
     kernels = (12, 512, 12)
@@ -443,3 +428,59 @@ def test_a_constant_that_is_not_finite_is_refused(clips: list[Path], tmp_path: P
         with pytest.raises(ModelError, match="constants of layer 'conv1' hold NaN, infinity"):
             use(network(tmp_path / "b.onnx", silent))
     assert cfp.check(network(tmp_path / "c.onnx", far), cfp.baseline(tmp_path / "c.onnx", clips), folder=Path()).ok
+
+
+def shared_weights(file: Path, order: tuple[int, int] = (0, 1), redrawn: int | None = None) -> Path:
+    """Two inputs through one convolution, then two more that share their weights, one behind the other; no names.
+
+    Args:
+        file: Where it goes.
+        order: Which input's convolution stands first in the file.
+        redrawn: The one of the latter two that has weights of its own.
+    """
+    rng = np.random.default_rng(5)
+    values = {"a": rng.standard_normal((8, 3, 3, 3)) / 4, "b": rng.standard_normal((8, 8, 3, 3)) / 8,
+              "c": rng.standard_normal((8, 8, 3, 3)) / 8, "d": rng.standard_normal((8, 4))}  # fmt: skip
+    nodes = []
+    for n in order:
+        nodes.append(helper.make_node("Conv", [f"x{n}", "a"], [f"s{n}"], pads=[1] * 4))
+        nodes.append(helper.make_node("Relu", [f"s{n}"], [f"t{n}"]))
+    nodes.append(helper.make_node("Sub", ["t0", "t1"], ["h0"]))
+    for n in range(2):
+        nodes += [
+            helper.make_node("Conv", [f"h{n}", "c" if n == redrawn else "b"], [f"u{n}"], pads=[1] * 4),
+            helper.make_node("Relu", [f"u{n}"], [f"v{n}"]), helper.make_node("Add", [f"v{n}", f"h{n}"], [f"h{n + 1}"]),
+        ]  # fmt: skip
+    nodes.append(helper.make_node("ReduceMean", ["h2"], ["f"], axes=[2, 3], keepdims=0))
+    nodes.append(helper.make_node("MatMul", ["f", "d"], ["y"]))
+    graph = helper.make_graph(
+        nodes, "net", [helper.make_tensor_value_info(f"x{n}", FLOAT, ["n", 3, SIDE, SIDE]) for n in range(2)],
+        [helper.make_tensor_value_info("y", FLOAT, ["n", 4])],
+        [numpy_helper.from_array(v.astype(np.float32), k) for k, v in values.items()],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), file)
+    return file
+
+
+def test_layers_that_share_their_weights_are_told_apart(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    for n in range(2):
+        np.savez(tmp_path / f"c{n}.npz", **{f"x{i}": rng.random((1, 3, SIDE, SIDE), np.float32) ** 3 for i in range(2)})
+    clips = [tmp_path / f"c{n}.npz" for n in range(2)]
+    made = cfp.baseline(shared_weights(tmp_path / "m.onnx"), clips, depth="all")
+    found = cfp.check(shared_weights(tmp_path / "b.onnx", (1, 0)), made, folder=Path())
+    assert found.ok, "only activity tells which input's is which\n" + str(found)
+    for n in range(2):
+        found = cfp.check(shared_weights(tmp_path / "c.onnx", redrawn=n), made, folder=Path())
+        assert found.first is not None
+        assert found.first.layer == f"u{n}", str(found)
+
+
+def test_weights_that_nothing_uses_are_no_obstacle(clips: list[Path], tmp_path: Path) -> None:
+    def more(values: dict[str, Array]) -> None:
+        values["left over"] = np.ones((64, 64), np.float32)
+
+    made = cfp.baseline(network(tmp_path / "m.onnx"), clips)
+    found = cfp.check(network(tmp_path / "b.onnx", more), made, folder=Path())
+    assert found.ok, str(found)
+    assert found.notes == ()
