@@ -324,7 +324,12 @@ def _count(text: str) -> int:
 
 
 def _least_0(text: str) -> int:
-    return 0 if text == "0" else _count(text)
+    if text == "0":
+        return 0
+    try:
+        return _count(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0") from None
 
 
 def _number(text: str) -> float:
@@ -378,7 +383,7 @@ def _demo(options: argparse.Namespace) -> int:
     from cfp_onnx.tree import pyramid_tree
 
     out = Path(options.out)
-    _check_folder(out, *SAVED)
+    _check_folder(options.out, *SAVED)
     with _progress("the built-in clip", options) as progress:
         pyramid, file = run_demo(out, progress)
     _print(pyramid_tree(pyramid))
@@ -420,7 +425,7 @@ def _explain(options: argparse.Namespace) -> int:
         raise UsageError(f"rule {options.rule!r} is unknown; choose one of {', '.join(RULES)}")
     out = None if options.out is None else Path(options.out)
     if out is not None:
-        _check_folder(out, *SAVED)
+        _check_folder(options.out, *SAVED)
     elif options.tube:
         raise UsageError("--tube needs a folder for the pictures; give one with -o")
     drawings = [Drawing(kind, unit, options.tube_top) for kind, unit in options.tube] or None
@@ -507,7 +512,7 @@ def _compare(options: argparse.Namespace) -> int:
 
     out = None if options.out is None else Path(options.out)
     if out is not None:
-        _check_folder(out, *COMPARED)
+        _check_folder(options.out, *COMPARED)
     inputs = (options.model, options.other, *options.clips, options.labels, options.preprocess)
     json_file = _check_file(options.json, *inputs)
     labels = None if options.labels is None else read_labels(options.labels)
@@ -568,8 +573,11 @@ def _check(options: argparse.Namespace) -> int:
     inputs = (options.model, options.baseline, *options.clips, options.config, options.preprocess)
     json_file, junit_file = (_check_file(f, *inputs) for f in (options.json, options.junit))
     summary = _check_file(options.markdown, *inputs)
+    files = [f for f in (json_file, junit_file, summary) if f is not None]
+    if len(set(files)) < len(files):
+        raise UsageError("--json, --junit and --markdown cannot go to one file; give each its own")
     if options.html is not None:
-        _check_folder(Path(options.html), "check.html", "check.json")
+        _check_folder(options.html, "check.html", "check.json")
     if options.junit == "-" or [options.json, options.markdown].count("-") > 1:
         raise UsageError("only one of --json and --markdown can go to stdout; give the others a file name")
     policy = _policy(options)
@@ -763,14 +771,15 @@ def _check_file(name: str | None, *inputs: str | None) -> Path | None:
     return path
 
 
-def _check_folder(folder: Path, *files: str) -> None:
+def _check_folder(name: str, *files: str) -> None:
     """Refuses a folder that cannot be written to, before a long run; nothing is made yet.
 
     Raises:
         OutputError: If it cannot be used.
     """
-    if not str(folder).strip():
-        raise OutputError("the name of the output folder is empty; give one with -o")
+    if not name.strip():
+        raise OutputError("the name of the output folder is empty; give one")
+    folder = Path(name)
     for file in files:
         if (folder / file).is_dir():
             raise OutputError(f"cannot write {folder / file}: it is a folder; choose another place with -o")

@@ -484,3 +484,20 @@ def test_weights_that_nothing_uses_are_no_obstacle(clips: list[Path], tmp_path: 
     found = cfp.check(network(tmp_path / "b.onnx", more), made, folder=Path())
     assert found.ok, str(found)
     assert found.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--html", ""], "the name of the output folder is empty"),
+        (["--json", "one", "--junit", "one"], "cannot go to one file"),
+        (["--max-flips", "-1"], "at least 0"),
+    ],
+)
+def test_results_that_have_no_place_are_refused(
+    tmp_path: Path, words: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["check", "m.onnx", "--baseline", "b.json", *words]) == 2
+    assert sentence in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
