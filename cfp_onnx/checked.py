@@ -88,7 +88,7 @@ class CheckedClip:
         file: The clip.
         index: The class whose reasons were looked at.
         label: Its name.
-        top: The strongest class, before and now.
+        top: The strongest class, before and now; of a single score 1 where it is positive before any Sigmoid, else 0.
         top_labels: Their names.
         scores: The class's score, before and now.
         difference: Largest difference of all scores over the largest of either.

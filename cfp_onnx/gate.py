@@ -240,6 +240,7 @@ class _Run:
         self._by_hash: dict[str, list[Remembered]] = {}
         for clip in baseline.clips:
             self._by_hash.setdefault(clip.sha256, []).append(clip)
+        self._looked_at: set[int] = set()
         self.seen: list[tuple[Remembered, Sight]] = []
 
     def clip(self, expected: Remembered | None, clip: Clip) -> None:
@@ -270,9 +271,9 @@ class _Run:
                 f"{self.model.path} has {recorder.engine.classes()[0]} classes and the baseline's model has {classes}; "
                 "only a network with the same classes can be checked"
             )
-        looked_at = {id(c) for c, _ in self.seen}
         for remembered in [expected] if expected is not None else known:
-            if id(remembered) not in looked_at:
+            if id(remembered) not in self._looked_at:
+                self._looked_at.add(id(remembered))
                 self.seen.append((remembered, recorder.look(clip.feeds, remembered.index)))
 
     def finish(self, policy: Policy, name: str) -> Checked:
@@ -380,7 +381,7 @@ class _Run:
         if recorder.engine.output != self.baseline.run["output"] and len(self.model.outputs) > 1:
             gone = self.baseline.run["output"]
             notes.append(f"there is no output {gone!r}, {recorder.engine.output!r} is looked at in its place")
-        left = len(self.baseline.clips) - len({id(c) for c, _ in self.seen})
+        left = len(self.baseline.clips) - len(self.seen)
         if left:
             notes.append(f"{left} of the baseline's {len(self.baseline.clips)} clips were not looked at")
         if not recorder.engine.coverage.complete:

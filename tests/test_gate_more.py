@@ -25,6 +25,7 @@ from cfp_onnx.checkfiles import junit, markdown
 from cfp_onnx.cliplist import clips_in
 from cfp_onnx.errors import ModelError, UsageError
 from cfp_onnx.limits import Limits, Policy, read_policy
+from cfp_onnx.report.check import render_check
 
 Array = np.ndarray
 FLOAT = onnx.TensorProto.FLOAT
@@ -280,6 +281,9 @@ def test_a_limit_of_one_class_says_so_where_it_breaks(clips: list[Path], tmp_pat
     assert found.first is not None
     assert found.first.layer == "conv0"
     assert "on class '1' though its weights did not" in found.first.cause
+    page = render_check(found.to_json())
+    assert "on class 1, at most 0.05 allowed" in page
+    assert "meter bad" not in page, "all clips together are within the limit"
     for text in (str(found), markdown(found)):
         assert "on class '1', allowed at most 0.05" in " ".join(text.split())
 

@@ -122,7 +122,7 @@ def _sentence(breach: Mapping[str, Any]) -> str:
 
 def _meters(layer: Mapping[str, Any]) -> str:
     out = []
-    broken = {b["measure"] for b in layer["breaches"]}
+    broken = {b["measure"] for b in layer["breaches"] if b["label"] is None}
     for measure, (name, limit) in MEASURES.items():
         value, allowed = layer[measure], layer["limits"][limit]
         if value is None:
