@@ -161,8 +161,8 @@ def _output(model: Model, baseline: Baseline, clip: Clip, device: record.Device)
     far = {}
     if len(names) > 1:
         for name, value in zip(names, record.run(record.plain_session(model, device), names, clip.feeds), strict=True):
-            scores = np.asarray(value, np.float64)[:1].reshape(-1) if np.ndim(value) else np.zeros(0)
-            if len(scores) == len(then):
+            numbers = isinstance(value, np.ndarray) and value.ndim > 0 and value.dtype.kind == "f"
+            if numbers and len(scores := value[:1].astype(np.float64).reshape(-1)) == len(then):
                 far[name] = outputs_over(then, scores)
     return min(far, key=lambda name: far[name]) if far else None
 

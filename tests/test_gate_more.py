@@ -217,6 +217,11 @@ def test_the_output_that_decides_is_found_under_another_name(clips: list[Path], 
     assert found.ok, str(found)
     assert found.notes == ("there is no output 'b', 'two' is looked at in its place",)
     assert gate.renewed(tmp_path / "n.onnx", made, folder=Path()).run["output"] == "two"
+    model = onnx.load(tmp_path / "n.onnx")
+    model.graph.node.append(helper.make_node("SequenceConstruct", ["c0", "one"], ["many"]))
+    model.graph.output.append(helper.make_tensor_sequence_value_info("many", FLOAT, None))
+    onnx.save(model, tmp_path / "s.onnx")
+    assert cfp.check(tmp_path / "s.onnx", made, folder=Path()).ok
 
 
 # ----------------------------------------------------------------------------------------------------- limits
