@@ -14,8 +14,7 @@ import numpy.typing as npt
 from cfp_onnx import record
 from cfp_onnx.baselines import Baseline, Remembered, load_baseline, without_time
 from cfp_onnx.baselines import baseline as make_baseline
-from cfp_onnx.causes import few, some
-from cfp_onnx.checked import Breach, Checked, CheckedClip, CheckedLayer, First
+from cfp_onnx.checked import Breach, Checked, CheckedClip, CheckedLayer
 from cfp_onnx.cliplist import Listed, clips_in
 from cfp_onnx.errors import ClipError, UsageError
 from cfp_onnx.files import folder_of
@@ -25,6 +24,7 @@ from cfp_onnx.matching import Match, matched, of_layer, weight_change
 from cfp_onnx.measures import Change, change, mean, outputs_over
 from cfp_onnx.media import Clip, Preprocess, load_clip
 from cfp_onnx.model import Model, load
+from cfp_onnx.onset import acts_otherwise, first_change
 from cfp_onnx.reasons import Recorder, Sight, Traits, shapes_of
 from cfp_onnx.results import Progress
 
@@ -35,9 +35,6 @@ ABOVE_NOISE = 2.0
 
 SILENT = 2e-3
 """Change of activity up to which other weights are another way of writing the same layer."""
-
-ONSET = 0.25
-"""Part of an activity limit from which a change is taken to have begun, once a limit is broken."""
 
 CONCERNED = 5
 """Most kernels that a layer names."""
@@ -286,7 +283,7 @@ class _Run:
         layers = tuple(self._layer(m, traits, policy) for m in matches)
         missing, added = self._unmatched(matches, traits)
         eight_bits = recorder.network.precision == "int8"
-        first = _first(layers, matches, traits, self.baseline, missing, added, eight_bits=eight_bits)
+        first = first_change(layers, matches, traits, self.baseline, missing, added, eight_bits=eight_bits)
         answers = tuple(self._answer(c, s, matches) for c, s in self.seen)
         model = self.model
         then = self.baseline.model
@@ -319,7 +316,7 @@ class _Run:
         return CheckedLayer(
             name=old.name, other=new.name, weight=old.weight, evidence=match.evidence, depth=old.depth,
             reordered=match.reordered, change=total, weights=weights, limits=limits, breaches=tuple(breaches),
-            kernels=_concerned(pairs, per_kernel, limits),
+            kernels=_concerned(pairs, per_kernel, total, limits),
         )  # fmt: skip
 
     def _by_class(self, changes: Sequence[Change], policy: Policy, old: Traits, match: Match) -> list[Breach]:
@@ -460,9 +457,12 @@ def _breaches(found: Change, weights: float | None, limits: Limits) -> list[Brea
 
 
 def _concerned(
-    pairs: Iterable[tuple[tuple[Array, Array], tuple[Array | None, Array | None]]], weights: Array, limits: Limits
+    pairs: Iterable[tuple[tuple[Array, Array], tuple[Array | None, Array | None]]],
+    weights: Array,
+    total: Change,
+    limits: Limits,
 ) -> tuple[int, ...]:
-    """Kernels that changed most: by their weights where these changed, else by relevance, else by activity."""
+    """Kernels that changed most: by their weights where these changed, else by activity, else by relevance."""
     if of_layer(weights) > limits.max_weights:
         return _largest(weights, limits.max_weights)
     moved, active = np.zeros(len(weights)), np.zeros(len(weights))
@@ -470,64 +470,14 @@ def _concerned(
         active += np.abs(before - after)
         if old is not None and new is not None and np.abs(old).sum() > 0 and np.abs(new).sum() > 0:
             moved += np.abs(old / np.abs(old).sum() - new / np.abs(new).sum())
-    return _largest(moved if moved.any() else active, 0.0)
+    by_relevance = moved.any() and not acts_otherwise(total, limits)
+    return _largest(moved if by_relevance else active, 0.0)
 
 
 def _largest(values: Array, floor: float) -> tuple[int, ...]:
     order = np.argsort(-values, kind="stable")[:CONCERNED]
     top = float(values.max(initial=0.0))
     return tuple(int(k) for k in order if values[k] > max(floor, 0.25 * top))
-
-
-# -------------------------------------------------------------------------------------------- beginning
-
-
-def _first(
-    layers: Sequence[CheckedLayer], matches: Sequence[Match], traits: Sequence[Traits], baseline: Baseline,
-    missing: Sequence[str], added: Sequence[str], *, eight_bits: bool,
-) -> First | None:  # fmt: skip
-    """Where the change begins: missing layers, then changed weights, then the first layer that acts differently."""
-    if missing:
-        gone = next(t for t in baseline.traits if t.name == missing[0])
-        news = [f"{t.name} ({t.kernels} kernels)" for t in traits if t.name in added]
-        more = f"; {news[0]} is new" if news else ""
-        return First(gone.name, gone.weight, (), f"this layer ({gone.kernels} kernels) is not in the file{more}")
-    if added:
-        return First(added[0], "", (), "this layer is new")
-    if not any(x.breaches for x in layers):
-        return None
-    for layer, match in zip(layers, matches, strict=True):
-        if any(b.measure == "weights" for b in layer.breaches):
-            per_kernel = weight_change(baseline.traits[match.old], traits[match.new], match.kernels)
-            which = np.flatnonzero(per_kernel > layer.limits.max_weights)
-            words = some(which, len(per_kernel)) if which.size else "all kernels"
-            text = f"weights changed in {words}, by {100 * layer.weights:.3g} % of the layer's"
-            return First(
-                layer.name, layer.weight, few(which), f"{text} (allowed {100 * layer.limits.max_weights:.3g} %)"
-            )
-    return _onset(layers, eight_bits=eight_bits)
-
-
-def _onset(layers: Sequence[CheckedLayer], *, eight_bits: bool) -> First:
-    """Where it begins where no weights changed.
-
-    Activity changes downwards of the cause only, relevance above it too: the first layer that acts differently is
-    nearest to the cause. Where all act as before, it is what follows them.
-    """
-    for position, layer in enumerate(layers):
-        broken = [b for b in layer.breaches if b.measure == "activity"]
-        if broken or layer.change.activity > ONSET * layer.limits.max_activity:
-            of_class = next((f" on class {b.label!r}" for b in broken[:1] if b.label is not None), "")
-            moved = broken[0].value if of_class else layer.change.activity
-            allowed = "did not" if layer.weights <= Limits.max_weights else "did not by more than is allowed"
-            by = f"its kernels' activity changed by {100 * moved:.3g} %{of_class} though its weights {allowed}"
-            before = "what lies before it, or the order in which it takes channels,"
-            where = before if position else "what reaches it (preprocessing, channels, frames)"
-            cause = f"{by}: {where} differs{', or the ranges of its integers' * eight_bits}"
-            return First(layer.name, layer.weight, layer.kernels, cause)
-    last = min((x for x in layers if x.breaches), key=lambda x: len(layers) if x.depth is None else x.depth)
-    cause = f"{last.breaches[0]}, though every layer acts as before: what follows the layers differs"
-    return First(last.name, last.weight, last.kernels, cause)
 
 
 __all__ = ["above_noise", "check", "renewed"]
