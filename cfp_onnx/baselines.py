@@ -20,6 +20,7 @@ from cfp_onnx.errors import ModelError, RunError, UsageError
 from cfp_onnx.explain import pick_class
 from cfp_onnx.files import write_text
 from cfp_onnx.footage import Taker
+from cfp_onnx.graph.layers import Geometry
 from cfp_onnx.measures import Noise, changes_of, outputs_over, worst
 from cfp_onnx.media import Clip, InputSpec, Preprocess, load_clip
 from cfp_onnx.model import Model, load
@@ -34,6 +35,9 @@ SCHEMA_VERSION = 1
 
 NOISE_CLIPS = 2
 """Clips on which the machine's own noise is measured."""
+
+PADS = 2**20
+"""Most elements that a window's negative padding may crop."""
 
 CLASSES, KERNELS, CLIPS = 2**22, 2**20, 2**16
 """Most classes, kernels of a layer and clips that a baseline may speak of."""
@@ -137,7 +141,9 @@ def _to_json(b: Baseline) -> dict[str, Any]:
 def _traits_json(t: Traits) -> dict[str, Any]:
     return {
         "name": t.name, "weight": t.weight, "op": t.op, "kernels": t.kernels, "channels": t.channels,
-        "groups": t.groups, "kernel_shape": list(t.kernel_shape), "depth": t.depth, "head": t.head,
+        "groups": t.groups, "kernel_shape": list(t.geometry.kernel),
+        "strides": list(t.geometry.strides), "dilations": list(t.geometry.dilations),
+        "begins": list(t.geometry.begins), "ends": list(t.geometry.ends), "depth": t.depth, "head": t.head,
         "size": packed(t.size), "root": packed(t.root), "bias": None if t.bias is None else packed(t.bias),
         "sketch": packed(t.sketch),
     }  # fmt: skip
@@ -235,11 +241,11 @@ def _traits(reader: Reader) -> Traits:
     kernels = reader.whole("kernels", 1)
     if kernels > KERNELS:
         raise reader.wrong("kernels", kernels, f"at most {KERNELS}")
-    shape = reader.wholes("kernel_shape")
-    patterns = len(PATTERNS) if int(np.prod(shape, dtype=np.float64)) > 1 else 1
+    geometry = _geometry(reader)
+    patterns = len(PATTERNS) if int(np.prod(geometry.kernel, dtype=np.float64)) > 1 else 1
     traits = Traits(
         name=reader.text("name"), weight=reader.text("weight"), op=reader.text("op"), kernels=kernels,
-        channels=reader.whole("channels", 1), groups=reader.whole("groups", 1), kernel_shape=shape,
+        channels=reader.whole("channels", 1), groups=reader.whole("groups", 1), geometry=geometry,
         depth=reader.maybe("depth", reader.whole), head=reader.flag("head"), size=reader.array("size", (kernels,)),
         root=reader.array("root", (kernels,)),
         bias=reader.maybe("bias", lambda k: reader.array(k, (kernels,))),
@@ -247,6 +253,16 @@ def _traits(reader: Reader) -> Traits:
     )  # fmt: skip
     reader.done()
     return traits
+
+
+def _geometry(reader: Reader) -> Geometry:
+    geometry = Geometry(
+        reader.wholes("kernel_shape"), reader.wholes("strides"), reader.wholes("dilations"),
+        reader.wholes("begins", -PADS), reader.wholes("ends", -PADS),
+    )  # fmt: skip
+    if len({len(axes) for axes in vars(geometry).values()}) > 1:
+        raise reader.wrong("strides", geometry.strides, "of the rank of the window, as dilations, begins and ends are")
+    return geometry
 
 
 def _clip(reader: Reader, traits: Sequence[Traits]) -> Remembered:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cfp_onnx.align import Pair, Unit, assign, directions, reordered
+from cfp_onnx.graph.layers import Geometry
 
 Array = npt.NDArray[Any]
 
@@ -139,21 +140,27 @@ def _scaled(ratios: Array, bad: Array, kernels: int) -> Finding:
     return Finding(f"scale differs in {some(bad, kernels)}, by factors {low:.5g} to {high:.5g}{hint}", few(bad))
 
 
-def explain_window(a: Unit, b: Unit) -> list[Finding]:
-    """What differs in strides, dilations and padding."""
-    one, two = a.geometry, b.geometry
+def explain_window(one: Geometry, two: Geometry, sides: tuple[str, str] = ("in A", "in B")) -> list[Finding]:
+    """What differs in strides, dilations and padding; windows of different rank are not compared.
+
+    Args:
+        one: The first file's.
+        two: The second's.
+        sides: What the two are called in the sentences.
+    """
+    a, b = sides
     if len(one.kernel) != len(two.kernel):
         return []
     found = []
     for word in ("strides", "dilations"):
         here, there = getattr(one, word), getattr(two, word)
         if here != there:
-            found.append(Finding(f"{word} differ: {by_sizes(here)} in A, {by_sizes(there)} in B"))
+            found.append(Finding(f"{word} differ: {by_sizes(here)} {a}, {by_sizes(there)} {b}"))
     if (one.begins, one.ends) != (two.begins, two.ends):
         here, there = (_pads(g.begins, g.ends) for g in (one, two))
         lopsided = [g.begins != g.ends for g in (one, two)]
         hint = " (SAME against symmetric)" if lopsided[0] != lopsided[1] else ""
-        found.append(Finding(f"padding differs: {here} in A, {there} in B{hint}"))
+        found.append(Finding(f"padding differs: {here} {a}, {there} {b}{hint}"))
     return found
 
 

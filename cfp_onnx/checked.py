@@ -26,13 +26,16 @@ WORDS = {
 }
 """What a measure is called in a table, and in a sentence."""
 
+WINDOW = "window"
+"""The measure of a layer's strides and dilations: 1 where they changed, 0 is allowed."""
+
 
 @dataclass(frozen=True)
 class Breach:
     """A limit that was broken.
 
     Attributes:
-        measure: drift, overlap, rank, activity or weights.
+        measure: drift, overlap, rank, activity, weights or window.
         value: What was found.
         limit: What is allowed.
         label: The class whose clips alone broke it; None for all clips.
@@ -44,6 +47,8 @@ class Breach:
     label: str | None = None
 
     def __str__(self) -> str:
+        if self.measure == WINDOW:
+            return "strides or dilations changed"
         sign = "at least" if self.measure in {"overlap", "rank"} else "at most"
         where = "" if self.label is None else f" on class {self.label!r}"
         return f"{WORDS[self.measure][1]} {self.value:.3g}{where}, allowed {sign} {self.limit:.3g}"
@@ -62,6 +67,8 @@ class CheckedLayer:
         reordered: Whether its kernels stand in another order.
         change: Mean of all clips.
         weights: Change of its weights over their size.
+        window: What changed of its strides, dilations and padding, in sentences; the first two count where it acts
+            otherwise too, padding may be written in other ways.
         limits: What is allowed, above the machine's own noise.
         breaches: Limits that were broken.
         kernels: Kernels that changed most, numbered as in the baseline.
@@ -75,6 +82,7 @@ class CheckedLayer:
     reordered: bool
     change: Change
     weights: float
+    window: tuple[str, ...]
     limits: Limits
     breaches: tuple[Breach, ...]
     kernels: tuple[int, ...]

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from cfp_onnx import record
 from cfp_onnx.baselines import Baseline, Remembered, load_baseline, without_time
 from cfp_onnx.baselines import baseline as make_baseline
-from cfp_onnx.checked import Breach, Checked, CheckedClip, CheckedLayer
+from cfp_onnx.causes import explain_window
+from cfp_onnx.checked import WINDOW, Breach, Checked, CheckedClip, CheckedLayer
 from cfp_onnx.cliplist import Listed, clips_in
 from cfp_onnx.errors import ClipError, UsageError
 from cfp_onnx.files import folder_of
@@ -312,11 +313,14 @@ class _Run:
         per_kernel = weight_change(old, new, match.kernels)
         weights = of_layer(per_kernel)
         limits = above_noise(policy.of(old.name, old.weight), self.baseline.noise.layers[match.old])
+        window = tuple(f.text for f in explain_window(old.geometry, new.geometry, ("then", "now")))
         breaches = [*_breaches(total, weights, limits), *self._by_class(changes, policy, old, match)]
+        if any(not w.startswith("padding") for w in window) and not total.activity <= SILENT:
+            breaches.append(Breach(WINDOW, 1.0, 0.0))
         return CheckedLayer(
             name=old.name, other=new.name, weight=old.weight, evidence=match.evidence, depth=old.depth,
-            reordered=match.reordered, change=total, weights=weights, limits=limits, breaches=tuple(breaches),
-            kernels=_concerned(pairs, per_kernel, total, limits),
+            reordered=match.reordered, change=total, weights=weights, window=window, limits=limits,
+            breaches=tuple(breaches), kernels=_concerned(pairs, per_kernel, total, limits),
         )  # fmt: skip
 
     def _by_class(self, changes: Sequence[Change], policy: Policy, old: Traits, match: Match) -> list[Breach]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from cfp_onnx.baselines import Baseline
 from cfp_onnx.causes import few, some
-from cfp_onnx.checked import CheckedLayer, First
+from cfp_onnx.checked import WINDOW, CheckedLayer, First
 from cfp_onnx.limits import Limits
 from cfp_onnx.matching import Match, weight_change
 from cfp_onnx.measures import Change
@@ -38,6 +38,8 @@ def first_change(
     if not any(x.breaches for x in layers):
         return None
     for layer, match in zip(layers, matches, strict=True):
+        if any(b.measure == WINDOW for b in layer.breaches):
+            return First(layer.name, layer.weight, (), "; ".join(layer.window))
         if any(b.measure == "weights" for b in layer.breaches):
             per_kernel = weight_change(baseline.traits[match.old], traits[match.new], match.kernels)
             which = np.flatnonzero(per_kernel > layer.limits.max_weights)
@@ -66,6 +68,7 @@ def _onset(layers: Sequence[CheckedLayer], *, eight_bits: bool) -> First:
             before = "what lies before it, or the order in which it takes channels,"
             where = before if position else "what reaches it (preprocessing, channels, frames)"
             cause = f"{by}: {where} differs{', or the ranges of its integers' * eight_bits}"
+            cause = "; ".join((cause, *layer.window))
             return First(layer.name, layer.weight, layer.kernels, cause)
     last = min((x for x in layers if x.breaches), key=lambda x: len(layers) if x.depth is None else x.depth)
     cause = f"{last.breaches[0]}, though every layer acts as before: what follows the layers differs"

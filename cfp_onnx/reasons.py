@@ -9,7 +9,7 @@ of such sums is that of the weights themselves, so a change of the weights shows
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from cfp_onnx.align import Network, Unit, network
 from cfp_onnx.errors import ModelError, RunError
 from cfp_onnx.explain import Engine
 from cfp_onnx.fields import Walk
+from cfp_onnx.graph.layers import Geometry
 from cfp_onnx.model import Model
 from cfp_onnx.probe import SEED, Probe
 from cfp_onnx.zplus import ZPlus
@@ -44,7 +45,7 @@ class Traits:
         kernels: Output channels.
         channels: Input channels.
         groups: Groups, or fibers.
-        kernel_shape: Sizes of its window.
+        geometry: Its window.
         depth: Longest path to the target; None where it lies beside every path.
         head: Whether its kernels are classes.
         size: (kernels,) Euclidean norm of each kernel's weights, the affine map that follows folded in.
@@ -60,7 +61,7 @@ class Traits:
     kernels: int
     channels: int
     groups: int
-    kernel_shape: tuple[int, ...]
+    geometry: Geometry
     depth: int | None
     head: bool
     size: Array
@@ -68,17 +69,28 @@ class Traits:
     bias: Array | None
     sketch: Array
 
+    @property
+    def kernel_shape(self) -> tuple[int, ...]:
+        """Sizes of its window."""
+        return self.geometry.kernel
+
     @classmethod
     def of(cls, unit: Unit, *, head: bool) -> Traits:
         """A layer of a file in short."""
         weights = unit.effective()
         return cls(
             name=unit.name, weight=unit.weight, op=unit.op, kernels=unit.kernels, channels=unit.channels,
-            groups=unit.groups, kernel_shape=tuple(unit.geometry.kernel), depth=unit.depth, head=head,
+            groups=unit.groups, geometry=_plain(unit.geometry), depth=unit.depth, head=head,
             size=np.sqrt(np.einsum("kct,kct->k", weights, weights, dtype=np.float64)).astype(np.float32),
             root=np.sqrt(np.abs(weights)).reshape(unit.kernels, -1).sum(axis=1, dtype=np.float64).astype(np.float32),
             bias=None if unit.bias is None else np.asarray(unit.bias, np.float32), sketch=sketch(weights),
         )  # fmt: skip
+
+
+def _plain(g: Geometry) -> Geometry:
+    """A window whose dilation is 1 along the axes where it has one tap, and which means nothing there."""
+    dilations = tuple(1 if k == 1 else d for k, d in zip(g.kernel, g.dilations, strict=True))
+    return replace(g, dilations=dilations)
 
 
 def sketch(weights: Array) -> Array:

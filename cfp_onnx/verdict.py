@@ -148,7 +148,9 @@ class Case:
         for index in sources:
             if silent := explain_activation(pairs[index].a, pairs[index].b):
                 return Parting("layer", pairs[index].a.name, pairs[index].b.name, (), None, silent[0].text)
-        found = explain_path(pair, self.alignment.owners, self.names) or explain_window(pair.a, pair.b)
+        found = explain_path(pair, self.alignment.owners, self.names) or explain_window(
+            pair.a.geometry, pair.b.geometry
+        )
         cause = "; ".join(f.text for f in found) or "what it reads differs, and nothing that can be seen explains it"
         if not sources:
             return Parting("input", pair.a.name, pair.b.name, (), pair.a.name, cause)
@@ -169,7 +171,7 @@ class Case:
     def findings(self, pair: Pair) -> list[Finding]:
         """What differs in a layer itself."""
         weights = self.judge.findings(pair, self.weighed.get(pair.a.index))
-        return [*weights, *explain_window(pair.a, pair.b), *explain_activation(pair.a, pair.b)]
+        return [*weights, *explain_window(pair.a.geometry, pair.b.geometry), *explain_activation(pair.a, pair.b)]
 
 
 def _only_b(unit: Unit, reader: str | None) -> Parting:

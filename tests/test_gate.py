@@ -140,6 +140,27 @@ def test_a_planted_change_fails_and_is_found(home: Path, tmp_path: Path, name: s
     assert found.missing == found.added == ()
 
 
+@pytest.mark.parametrize(("key", "value", "words"), [
+    ("dilations", [1, 2, 2], "dilations differ: 1x1x1 then, 1x2x2 now"),
+    ("strides", [1, 2, 2], "strides differ: 1x1x1 then, 1x2x2 now"),
+])  # fmt: skip
+def test_another_window_with_the_same_weights_fails(
+    home: Path, tmp_path: Path, key: str, value: list[int], words: str
+) -> None:
+    def change(model: onnx.ModelProto) -> None:
+        node = next(n for n in model.graph.node if "spatial.0.weight" in n.input)
+        for attribute in node.attribute:
+            if attribute.name in {key, "pads"}:
+                attribute.ints[:] = value if attribute.name == key else [0, *value[1:], 0, *value[1:]]
+
+    found = cfp.check(edited(tmp_path, change), home / "baseline.json", policy=Policy(Limits(max_activity=9.0)))
+    assert not found.same_reasons
+    assert found.first is not None
+    assert found.first.weight == "spatial.0.weight"
+    assert words in found.first.cause
+    assert "strides or dilations changed" in junit(found)
+
+
 def test_reversed_frames_and_a_missing_relu_fail(home: Path, tmp_path: Path) -> None:
     backwards = helper.make_node("Slice", ["clip", "from", "to", "axis", "step"], ["fed"])
     turned = in_front(backwards, **{"from": [-1], "to": [-1000], "axis": [2], "step": [-1]})
@@ -389,6 +410,7 @@ FORGED = {
     "layers without noise": (lambda b: b["noise"]["layers"].pop(), "16 entries"),
     "a negative noise": (set_at("noise", "outputs", value=-1), "at least 0"),
     "a rule of another kind": (set_at("run", "rule", value="published"), "'rule'"),
+    "a window of two ranks": (set_at("layers", 0, "strides", value=[1, 1]), "of the rank of the window"),
     "a depth of 0": (set_at("run", "depth", value=0), "'depth'"),
     "preprocessing that is none": (set_at("preprocess", "std", value=[0, 0, 0]), "'std'"),
     "a text for an object": (set_at("model", value="demo.onnx"), "must be an object"),

@@ -114,6 +114,8 @@ def _layer(layer: Mapping[str, Any], first: Mapping[str, Any] | None) -> str:
 
 
 def _sentence(breach: Mapping[str, Any]) -> str:
+    if breach["measure"] not in MEASURES:
+        return "strides or dilations changed"
     name = MEASURES[breach["measure"]][0]
     sign = "at least" if breach["measure"] in {"overlap", "rank"} else "at most"
     where = "" if breach["label"] is None else f" on class {breach['label']}"
