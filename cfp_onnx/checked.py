@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,9 @@ WORDS = {
     "weights": ("weights", "change of the weights"),
 }
 """What a measure is called in a table, and in a sentence."""
+
+SHORT, CLOSEST = 16, 5
+"""Most layers of a table, and of one in which no limit was broken; files have all."""
 
 WINDOW = "window"
 """The measure of a layer's strides and dilations: 1 where they changed, 0 is allowed."""
@@ -310,7 +313,35 @@ def flip_text(clip: CheckedClip) -> str:
     return f"{clip.file}: {after} instead of {before}"
 
 
+def shortlist(result: Checked) -> tuple[tuple[CheckedLayer, ...], str]:
+    """Layers for a short table, in the baseline's order: those that broke a limit, then those that came closest.
+
+    Returns:
+        The layers, and a sentence on the others; empty where there are none.
+    """
+    if len(result.layers) <= SHORT:
+        return result.layers, ""
+    begins = None if result.first is None else result.first.layer
+    ranked = sorted(result.layers, key=lambda x: (x.name != begins, not x.breaches, -_closeness(x)))
+    chosen = {id(x) for x in ranked[: SHORT if result.broken else CLOSEST]}
+    broken = sum(bool(x.breaches) for x in result.layers if id(x) not in chosen)
+    left = f"{len(result.layers) - len(chosen)} more layers, "
+    left += f"{broken} of which broke a limit" if broken else "all within their limits"
+    return tuple(x for x in result.layers if id(x) in chosen), left
+
+
+def _closeness(layer: CheckedLayer) -> float:
+    """How much of a limit is used up, the most of all measures; over 1 where it broke."""
+    part = []
+    for measure, (value, limit, _) in measures_of(layer).items():
+        if value is not None:
+            used, allowed = (1 - value, 1 - limit) if measure in {"overlap", "rank"} else (value, limit)
+            part.append(used / max(allowed, 1e-9))
+    return max(part, default=0.0)
+
+
 def _table(result: Checked) -> RenderableType:
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
@@ -319,7 +350,8 @@ def _table(result: Checked) -> RenderableType:
     for name in ("depth", "moved", "top 10 %", "ranks", "activity", "weights"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", overflow="fold")
-    for layer in result.layers:
+    layers, left = shortlist(result)
+    for layer in layers:
         found = measures_of(layer)
         style = "red" if layer.breaches else ""
         cells = [
@@ -330,7 +362,20 @@ def _table(result: Checked) -> RenderableType:
         mark = "<- first" if begins else "over the limit" if layer.breaches else ""
         depth = "-" if layer.depth is None else str(layer.depth)
         table.add_row(Text(printable(layer.name), style=style), depth, *cells, Text(mark, style=style))
-    return table
+    for row in _allowed(layers):
+        table.add_row(*(Text(cell, style="dim") for cell in row))
+    return Group(table, Text(left, style="dim")) if left else table
+
+
+def _allowed(layers: Sequence[CheckedLayer]) -> list[list[str]]:
+    """A row of limits, where the layers share them."""
+    if len({layer.limits for layer in layers}) != 1:
+        return []
+    limits = [
+        f"{'>' if measure in {'overlap', 'rank'} else '<'} {shown(measure, limit)}"
+        for measure, (_, limit, _) in measures_of(layers[0]).items()
+    ]
+    return [["allowed", "", *limits, ""]]
 
 
 def shown(measure: str, value: float | None) -> str:
@@ -342,5 +387,5 @@ def shown(measure: str, value: float | None) -> str:
 
 __all__ = [
     "SCHEMA", "WORDS", "Breach", "Checked", "CheckedClip", "CheckedLayer", "First", "checked_text", "facts",
-    "first_text", "flip_text", "measures_of", "of_classes", "shown", "verdict",
+    "first_text", "flip_text", "measures_of", "of_classes", "shortlist", "shown", "verdict",
 ]  # fmt: skip

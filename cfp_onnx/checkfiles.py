@@ -19,6 +19,7 @@ from cfp_onnx.checked import (
     flip_text,
     measures_of,
     of_classes,
+    shortlist,
     shown,
     verdict,
 )
@@ -98,7 +99,8 @@ def markdown(result: Checked) -> str:
     lines += [f"- **note**: {_cell(note)}" for note in result.notes]
     heads = [name for name, _ in WORDS.values()]
     lines += ["", f"| layer | depth | {' | '.join(heads)} |", "|---|---:|" + "---:|" * len(heads)]
-    for layer in result.layers:
+    layers, left = shortlist(result)
+    for layer in layers:
         cells = [
             f"**{shown(measure, value)}** (limit {shown(measure, limit)})" if bad else shown(measure, value)
             for measure, (value, limit, bad) in measures_of(layer).items()
@@ -106,6 +108,7 @@ def markdown(result: Checked) -> str:
         depth = "-" if layer.depth is None else str(layer.depth)
         name = f"**{_cell(layer.name)}**" if layer.breaches else _cell(layer.name)
         lines.append(f"| {name} | {depth} | {' | '.join(cells)} |")
+    lines += ["", left] if left else []
     return "\n".join(lines) + "\n"
 
 

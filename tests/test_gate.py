@@ -817,3 +817,25 @@ def test_an_assertion_for_test_suites(home: Path, tmp_path: Path) -> None:
     assert assert_same_reasons(model, home / "baseline.json", max_weights=4, max_activity=2).ok
     with pytest.raises(UsageError, match="max-drift"):
         assert_same_reasons(model, home / "baseline.json", policy=Policy(), max_drift=3)
+
+
+def test_the_table_of_a_deep_network_is_short(home: Path, tmp_path: Path) -> None:
+    found = cfp.check(edited(tmp_path, weights("spatial.0", lambda w: w * 4)), home / "baseline.json")
+    fine = next(x for x in found.layers if not x.breaches)
+    near = replace(fine, name="nearly", weights=0.9 * fine.limits.max_weights)
+    many = [replace(fine, name=f"layer{n}") for n in range(40)]
+    deep = replace(found, layers=(*many, near, *found.broken))
+    text = str(deep)
+    assert all(x.name in text for x in found.broken)
+    assert "nearly" in text
+    assert "28 more layers, all within their limits" in text
+    assert "28 more layers, all within their limits" in markdown(deep)
+    assert text.count("layer3") < 12
+    assert "allowed" in text
+    assert "< 15 %" in text
+    assert len(ET.fromstring(junit(deep))[0]) == 1 + len(deep.layers) + CLIPS
+    passed = str(replace(deep, layers=(*many, near), first=None, clips=()))
+    assert "nearly" in passed
+    assert "36 more layers" in passed
+    worst = str(replace(deep, layers=tuple(replace(found.broken[0], name=f"bad{n}") for n in range(20))))
+    assert "4 more layers, 4 of which broke a limit" in worst
