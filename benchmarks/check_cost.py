@@ -1,8 +1,9 @@
 """What a check costs: ``python -m benchmarks.check_cost MODEL.onnx ...``.
 
 On one clip, against an explanation of the same clip, both from the file on disk to the result (limit 1.3). On several
-clips, what each further clip takes, against a plain forward pass (limit 1.15); both alternate, and the median of the
-rounds' ratios is given with that of two plain passes next to each other, which a quiet machine has at 1.
+clips, what each further clip takes, against a plain forward pass (limit 1.15). Passes of either kind come in pairs, of
+which the second counts; the kinds alternate. Given is the median of the rounds' ratios, and that of the plain passes
+before and after, which a quiet machine has at 1.
 """
 
 from __future__ import annotations
@@ -60,6 +61,12 @@ def seconds(call: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
+def second_of(call: Callable[[], Any]) -> float:
+    """Time of the second of two calls: in the first, threads of the session before still spin."""
+    call()
+    return seconds(call)
+
+
 def measure(path: Path, *, rounds: int, pairs: int, depth: str) -> Cost:
     """Measure one file."""
     with tempfile.TemporaryDirectory() as name:
@@ -84,9 +91,9 @@ def measure(path: Path, *, rounds: int, pairs: int, depth: str) -> Cost:
         index = load_baseline(made).clips[0].index
         plain, each, control = [], [], []
         for n in range(pairs + 1):
-            first = seconds(lambda: recorder.engine.plain(feeds))
-            look = seconds(lambda: recorder.look(feeds, index))
-            last = seconds(lambda: recorder.engine.plain(feeds))
+            first = second_of(lambda: recorder.engine.plain(feeds))
+            look = second_of(lambda: recorder.look(feeds, index))
+            last = second_of(lambda: recorder.engine.plain(feeds))
             if n:  # the first round warms up
                 plain.append(first)
                 each.append(2 * look / (first + last))
