@@ -60,6 +60,12 @@ def cosine(a: Array, b: Array) -> float:
     return float(np.clip(np.dot(one / sizes[0], two / sizes[1]), -1.0, 1.0))
 
 
+def apart(a: Array, b: Array) -> float:
+    """Norm of the difference of two arrays over the larger of their norms; 0 where both are zero."""
+    size = max(float(np.linalg.norm(a)), float(np.linalg.norm(b)))
+    return float(np.linalg.norm(a - b)) / size if size > 0 else 0.0
+
+
 def spearman(a: Array, b: Array) -> float | None:
     """Rank correlation with ties at their mean rank; None where one of them does not vary."""
     one, two = (_ranks(np.asarray(v, np.float64)) for v in (a, b))
@@ -102,4 +108,4 @@ def rows_of(value: Array, axis: int, batch: int) -> Array:
     return np.moveaxis(value, axis, 0).reshape(value.shape[axis], -1)
 
 
-__all__ = ["STRONGEST", "Agreement", "agreement", "cosine", "overlap", "rows_of", "spearman", "tube_cosine"]
+__all__ = ["STRONGEST", "Agreement", "agreement", "apart", "cosine", "overlap", "rows_of", "spearman", "tube_cosine"]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from cfp_onnx import record
 from cfp_onnx.cliplist import Listed, clips_in
 from cfp_onnx.errors import ModelError, RunError, UsageError
-from cfp_onnx.explain import pick_class
+from cfp_onnx.explain import deepest, pick_class
 from cfp_onnx.files import write_text
 from cfp_onnx.footage import Taker
 from cfp_onnx.graph.layers import Geometry
@@ -377,20 +377,6 @@ def without_time(model: Model) -> bool:
     return shape is not None and len(shape) == 4
 
 
-def deepest(depth: int | str) -> int | None:
-    """A depth as a number; None for ``"all"``.
-
-    Raises:
-        UsageError: If it is neither.
-    """
-    text = str(depth)
-    if text == "all":
-        return None
-    if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise UsageError(f"depth is {depth!r}, it must be a whole number of at least 1, or all")
-    return int(text)
-
-
 def _shown_path(item: Listed, folder: str | os.PathLike[str] | None) -> str:
     if folder is None:
         return item.file
@@ -498,4 +484,4 @@ class _Making:
         }  # fmt: skip
 
 
-__all__ = ["SCHEMA", "Baseline", "Remembered", "baseline", "deepest", "load_baseline", "without_time"]
+__all__ = ["SCHEMA", "Baseline", "Remembered", "baseline", "load_baseline", "without_time"]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cfp_onnx.limits import Limits
 from cfp_onnx.measures import Change
-from cfp_onnx.tree import printable
+from cfp_onnx.tree import plain_text, printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -206,14 +205,7 @@ class Checked:
         return f"<Checked: {verdict(self)}>"
 
     def __str__(self) -> str:
-        from rich.console import Console
-
-        console = Console(
-            file=io.StringIO(), width=100, record=True, color_system=None, force_terminal=False, force_jupyter=False,
-            highlight=False, markup=False, emoji=False,
-        )  # fmt: skip
-        console.print(checked_text(self))
-        return "\n".join(line.rstrip() for line in console.export_text().splitlines()).rstrip()
+        return plain_text(checked_text(self))
 
 
 def _plain(value: Any) -> dict[str, Any]:

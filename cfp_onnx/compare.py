@@ -20,7 +20,7 @@ from cfp_onnx.align import Alignment, Network, Pair, Place, align, network
 from cfp_onnx.causes import by_sizes, weigh
 from cfp_onnx.comparison import Comparison, Outputs, Parting
 from cfp_onnx.errors import RunError, UsageError
-from cfp_onnx.explain import Engine, Wanted, pick_class
+from cfp_onnx.explain import Engine, Wanted, deepest, pick_class
 from cfp_onnx.footage import Source, Taker, partners, read_both
 from cfp_onnx.model import Model, load
 from cfp_onnx.probe import SEED, TUBE_SEED, Probe, Values
@@ -235,7 +235,7 @@ def compare(
         raise UsageError(f"tolerance is {tolerance}, it must be above 0")
     if not 0.0 <= theta <= 1.0:
         raise UsageError(f"theta is {theta}, it must lie between 0 and 1")
-    levels = None if str(depth) == "all" else _level(depth)
+    levels = deepest(depth)
     one, two = (m if isinstance(m, Model) else load(m) for m in (a, b))
     takers = Taker.of(one, preprocess), Taker.of(two, preprocess_b or preprocess)
     listed = _listed(clips)
@@ -247,13 +247,6 @@ def compare(
             progress("comparing", n, len(listed))
         run.clip(read_both(source, *takers, layout=layout), target)
     return run.finish(tolerance, theta)
-
-
-def _level(depth: int | str) -> int:
-    text = str(depth)
-    if not text.isdigit() or int(text) < 1:
-        raise UsageError(f"depth is {depth!r}, it must be a whole number of at least 1, or all")
-    return int(text)
 
 
 def _listed(clips: Source | Sequence[Source]) -> list[Source]:

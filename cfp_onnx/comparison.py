@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from cfp_onnx.files import write_json, write_text
-from cfp_onnx.tree import printable
+from cfp_onnx.tree import plain_text, printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -178,14 +177,7 @@ class Comparison:
         return f"<Comparison: {verdict}, {len(self.layers)} layers in both>"
 
     def __str__(self) -> str:
-        from rich.console import Console
-
-        console = Console(
-            file=io.StringIO(), width=100, record=True, color_system=None, force_terminal=False, force_jupyter=False,
-            highlight=False, markup=False, emoji=False,
-        )  # fmt: skip
-        console.print(comparison_text(self))
-        return "\n".join(line.rstrip() for line in console.export_text().splitlines()).rstrip()
+        return plain_text(comparison_text(self))
 
 
 def _plain(value: Any) -> dict[str, Any]:

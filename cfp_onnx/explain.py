@@ -821,13 +821,19 @@ def _settings(rule: str, class_step: str | None, theta: float, top_k: int | None
         raise UsageError(f"theta is {theta}, it must lie between 0 and 1")
     if top_k is not None and top_k < 1:
         raise UsageError(f"top-k is {top_k}, it must be at least 1")
-    levels = None if str(depth) == "all" else _depth(depth)
-    return Settings(theta=theta, top_k=top_k, depth=levels, class_step=step, index=0)
+    return Settings(theta=theta, top_k=top_k, depth=deepest(depth), class_step=step, index=0)
 
 
-def _depth(depth: int | str) -> int:
+def deepest(depth: int | str) -> int | None:
+    """A depth as a number; None for ``"all"``.
+
+    Raises:
+        UsageError: If it is neither.
+    """
     text = str(depth)
-    if not text.isdigit() or int(text) < 1:
+    if text == "all":
+        return None
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
         raise UsageError(f"depth is {depth!r}, it must be a whole number of at least 1, or all")
     return int(text)
 
@@ -882,4 +888,4 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
     return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
-__all__ = ["Engine", "Values", "explain", "pick_class", "read_labels", "specs", "topology"]
+__all__ = ["Engine", "Values", "deepest", "explain", "pick_class", "read_labels", "specs", "topology"]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cfp_onnx.agreement import apart
 from cfp_onnx.align import assign, words_in_common
 from cfp_onnx.reasons import Traits
 
@@ -78,7 +79,7 @@ def matched(
         (i, j): {
             "weights": _weights_alike(a, b),
             "names": words_in_common((a.weight, a.name), (b.weight, b.name)),
-            "activity": max(0.0, 1 - 5 * _apart(ranked[i], ordered[j])),
+            "activity": max(0.0, 1 - 5 * apart(ranked[i], ordered[j])),
         }
         for i, a in enumerate(old)
         for j, b in enumerate(new)
@@ -141,16 +142,11 @@ def _columns(traits: Traits) -> Array:
     return np.column_stack([traits.size, traits.sketch]).astype(np.float64)
 
 
-def _apart(a: Array, b: Array) -> float:
-    size = max(float(np.linalg.norm(a)), float(np.linalg.norm(b)))
-    return float(np.linalg.norm(a - b)) / size if size > 0 else 0.0
-
-
 def _weights_alike(a: Traits, b: Traits) -> float:
     """0..1, in the order in which the kernels stand, or in any order."""
     one, two = _columns(a), _columns(b)
-    in_place = 1 - _apart(one, two)
-    in_any = 1 - 20 * _apart(np.sort(one, axis=0), np.sort(two, axis=0))
+    in_place = 1 - apart(one, two)
+    in_any = 1 - 20 * apart(np.sort(one, axis=0), np.sort(two, axis=0))
     return max(0.0, in_place, in_any)
 
 
@@ -168,7 +164,7 @@ def kernel_order(a: Traits, b: Traits, seen: Array, shown: Array) -> Array:
     if a.head:
         return straight
     rows = straight
-    if _apart(one, two) <= REORDERED:  # at most a few changed places
+    if apart(one, two) <= REORDERED:  # at most a few changed places
         rows = np.flatnonzero(np.linalg.norm(one - two, axis=1) > REORDERED * np.sqrt((one**2).sum() / len(one)))
     if len(rows) < 2:
         return straight
@@ -180,7 +176,7 @@ def kernel_order(a: Traits, b: Traits, seen: Array, shown: Array) -> Array:
     near = -((left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1)[None] - 2 * left @ right.T)
     order = straight.copy()
     order[rows] = rows[assign(near)]
-    return order if _apart(one[rows], two[order[rows]]) < CLEARER * _apart(one[rows], two[rows]) else straight
+    return order if apart(one[rows], two[order[rows]]) < CLEARER * apart(one[rows], two[rows]) else straight
 
 
 def weight_change(a: Traits, b: Traits, order: Array) -> Array:

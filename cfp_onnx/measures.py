@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cfp_onnx.agreement import STRONGEST, spearman
+from cfp_onnx.agreement import STRONGEST, apart, spearman
 from cfp_onnx.reasons import Sight
 from cfp_onnx.strict import Reader
 
@@ -44,7 +44,7 @@ def change(activity: tuple[Array, Array], relevance: tuple[Array | None, Array |
         relevance: The same; None where it is not known.
     """
     old, new = relevance
-    moved = _over(*activity)
+    moved = apart(*activity)
     if old is None or new is None:
         return Change(None, None, None, moved)
     return Change(drift(old, new), kept(old, new),
@@ -54,11 +54,6 @@ def change(activity: tuple[Array, Array], relevance: tuple[Array | None, Array |
 def _both(value: float | None, old: Array, new: Array) -> float:
     """A measure, or what it is where one side says nothing: alike where neither does."""
     return value if value is not None else float(old.any() == new.any())
-
-
-def _over(old: Array, new: Array) -> float:
-    size = max(float(np.linalg.norm(old)), float(np.linalg.norm(new)))
-    return float(np.linalg.norm(old - new)) / size if size > 0 else 0.0
 
 
 def kept(old: Array, new: Array) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import importlib.util
-import io
 import json
 import math
 import os
@@ -28,9 +27,6 @@ Array = npt.NDArray[Any]
 
 SCHEMA = "cfp-onnx/pyramid"
 SCHEMA_VERSION = 1
-
-PRINTED_WIDTH = 100
-"""Columns of a pyramid that is turned into text."""
 
 NOTEBOOK_DEPTHS = 12
 """Most depths in the table that a notebook shows; of more, as many evenly spaced ones."""
@@ -246,23 +242,9 @@ class Pyramid:
         )
 
     def __str__(self) -> str:
-        from rich.console import Console
+        from cfp_onnx.tree import plain_text, pyramid_tree
 
-        from cfp_onnx.tree import pyramid_tree
-
-        console = Console(
-            file=io.StringIO(),
-            width=PRINTED_WIDTH,
-            record=True,
-            color_system=None,
-            force_terminal=False,
-            force_jupyter=False,
-            highlight=False,
-            markup=False,
-            emoji=False,
-        )  # fmt: skip - in a notebook rich would show the text itself
-        console.print(pyramid_tree(self))
-        return "\n".join(line.rstrip() for line in console.export_text().splitlines()).rstrip()
+        return plain_text(pyramid_tree(self))
 
     def _repr_html_(self) -> str:
         """A small picture for notebooks: the answer, the class's tubes, the strongest kernels of each depth."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -32,6 +33,20 @@ TOP_LINE = 85
 
 HELD = ("positional", "active", "zplus")
 """Rules that hold gates."""
+
+
+PRINTED_WIDTH = 100
+"""Columns of a result that is printed."""
+
+
+def plain_text(result: RenderableType) -> str:
+    """A result as text without colours, in a notebook too, where rich would show it by itself."""
+    console = Console(
+        file=io.StringIO(), width=PRINTED_WIDTH, record=True, color_system=None, force_terminal=False,
+        force_jupyter=False, highlight=False, markup=False, emoji=False,
+    )  # fmt: skip
+    console.print(result)
+    return "\n".join(line.rstrip() for line in console.export_text().splitlines()).rstrip()
 
 
 def printable(text: object) -> str:
@@ -365,4 +380,4 @@ def _note(text: str) -> Text:
     return Text(f"note      {printable(text)}", style="yellow")
 
 
-__all__ = ["printable", "pyramid_tree", "topology_tree"]
+__all__ = ["plain_text", "printable", "pyramid_tree", "topology_tree"]

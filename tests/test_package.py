@@ -126,7 +126,7 @@ ALLOWED = {
         "graph.layers",
     },
     "limits": {"errors"},
-    "matching": {"align", "reasons"},
+    "matching": {"agreement", "align", "reasons"},
     "checked": {"tree", "measures", "limits"},
     "gate": {
         "errors",
