@@ -23,7 +23,7 @@ from cfp_onnx.errors import RunError, UsageError
 from cfp_onnx.explain import Engine, Wanted, deepest, pick_class
 from cfp_onnx.footage import Source, Taker, partners, read_both
 from cfp_onnx.model import Model, load
-from cfp_onnx.probe import SEED, TUBE_SEED, Probe, Values
+from cfp_onnx.probe import SEED, Probe, Values
 from cfp_onnx.results import Progress
 from cfp_onnx.saliency import Collector, clip_size
 from cfp_onnx.tubes import Tube
@@ -64,48 +64,84 @@ class _Side:
     def bytes(self, place: Place) -> int:
         return 4 * int(np.prod(self.engine.program.shapes[place.tensor], dtype=np.int64))
 
-    def fetch(self, places: Iterable[Place], feeds: Mapping[str, Array]) -> dict[str, Array]:
+    def fetch(self, tensors: Iterable[str], feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Tensors of one forward pass, as float32."""
-        tensors = tuple(dict.fromkeys(p.tensor for p in places))
-        if tensors not in self.taps:
+        made = self.made(tensors, feeds)
+        if made not in self.taps:
             probe = Probe(self.engine.model.opset)
             value = Values(self.engine.topology, probe)
-            names = {t: value(t) for t in tensors if t not in feeds}
-            probe.outputs = list(dict.fromkeys(names.values()))
-            session = self.engine.graph.with_probe(probe, keep_outputs=False).session(self.engine.device)
-            self.taps[tensors] = session, names
-        session, names = self.taps[tensors]
+            names = {t: value(t) for t in made}
+            self.taps[made] = self._session(probe, names.values()), names
+        session, names = self.taps[made]
         wanted = list(dict.fromkeys(names.values()))
         found = dict(zip(wanted, record.run(session, wanted, feeds), strict=True))
-        return {t: np.asarray(found[names[t]] if t in names else feeds[t], np.float32) for t in tensors}
+        return self.named(tensors, names, found, feeds)
 
     def means(self, feeds: Mapping[str, Array]) -> dict[int, Array]:
         """Mean output of every kernel, by layer index."""
-        out = {}
+        probe = Probe(self.engine.model.opset)
+        value = Values(self.engine.topology, probe)
+        names = {}
         for unit in self.network.units:
-            found = self.fetch([unit.output], feeds)[unit.output.tensor]
-            out[unit.index] = rows_of(found, unit.output.axis, 1).mean(axis=1)
-        return out
+            tensor, axis = unit.output.tensor, unit.output.axis
+            others = [a for a in range(len(value.shape(tensor))) if a != axis]
+            names[unit.index] = probe.reduce("ReduceMean", value(tensor), others, keep=False)
+        wanted = list(dict.fromkeys(names.values()))
+        found = dict(zip(wanted, record.run(self._session(probe, wanted), wanted, feeds), strict=True))
+        return {i: np.asarray(found[n], np.float32).reshape(-1) for i, n in names.items()}
 
     def relevance(
-        self, feeds: Mapping[str, Array], plain: Mapping[str, Array], index: int, depth: int | None, *, tubes: bool
-    ) -> tuple[dict[int, Array], dict[str, Tube]]:
-        """Relevance of every kernel by layer index, and the class's tube by layer name."""
+        self, feeds: Mapping[str, Array], index: int, depth: int | None, tensors: Iterable[str], *, tubes: bool
+    ) -> Looked:
+        """Relevance of every kernel and of every place, and some tensors of the same pass."""
         engine = self.engine
-        probe = engine.field_probe("positional", depth, Wanted(maps=tubes))
-        seeds = {SEED: engine.seed(index, "contrast")}
-        if probe.maps:
-            seeds[TUBE_SEED] = engine.seed(index, "contrast", engine.rivals(plain[engine.output], index))
-        names = [*probe.relevance.values(), *probe.maps.values()]
-        found = dict(zip(names, record.run(probe.session, names, {**feeds, **seeds}), strict=True))
+        probe = engine.field_probe("positional", depth, Wanted(places=tubes, taps=self.made(tensors, feeds)))
+        names = list(dict.fromkeys([*probe.relevance.values(), *probe.maps.values(), *probe.taps.values()]))
+        fed = {**feeds, SEED: engine.seed(index, "contrast")}
+        found = dict(zip(names, record.run(probe.session, names, fed), strict=True))
         scored = {i: np.asarray(found[n], np.float64).reshape(-1) for i, n in probe.relevance.items()}
+        taken = self.named(tensors, probe.taps, found, feeds)
         collector = Collector.of(engine.topology, engine.depths, self.main, engine.axes[self.main]) if tubes else None
         if collector is None:
-            return scored, {}
+            return Looked(scored, {}, taken)
         for i, name in probe.maps.items():
             collector.add_relevance(engine.topology.layers[i], probe.features[i], found[name])
         maps = collector.finish().of("relevance", "layer")
-        return scored, {t.layer: t for t in maps if t.layer is not None}
+        return Looked(scored, {t.layer: t for t in maps if t.layer is not None}, taken)
+
+    def made(self, tensors: Iterable[str], feeds: Mapping[str, Array]) -> tuple[str, ...]:
+        """Those tensors that a pass makes, once each: not what is fed, and no constants."""
+        fixed = self.engine.program.is_constant
+        return tuple(dict.fromkeys(t for t in tensors if t not in feeds and not fixed(t)))
+
+    def named(
+        self, tensors: Iterable[str], names: Mapping[str, str], found: Mapping[str, Array], feeds: Mapping[str, Array]
+    ) -> dict[str, Array]:
+        """Tensors by their own names, as float32, after a pass that returned some under other names."""
+        constant = self.engine.program.constant
+        return {
+            t: np.asarray(found[names[t]] if t in names else feeds[t] if t in feeds else constant(t), np.float32)
+            for t in tensors
+        }
+
+    def _session(self, probe: Probe, outputs: Iterable[str]) -> Any:
+        probe.outputs = list(dict.fromkeys(outputs))
+        return self.engine.graph.with_probe(probe, keep_outputs=False).session(self.engine.device)
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What one pass of one file returned.
+
+    Attributes:
+        relevance: (kernels,) by layer index.
+        tubes: Where that relevance lies, by layer name.
+        tensors: What was tapped, as float32.
+    """
+
+    relevance: Mapping[int, Array]
+    tubes: Mapping[str, Tube]
+    tensors: Mapping[str, Array]
 
 
 def places(pair: Pair) -> tuple[Place, Place]:
@@ -131,20 +167,25 @@ def _chunks(a: _Side, b: _Side, pairs: Sequence[Pair]) -> list[list[Pair]]:
     return chunks
 
 
-def _look(a: _Side, b: _Side, pairs: Sequence[Pair], clips: tuple[Clip, Clip], seen: dict[int, Seen]) -> None:
-    """Compare inputs and outputs of all pairs on one clip."""
-    for chunk in _chunks(a, b, pairs):
-        ours = a.fetch([p for x in chunk for p in (x.a.input, places(x)[0])], clips[0].feeds)
-        theirs = b.fetch([p for x in chunk for p in (x.b.input, places(x)[1])], clips[1].feeds)
-        for pair in chunk:
-            here, there = places(pair)
-            output = _agree(ours, here, theirs, there, pair.kernels)
-            read = _agree(ours, pair.a.input, theirs, pair.b.input, pair.channels)
-            old = seen.get(pair.a.index)
-            if old is None:
-                seen[pair.a.index] = Seen(output, read)
-            else:
-                old.output, old.input = worse(old.output, output), worse(old.input, read)
+def _tapped(pairs: Sequence[Pair]) -> tuple[list[str], list[str]]:
+    """What the pairs read and make, of both files."""
+    outputs = [places(p) for p in pairs]
+    ours = [x.tensor for p, (here, _) in zip(pairs, outputs, strict=True) for x in (p.a.input, here)]
+    theirs = [x.tensor for p, (_, there) in zip(pairs, outputs, strict=True) for x in (p.b.input, there)]
+    return ours, theirs
+
+
+def _look(pairs: Sequence[Pair], ours: Mapping[str, Array], theirs: Mapping[str, Array], seen: dict[int, Seen]) -> None:
+    """Compare what pairs read and what they make of it on one clip."""
+    for pair in pairs:
+        here, there = places(pair)
+        output = _agree(ours, here, theirs, there, pair.kernels)
+        read = _agree(ours, pair.a.input, theirs, pair.b.input, pair.channels)
+        old = seen.get(pair.a.index)
+        if old is None:
+            seen[pair.a.index] = Seen(output, read)
+        else:
+            old.output, old.input = worse(old.output, output), worse(old.input, read)
 
 
 def _agree(
@@ -159,15 +200,11 @@ def _agree(
 
 
 def _weigh_relevance(
-    pairs: Sequence[Pair],
-    ours: tuple[dict[int, Array], dict[str, Tube]],
-    theirs: tuple[dict[int, Array], dict[str, Tube]],
-    seen: Mapping[int, Seen],
-    size: tuple[int, int, int],
+    pairs: Sequence[Pair], ours: Looked, theirs: Looked, seen: Mapping[int, Seen], size: tuple[int, int, int]
 ) -> None:
     """Compare relevance and tubes of all pairs on one clip."""
     for pair in pairs:
-        mine, other = ours[0].get(pair.a.index), theirs[0].get(pair.b.index)
+        mine, other = ours.relevance.get(pair.a.index), theirs.relevance.get(pair.b.index)
         if mine is None or other is None:
             continue
         other = other[pair.kernels]
@@ -177,7 +214,7 @@ def _weigh_relevance(
             found.ranks.append(rank)
         if (both := overlap(mine, other)) is not None:
             found.overlaps.append(both)
-        tubes = ours[1].get(pair.a.name), theirs[1].get(pair.b.name)
+        tubes = ours.tubes.get(pair.a.name), theirs.tubes.get(pair.b.name)
         if tubes[0] is not None and tubes[1] is not None:
             found.tubes.append(tube_cosine(tubes[0], tubes[1], size))
 
@@ -303,9 +340,16 @@ class _Run:
         scores = a.engine.scores(plain[0][a.engine.output]), b.engine.scores(plain[1][b.engine.output])
         self.outputs.append(scores)
         pairs = self._aligned(a, b, clips).pairs
-        _look(a, b, pairs, clips, self.seen)
-        ours = a.relevance(clips[0].feeds, plain[0], self.index, self.depth, tubes=self.tubes)
-        theirs = b.relevance(clips[1].feeds, plain[1], self.index, self.depth, tubes=self.tubes)
+        first, *others = _chunks(a, b, pairs)
+        tapped = _tapped(first)
+        ours, theirs = (
+            side.relevance(clip.feeds, self.index, self.depth, tensors, tubes=self.tubes)
+            for side, clip, tensors in zip((a, b), clips, tapped, strict=True)
+        )
+        _look(first, ours.tensors, theirs.tensors, self.seen)
+        for chunk in others:
+            one, two = (s.fetch(t, c.feeds) for s, c, t in zip((a, b), clips, _tapped(chunk), strict=True))
+            _look(chunk, one, two, self.seen)
         size = clip_size(a.engine.program.shapes[a.main], a.engine.axes[a.main])
         _weigh_relevance(pairs, ours, theirs, self.seen, size or (1, 1, 1))
         shape = list(clips[0].feeds[a.main].shape)

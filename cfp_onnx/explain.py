@@ -78,6 +78,7 @@ class FieldProbe:
         activations: Layer index to the name of that tensor, where it was asked for.
         maps: Layer index to the class's relevance summed over its kernels, where it was asked for.
         volumes: Layer index to the relevance of all its kernels, place by place, where it was asked for.
+        taps: Tensor of the model to the name of its float32 form, where it was asked for.
     """
 
     session: Any
@@ -88,6 +89,7 @@ class FieldProbe:
     activations: Mapping[int, str]
     maps: Mapping[int, str]
     volumes: Mapping[int, str]
+    taps: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -99,12 +101,16 @@ class Wanted:
         shown: Layers whose activation maps are returned.
         maps: Whether the class's relevance of every layer walked is returned, by rule `zplus`.
         volumes: Whether the relevance of each kernel of the `shown` layers is returned, by rule `zplus`.
+        places: Whether `maps` are returned by the rule itself, which costs no second walk.
+        taps: Tensors of the model that are returned, as float32.
     """
 
     linked: tuple[int, ...] = ()
     shown: tuple[int, ...] = ()
     maps: bool = False
     volumes: bool = False
+    places: bool = False
+    taps: tuple[str, ...] = ()
 
 
 class Engine:
@@ -265,22 +271,24 @@ class Engine:
         probe = Probe(self.model.opset)
         walker = ZPlus if rule == "zplus" else Walk
         steps = walker(
-            self.topology, self.target, depths=self.depths, depth=depth, rule=rule, probe=probe, linked=wanted.linked
-        )
+            self.topology, self.target, depths=self.depths, depth=depth, rule=rule, probe=probe, linked=wanted.linked,
+            places=wanted.places,
+        )  # fmt: skip
         steps.run()
         probe.outputs.extend(steps.relevance.values())
         probe.outputs.extend(n for messages in steps.messages.values() for m in messages for n in (m.x, m.g))
         statistics = Statistics.begin(self.topology, probe, steps.value)
         if wanted.linked:
             statistics.want_addends(self._joints(depth))
-        maps, volumes = self._class_maps(steps, depth, wanted)
+        maps, volumes = (steps.maps, {}) if wanted.places else self._class_maps(steps, depth, wanted)
         activations = {i: steps.value(steps.features[i].tensor) for i in wanted.shown if i in steps.features}
-        probe.outputs.extend([*maps.values(), *volumes.values(), *activations.values()])
+        taps = {t: steps.value(t) for t in wanted.taps}
+        probe.outputs.extend([*maps.values(), *volumes.values(), *activations.values(), *taps.values()])
         inputs = {p.name for p in self.model.inputs}
         probe.outputs = [o for o in dict.fromkeys(probe.outputs) if o not in inputs and not self.program.is_constant(o)]
         session = self.graph.with_probe(probe).session(self.device)
         return FieldProbe(
-            session, steps.relevance, steps.messages, statistics, steps.features, activations, maps, volumes
+            session, steps.relevance, steps.messages, statistics, steps.features, activations, maps, volumes, taps
         )
 
     def _class_maps(self, steps: Walk, depth: int | None, wanted: Wanted) -> tuple[dict[int, str], dict[int, str]]:

@@ -167,6 +167,8 @@ class Walk:
         relevance: Layer index to the output that holds its kernels' relevance.
         features: Layer index to where its kernels are judged.
         messages: (layer index, part index) to what the links of the part are computed from.
+        maps: Layer index to its relevance summed over the kernels, the feature's axes without the kernels'; where
+            `places` asks for it.
     """
 
     def __init__(
@@ -181,6 +183,7 @@ class Walk:
         linked: Iterable[int] = (),
         value: Values | None = None,
         seed: str = SEED,
+        places: bool = False,
     ) -> None:
         self.topology = topology
         self.program = topology.program
@@ -193,6 +196,8 @@ class Walk:
         self.relevance: dict[int, str] = {}
         self.features: dict[int, Feature] = {}
         self.messages: dict[tuple[int, int], tuple[Message, ...]] = {}
+        self.maps: dict[int, str] = {}
+        self._places = places
         self._parts = {p.node.name: (layer, k) for layer in topology.layers for k, p in enumerate(layer.parts)}
         self._ends = {p.output: p.node.name for layer in topology.layers for p in layer.parts}
         self._pending: dict[str, list[str]] = {}
@@ -260,6 +265,8 @@ class Walk:
         product = self.probe.add("Mul", [g, self.value(feature.tensor)])
         axes = [a for a in range(rank) if a != feature.axis]
         self.relevance[layer.index] = self.probe.reduce("ReduceSum", product, axes, keep=False)
+        if self._places:
+            self.maps[layer.index] = self.probe.reduce("ReduceSum", product, [feature.axis], keep=False)
 
     def _give(self, tensor: str, g: str, shape: tuple[int, ...] | None = None) -> None:
         """Hand a field to a tensor; `shape` is the field's where it was broadcast."""

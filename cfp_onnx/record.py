@@ -158,6 +158,7 @@ class Graph:
         if device.threads is not None:
             options.intra_op_num_threads = device.threads
         options.execution_order = rt.ExecutionOrder.PRIORITY_BASED
+        options.enable_mem_pattern = False  # a pattern's block is one more copy of the activations, and no faster here
         if not optimise:
             options.graph_optimization_level = rt.GraphOptimizationLevel.ORT_DISABLE_ALL
         if self.weights:

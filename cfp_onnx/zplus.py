@@ -38,15 +38,12 @@ class ZPlus(Walk):
     it: what a bias makes fire everywhere then says less about places.
 
     Attributes:
-        maps: Layer index to the output with its relevance summed over the kernels: the feature's axes without the
-            kernels'.
         volumes: Layer index to the tensor of its relevance, of the feature's shape.
     """
 
     def __init__(self, *arguments: Any, absorbing: bool = False, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._absorbing = absorbing
-        self.maps: dict[int, str] = {}
         self.volumes: dict[int, str] = {}
         # Where a field is handed down instead: above the classifier, and from it to where relevance starts.
         self._linear = {self.target}
