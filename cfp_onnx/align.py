@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,16 @@ class Unit:
         if self.scale is None or (self.scale == 1).all():
             return weights
         return weights * self.scale.astype(np.float32)[:, None, None]
+
+    @cached_property
+    def carried(self) -> dict[int, tuple[Array, Array]]:
+        """For each owner, gates aside, the channels at which kernels of it arrive, and these kernels."""
+        return _incoming(a for a in self.arrivals if not a.gate)
+
+    @cached_property
+    def incoming(self) -> dict[int, tuple[Array, Array]]:
+        """The same with what arrives as a gate."""
+        return _incoming(self.arrivals)
 
 
 @dataclass(frozen=True)
@@ -705,8 +716,7 @@ def wire_maps(a: Unit, b: Unit, owners: Mapping[int, int], maps: Mapping[int, Ar
         owners: Layers and inputs of the first file that are known, and theirs of the second.
         maps: Kernel of each of them to the second's.
     """
-    theirs = _incoming(b)
-    ours = _incoming(a)
+    ours, theirs = a.carried, b.carried
     known = [o for o in ours if o in owners and owners[o] in theirs]
     found = []
     for order in (sorted(known, reverse=True), sorted(known)):
@@ -725,12 +735,9 @@ def wire_maps(a: Unit, b: Unit, owners: Mapping[int, int], maps: Mapping[int, Ar
     return [m for i, m in enumerate(found) if not any(np.array_equal(m, o) for o in found[:i])]
 
 
-def _incoming(unit: Unit, *, gates: bool = False) -> dict[int, tuple[Array, Array]]:
-    """For each owner the channels at which kernels of it arrive, and these kernels."""
+def _incoming(arrivals: Iterable[Arrival]) -> dict[int, tuple[Array, Array]]:
     out: dict[int, list[tuple[Array, Array]]] = {}
-    for arrival in unit.arrivals:
-        if arrival.gate and not gates:
-            continue
+    for arrival in arrivals:
         for owner in np.unique(arrival.owner[arrival.owner >= 0]):
             rows, columns = np.nonzero(arrival.owner == owner)
             out.setdefault(int(owner), []).append((rows, arrival.kernel[rows, columns]))
@@ -846,8 +853,8 @@ class _Aligner:
 
     def _wired(self, a: Unit, b: Unit) -> float:
         """Part of the layers above that the two have in common."""
-        ours = {self.owners.get(o, NOWHERE) for o in _incoming(a)}
-        theirs = set(_incoming(b))
+        ours = {self.owners.get(o, NOWHERE) for o in a.carried}
+        theirs = set(b.carried)
         return len(ours & theirs) / max(1, len(ours | theirs))
 
     def _fit(self, a: Unit, b: Unit) -> Pair:
@@ -887,18 +894,17 @@ class _Aligner:
         Where the files wire the two layers alike, whoever changed the order changed the kernels, and not what
         lies between.
         """
-        theirs = _incoming(pair.b, gates=True)
-        raw = {o: dict(zip(c.tolist(), k.tolist(), strict=True)) for o, (c, k) in theirs.items()}
-        for owner, (channels, kernels) in _incoming(pair.a, gates=True).items():
+        for owner, (channels, kernels) in pair.a.incoming.items():
             above = self.pairs.get(owner)
-            other = raw.get(self.owners.get(owner, NOWHERE))
+            other = pair.b.incoming.get(self.owners.get(owner, NOWHERE))
             if above is None or other is None or above.a.index in self.a.heads:
                 continue
-            if any(other.get(c) != k for c, k in zip(channels.tolist(), kernels.tolist(), strict=True)):
+            arrives = np.full(pair.b.channels, NOWHERE)
+            arrives[other[0]] = other[1]
+            if (arrives[channels] != kernels).any():
                 continue
             implied = np.full(above.a.kernels, NOWHERE)
-            for channel, kernel in zip(channels.tolist(), kernels.tolist(), strict=True):
-                implied[kernel] = other.get(int(pair.channels[channel]), NOWHERE)
+            implied[kernels] = arrives[pair.channels[channels]]
             if (implied >= 0).any() and len(np.unique(implied[implied >= 0])) == (implied >= 0).sum():
                 implied = np.where(implied >= 0, implied, above.kernels)
                 if len(np.unique(implied)) == len(implied) and not np.array_equal(implied, above.kernels):

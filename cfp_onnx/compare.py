@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
-TAP_BUDGET = 2**28
+TAP_BUDGET = 2**30
 """Bytes of activations of both files that are held at a time."""
 
 
@@ -155,14 +155,18 @@ def places(pair: Pair) -> tuple[Place, Place]:
 def _chunks(a: _Side, b: _Side, pairs: Sequence[Pair]) -> list[list[Pair]]:
     """Pairs whose tensors together stay within `TAP_BUDGET`."""
     chunks: list[list[Pair]] = [[]]
+    held: set[tuple[str, str]] = set()
     size = 0
     for pair in pairs:
         here, there = places(pair)
-        need = a.bytes(here) + a.bytes(pair.a.input) + b.bytes(there) + b.bytes(pair.b.input)
+        read = {("a", p.tensor): a.bytes(p) for p in (here, pair.a.input)}
+        read |= {("b", p.tensor): b.bytes(p) for p in (there, pair.b.input)}
+        need = sum(n for t, n in read.items() if t not in held)
         if chunks[-1] and size + need > TAP_BUDGET:
             chunks.append([])
-            size = 0
+            held, size, need = set(), 0, sum(read.values())
         chunks[-1].append(pair)
+        held.update(read)
         size += need
     return chunks
 
