@@ -262,7 +262,23 @@ def _tidy(model: ir.Model) -> ir.Model:
         passes.TopologicalSortPass(),
     ):
         model = rule(model).model
+    _hold(model.graph)
     return model
+
+
+_HELD = frozenset(
+    {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.BOOL, ir.DataType.INT8,
+     ir.DataType.INT16, ir.DataType.INT32, ir.DataType.INT64, ir.DataType.UINT8, ir.DataType.UINT16,
+     ir.DataType.UINT32, ir.DataType.UINT64}
+)  # fmt: skip
+
+
+def _hold(graph: ir.Graph) -> None:
+    """Weights as arrays: protobuf would hand out a new copy at each look."""
+    for value in graph.initializers.values():
+        tensor = value.const_value
+        if isinstance(tensor, ir.TensorProtoTensor) and tensor.dtype in _HELD:
+            value.const_value = ir.Tensor(tensor.numpy(), name=tensor.name, doc_string=tensor.doc_string)
 
 
 def _check_external(model: ir.Model, file: Path) -> None:

@@ -158,7 +158,9 @@ class Graph:
         if device.threads is not None:
             options.intra_op_num_threads = device.threads
         options.execution_order = rt.ExecutionOrder.PRIORITY_BASED
-        options.enable_mem_pattern = False  # a pattern's block is one more copy of the activations, and no faster here
+        # Each would hold one more copy, of the activations and of the weights, for a session that runs a few times.
+        options.enable_mem_pattern = False
+        options.add_session_config_entry("session.disable_prepacking", "1")
         if not optimise:
             options.graph_optimization_level = rt.GraphOptimizationLevel.ORT_DISABLE_ALL
         if self.weights:
