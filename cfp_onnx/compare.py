@@ -51,8 +51,10 @@ class _Side:
     taps: dict[tuple[str, ...], tuple[Any, dict[str, str]]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, model: Model, clip: Clip, device: record.Device, output: str | None, *, barriers: bool) -> _Side:
-        engine = Engine(model, clip.feeds, device=device, output=output, barriers=barriers)
+    def of(
+        cls, model: Model, clip: Clip, device: record.Device, output: str | None, *, barriers: bool, keep: bool
+    ) -> _Side:
+        engine = Engine(model, clip.feeds, device=device, output=output, barriers=barriers, keep=keep)
         return cls(model, engine, network(engine.topology, engine.output, engine.target, engine.depths))
 
     @property
@@ -67,15 +69,18 @@ class _Side:
     def fetch(self, tensors: Iterable[str], feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Tensors of one forward pass, as float32."""
         made = self.made(tensors, feeds)
-        if made not in self.taps:
-            probe = Probe(self.engine.model.opset)
-            value = Values(self.engine.topology, probe)
-            names = {t: value(t) for t in made}
-            self.taps[made] = self._session(probe, names.values()), names
-        session, names = self.taps[made]
+        session, names = self.taps.get(made) or self._tap(made)
+        if self.engine.keep:
+            self.taps[made] = session, names
         wanted = list(dict.fromkeys(names.values()))
         found = dict(zip(wanted, record.run(session, wanted, feeds), strict=True))
         return self.named(tensors, names, found, feeds)
+
+    def _tap(self, tensors: Iterable[str]) -> tuple[Any, dict[str, str]]:
+        probe = Probe(self.engine.model.opset)
+        value = Values(self.engine.topology, probe)
+        names = {t: value(t) for t in tensors}
+        return self._session(probe, names.values()), names
 
     def means(self, feeds: Mapping[str, Array]) -> dict[int, Array]:
         """Mean output of every kernel, by layer index."""
@@ -282,7 +287,10 @@ def compare(
     listed = _listed(clips)
     if not listed:
         raise UsageError("there is no clip to compare on; give at least one")
-    run = _Run((one, two), record.Device(device, threads), output, labels, levels, barriers=barriers, tubes=tubes)
+    run = _Run(
+        (one, two), record.Device(device, threads), output, labels, levels, barriers=barriers, tubes=tubes,
+        keep=len(listed) > 1,
+    )  # fmt: skip
     for n, source in enumerate(listed):
         if progress is not None:
             progress("comparing", n, len(listed))
@@ -301,11 +309,11 @@ class _Run:
 
     def __init__(
         self, models: tuple[Model, Model], device: record.Device, output: str | None, labels: Sequence[str] | None,
-        depth: int | None, *, barriers: bool, tubes: bool,
+        depth: int | None, *, barriers: bool, tubes: bool, keep: bool,
     ) -> None:  # fmt: skip
         self.models, self.device, self.output = models, device, output
         self.labels = labels if labels is not None else models[0].labels
-        self.depth, self.barriers, self.tubes = depth, barriers, tubes
+        self.depth, self.barriers, self.tubes, self.keep = depth, barriers, tubes, keep
         self.index: int | None = None
         self.clips: list[dict[str, Any]] = []
         self.outputs: list[tuple[Array, Array]] = []
@@ -320,7 +328,7 @@ class _Run:
         shapes = tuple(tuple(sorted((k, v.shape) for k, v in c.feeds.items())) for c in clips)
         if self._sides is None or shapes != self._shapes:
             a, b = (
-                _Side.of(m, c, self.device, o, barriers=self.barriers)
+                _Side.of(m, c, self.device, o, barriers=self.barriers, keep=self.keep)
                 for m, c, o in zip(self.models, clips, (self.output, self._other_output()), strict=True)
             )
             _same_sizes(a, b)

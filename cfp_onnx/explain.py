@@ -122,6 +122,8 @@ class Engine:
         device: Where to run.
         output: Name of the output to explain; the first by default.
         barriers: Whether unknown operators on channel paths are passed over and recorded.
+        keep: Whether sessions are kept for the next clip; otherwise each is dropped after its run, which needs less
+            memory.
 
     Raises:
         ModelError: If the model cannot be analysed or run.
@@ -137,7 +139,9 @@ class Engine:
         device: record.Device | None = None,
         output: str | None = None,
         barriers: bool = False,
+        keep: bool = True,
     ) -> None:
+        self.keep = keep
         self.device = device or record.Device()
         self.providers = record.providers(self.device)
         self.program = record.observe(model, feeds)
@@ -163,10 +167,11 @@ class Engine:
         Raises:
             RunError: If the runtime fails, or an output is not finite.
         """
-        if self._plain is None:
-            self._plain = record.plain_session(self.file, self.device)
+        session = self._plain if self._plain is not None else record.plain_session(self.file, self.device)
+        if self.keep:
+            self._plain = session
         names = [p.name for p in self.file.outputs]
-        results = dict(zip(names, record.run(self._plain, names, feeds), strict=True))
+        results = dict(zip(names, record.run(session, names, feeds), strict=True))
         for name, value in results.items():
             if (
                 isinstance(value, np.ndarray)
@@ -263,9 +268,10 @@ class Engine:
     def field_probe(self, rule: str, depth: int | None, wanted: Wanted = Wanted()) -> FieldProbe:
         """The session that returns every kernel's relevance, and what else is wanted."""
         key = (rule, depth, wanted)
-        if key not in self._fields:
-            self._fields[key] = self._make_field_probe(rule, depth, wanted)
-        return self._fields[key]
+        found = self._fields.get(key) or self._make_field_probe(rule, depth, wanted)
+        if self.keep:
+            self._fields[key] = found
+        return found
 
     def _make_field_probe(self, rule: str, depth: int | None, wanted: Wanted) -> FieldProbe:
         probe = Probe(self.model.opset)
@@ -366,6 +372,7 @@ class Engine:
                 self._link(walked, self.topology.layers[layer], part, messages_of, results, settings)
             if collector is not None:
                 self._collect(collector, probe, results, walked)
+            del probe, results  # before the next session is made
         return walked, states, outputs
 
     def _fetch(
@@ -549,6 +556,7 @@ class Engine:
             progress("recording tubes", n, len(chunks))
             probe = self.field_probe("zplus", settings.depth, replace(chunk, maps=n == 0))
             self._collect(collector, probe, self._fetch(probe, feeds, [], settings), walked)
+            del probe  # before the next session is made
 
     # ---------------------------------------------------------------------------------------- pyramid
 
@@ -779,7 +787,9 @@ def explain(
         preprocess = Preprocess() if own is None else Preprocess.from_json(dict(own))
     footage = load_clip(clip, specs(loaded), preprocess=preprocess, layout=layout or preprocess.layout)
     clock.lap("read")
-    engine = Engine(loaded, footage.feeds, device=record.Device(device, threads), output=output, barriers=barriers)
+    engine = Engine(
+        loaded, footage.feeds, device=record.Device(device, threads), output=output, barriers=barriers, keep=False
+    )
     names = labels if labels is not None else loaded.labels
     clock.lap("topology")
     plain = engine.plain(footage.feeds)
