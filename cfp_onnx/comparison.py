@@ -37,7 +37,7 @@ class ComparedLayer:
         bias_difference: The same of biases, over the layer's largest.
         rank_correlation: Spearman's, of the kernels' relevance, mean of all clips; None where there is none.
         overlap: Share of the strongest tenth of kernels that both have, mean of all clips.
-        tube_cosine: Of where the class's relevance lies, mean of all clips.
+        tube_cosine: Of the class's relevance summed over the kernels, place by place, mean of all clips.
         chosen: Kernels above theta in both, only in the first, only in the second (numbered as in the first).
         relevance: Relevance per kernel on the first clip, first and second file, both in the first's order.
         agrees: Whether its outputs and its weights are the same within the tolerance.
