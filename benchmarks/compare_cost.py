@@ -1,9 +1,9 @@
 """What a comparison costs on top of explaining both files: ``python -m benchmarks.compare_cost A.onnx B.onnx CLIP``.
 
 The explanations go as deep as the comparison, with tubes, as the command makes them for a folder; a last row sets both
-at the defaults of their commands, a whole comparison beside explanations to depth 3. Each round times one comparison and one explanation of each
-file, in an order that alternates (ABBA), and the median of the rounds' ratios is reported, so that a machine which
-grows slower or faster in between does not decide.
+at the defaults of their commands, a whole comparison beside explanations to depth 3. Each round times one comparison
+and one explanation of each file, in an order that alternates (ABBA), and the median of the rounds' ratios is reported,
+so that a machine which grows slower or faster in between does not decide.
 """
 
 from __future__ import annotations

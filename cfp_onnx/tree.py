@@ -16,7 +16,7 @@ from rich.tree import Tree
 
 from cfp_onnx.describe import Analysed
 from cfp_onnx.graph.topology import Joint, KernelLayer
-from cfp_onnx.results import Edge, Findings, LayerResult, Link, LinkSource
+from cfp_onnx.results import Edge, Findings, LayerResult, Link, LinkSource, module_of
 
 BAR = 12
 LINKED = 2
@@ -212,6 +212,8 @@ def _count(number: int, noun: str) -> str:
 
 def _layer_title(layer: LayerResult | KernelLayer, tail: str, *, style: str = "") -> Text:
     text = Text(printable(layer.name), style=style or "bold")
+    if module := module_of(layer.name, layer.weight):
+        text.append(f"  {printable(module)}", style=style or "not bold italic")
     return text.append(f"  {_kind(layer)}  {tail}", style=style or "not bold")
 
 

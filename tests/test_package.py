@@ -154,7 +154,7 @@ ALLOWED = {
     "media": {"errors", "opencv"},
     "doctor": {"errors"},
     "report": {"errors", "report.page"},
-    "report.page": {"errors"},
+    "report.page": {"errors", "results"},
     "report.compare": {"report.page"},
     "data": set(),
     "foreign": {"errors"},

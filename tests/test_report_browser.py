@@ -283,6 +283,9 @@ def test_search_finds_layers_and_kernels(opened):
     assert page.locator("#detail-title").inner_text() == "Kernel 36"
     find.fill("conv3d")
     assert page.locator(".results button").count() == 2
+    find.fill("inception.cube.1")
+    assert "node_Conv_208" in page.locator(".results button").first.inner_text()
+    assert "inception.cube.1.0" in page.locator("#pyramid-box .group header", has_text="node_Conv_208").inner_text()
     find.fill("no such layer")
     assert "nothing matches" in page.locator(".results").inner_text()
     find.press("Escape")

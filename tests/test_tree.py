@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from cfp_onnx.pyramid import Pyramid
-from cfp_onnx.results import Edge, LayerResult, Link, LinkSource
+from cfp_onnx.results import Edge, LayerResult, Link, LinkSource, module_of
 from cfp_onnx.tree import printable, pyramid_tree
 
 FULL = {"channels": 1.0, "layers": 1.0, "operators_unknown": []}
@@ -167,3 +167,33 @@ def test_lines_fit_and_names_are_harmless():
 )
 def test_printable(text, shown):
     assert printable(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "weight", "module"),
+    [
+        ("node_Conv_196", "stem.conv.weight", "stem.conv"),
+        ("node_conv3d_57", "layer1.0.conv2.weight", "layer1.0.conv2"),
+        ("node_linear", "fc.weight", "fc"),
+        ("Conv__118", "StatefulPartitionedCall/net_1/stem/convolution/ReadVariableOp:0", "net_1/stem/convolution"),
+        ("Conv__118", "net_1/stem/convolution/merged_input:0", "net_1/stem/convolution"),
+        ("/stem/conv/Conv", "stem.conv.weight", ""),
+        ("stem", "other.weight", ""),
+        ("node_Conv_1", "kernel_oih_0", ""),
+        ("/Conv_5", "/Constant_13_output_0", ""),
+        ("Conv.0", "conv3d_0.w_0", ""),
+        ("node_Conv_2", "onnx::Conv_195", ""),
+        ("node_Conv_2", "weight", ""),
+    ],
+)
+def test_a_layer_that_only_has_a_number_is_known_by_its_module(name, weight, module):
+    assert module_of(name, weight) == module
+
+
+def test_the_module_stands_beside_a_number():
+    pyramid = result()
+    stem = replace(pyramid.layers[0], name="node_Conv_7", weight="stem.conv.weight")
+    text = draw(replace(pyramid, layers=(stem, *pyramid.layers[1:])))
+    assert "node_Conv_7  stem.conv  Conv 3x3x3 plain" in text
+    assert "conv  Conv 3x3x3 plain" in text
+    assert "conv.weight" not in text

@@ -155,7 +155,7 @@ function strongestRow(model, layer, depth) {
   const worst = [...order.subarray(Math.max(0, order.length - 2))].reverse().filter((kernel) => layer.relevance[kernel] < 0);
   const pills = (list) => list.map((kernel) => pill(layer, kernel));
   return el("tr", {}, depth ? el("th", { scope: "rowgroup", rowspan: depth[1], class: "numeric", text: depth[0] }) : null,
-    el("td", {}, el("span", { class: "mono", title: titled(layer.name), text: layer.short }), el("span", { class: "layer-kind", text: ` ${layer.kind}` })),
+    el("td", {}, el("span", { class: "mono", title: titled(layer.name), text: layer.short }), el("span", { class: "layer-kind", text: ` ${layer.about}` })),
     el("td", {}, best.length ? el("div", { class: "pills" }, pills(best)) : el("span", { class: "note", text: whyEmpty(model, layer) })),
     el("td", {}, worst.length ? el("div", { class: "pills" }, pills(worst)) : el("span", { class: "note", text: "\u2013" })));
 }

@@ -136,7 +136,7 @@ function makeApp(model) {
     state.selected = null;
     state.layer = index;
     after(model.layers[index], show);
-    byId("live").textContent = `layer ${model.layers[index].short}, ${model.layers[index].kind}`;
+    byId("live").textContent = `layer ${model.layers[index].short}, ${model.layers[index].about}`;
   };
 
   app.pin = (key) => {

@@ -55,7 +55,7 @@ function makeDetail(model, app) {
     return el("header", {},
       el("p", { class: "eyebrow", text: key === model.root ? "Class" : `Kernel, depth ${layer.depth}` }),
       el("h3", { id: "detail-title", tabindex: -1, text: head }),
-      el("p", { class: "of-layer" }, el("button", { type: "button", class: "link-button mono", data: { layer: layer.index }, title: titled(layer.name) }, breakable(layer.short)), el("span", { class: "layer-kind", text: ` ${layer.kind}` })));
+      el("p", { class: "of-layer" }, el("button", { type: "button", class: "link-button mono", data: { layer: layer.index }, title: titled(layer.name) }, breakable(layer.short)), el("span", { class: "layer-kind", text: ` ${layer.about}` })));
   }
 
   function actions(key) {
@@ -194,7 +194,7 @@ function makeDetail(model, app) {
     furnish(host, {}, [
       el("header", {}, el("p", { class: "eyebrow", text: layer.depth === null ? "Layer, not upstream of the class" : `Layer, depth ${layer.depth}` }),
         el("h3", { id: "detail-title", class: "mono", tabindex: -1, title: titled(layer.name) }, breakable(layer.short)),
-        el("p", { class: "of-layer", text: layer.kind })),
+        el("p", { class: "of-layer", text: layer.about })),
       el("dl", { class: "stats" }, [["kernels", grouped(layer.kernels)], ["channels", grouped(layer.channels)], ["chosen", grouped(layer.chosen.length)]].map(([key, value]) => el("div", {}, el("dt", { text: key }), el("dd", { text: value })))),
       layer.walked ? profile(layer) : el("p", { class: "note", text: "Not walked: it lies deeper than the walk went, or not upstream of the class." }),
       layer.walked ? el("section", {}, el("h4", { text: "Kernels" }), layer.chosen.length ? el("div", { class: "pills" }, layer.chosen.slice(0, 24).map((kernel) => pill(layer, kernel))) : el("p", { class: "note", text: whyEmpty(model, layer) }),

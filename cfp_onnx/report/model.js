@@ -16,7 +16,7 @@ const HELD = new Set(["positional", "active", "zplus"]);
 function readModel(payload) {
   const { pyramid, topology, names } = payload;
   const layers = names.map((name, index) => ({
-    index, name, op: "", family: "", kernels: 0, channels: 0, groups: 1, kernel_shape: [], nodes: [], weight: "",
+    index, name, op: "", family: "", kernels: 0, channels: 0, groups: 1, kernel_shape: [], nodes: [], weight: "", module: "",
     depth: null, relevance: null, chosen: [], known: false,
   }));
   for (const layer of topology ? topology.layers : []) Object.assign(layers[layer.layer], layer, { known: true });
@@ -24,6 +24,8 @@ function readModel(payload) {
   for (const layer of layers) {
     layer.short = shortened(layer.name, LONGEST_NAME);
     layer.kind = kindOf(layer);
+    layer.about = layer.module ? `${shortened(layer.module, LONGEST_NAME)}, ${layer.kind}` : layer.kind;
+    layer.lower = `${layer.name} ${layer.module}`.toLowerCase();
     measure(layer);
   }
   const model = {

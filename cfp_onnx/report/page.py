@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
+from cfp_onnx.results import module_of
+
 FORMAT = 1
 
 SCRIPTS = (
@@ -121,6 +123,8 @@ def _compact_pyramid(pyramid: Mapping[str, Any], names: _Names) -> dict[str, Any
 def _compact_layer(layer: Mapping[str, Any], names: _Names) -> dict[str, Any]:
     rest = {key: value for key, value in layer.items() if key not in ("name", "relevance")}
     out: dict[str, Any] = {"layer": names.place(layer["name"]), **finite(rest)}
+    if module := module_of(layer["name"], layer["weight"]):
+        out["module"] = module
     if "relevance" in layer:
         out["relevance"] = [rounded(r) for r in layer["relevance"]]
     return out

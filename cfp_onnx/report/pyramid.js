@@ -88,6 +88,7 @@ function makePyramid(model, app) {
     const node = el("section", { class: `group${shown.length ? "" : " empty"}${fibers ? " fibers" : ""}`, "aria-label": `layer ${layer.short}` },
       el("header", {},
         el("button", { type: "button", class: "layer-name", tabindex: -1, title: titled(layer.name), data: { layer: layer.index } }, breakable(layer.short)),
+        layer.module ? el("span", { class: "layer-kind mono", title: titled(layer.module) }, breakable(shortened(layer.module, LONGEST_NAME))) : null,
         el("span", { class: "layer-kind", text: layer.kind }),
         el("span", { class: "layer-kind", text: shown.length ? `${layer.chosen.length} of ${layer.kernels} chosen` : whyEmpty(model, layer) })));
     const across = Math.max(2, Math.min(8, Math.floor((wide - 26) / CHIP), shown.length + (fibers ? 1 : 0)));
@@ -353,7 +354,7 @@ function makePyramid(model, app) {
     const kernels = hits.kernels.slice(0, 8).map((key) => el("li", {}, el("button", { type: "button", data: { key } },
       el("strong", { text: `kernel ${kernelOf(key)}` }), ` ${model.layers[layerOf(key)].short}, depth ${model.layers[layerOf(key)].depth}`)));
     const layers = hits.layers.slice(0, 6).map((index) => el("li", {}, el("button", { type: "button", data: { layer: index } },
-      el("strong", { text: model.layers[index].short }), ` ${model.layers[index].kind}${model.layers[index].depth === null ? "" : `, depth ${model.layers[index].depth}`}`)));
+      el("strong", { text: model.layers[index].short }), ` ${model.layers[index].about}${model.layers[index].depth === null ? "" : `, depth ${model.layers[index].depth}`}`)));
     const more = hits.kernels.length + hits.layers.length - kernels.length - layers.length;
     const all = hits.numeric ? [...kernels, ...layers] : [...layers, ...kernels];
     if (more > 0) all.push(el("li", { class: "note", text: `${grouped(more)} more` }));
@@ -377,7 +378,6 @@ function search(model, text) {
   const digits = words.filter((word) => /^#?\d+$/.test(word)).map((word) => Number(word.replace("#", "")));
   const names = words.filter((word) => !/^#?\d+$/.test(word));
   const fits = (layer, list) => {
-    layer.lower ??= layer.name.toLowerCase();
     return list.every((word) => layer.lower.includes(word));
   };
   const layers = model.layers.filter((layer) => layer.known && fits(layer, words)).map((layer) => layer.index);

@@ -154,7 +154,7 @@ function makeTables(model, app) {
     match: matcher(model, (i) => shown[i], () => -1),
     onRow: (i) => open(shown[i]),
     columns: [
-      { label: "layer", opens: true, key: (i) => names[shown[i]], cell: (i) => layers[shown[i]].short, title: (i) => titled(layers[shown[i]].name), csv: (i) => csvName(layers[shown[i]]) },
+      { label: "layer", opens: true, key: (i) => names[shown[i]], cell: (i) => layers[shown[i]].short, title: (i) => titled(`${layers[shown[i]].name}  ${layers[shown[i]].module}`.trim()), csv: (i) => csvName(layers[shown[i]]) },
       { label: "kind", key: (i) => kinds[shown[i]], cell: (i) => layers[shown[i]].kind, csv: (i) => csvCell(layers[shown[i]].kind) },
       numeric("depth", (i) => layers[shown[i]].depth),
       numeric("kernels", (i) => layers[shown[i]].kernels),
@@ -237,7 +237,7 @@ function matcher(model, ...fields) {
     if (!words.length) return null;
     const tests = words.map((word) => {
       const digits = /^#?\d+$/.test(word) ? Number(word.replace("#", "")) : null;
-      const named = model.layers.map((layer) => (layer.lower ??= layer.name.toLowerCase()).includes(word));
+      const named = model.layers.map((layer) => layer.lower.includes(word));
       return { digits, named };
     });
     return (i) => tests.every(({ digits, named }) => {

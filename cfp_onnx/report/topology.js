@@ -112,7 +112,7 @@ function makeTopology(model, app) {
       node.setAttribute("class", `layer ${step}${app.state.layer === index ? " selected" : ""}`);
       view.marks.get(index).setAttribute("class", `face ${step}`);
       const tail = root ? "the classifier" : value === null ? (layer.walked ? whyEmpty(model, layer) : "not walked") : `${words}: ${percent(value)}`;
-      const text = `${shortened(layer.name, 120)}, ${layer.kind}, ${count(layer.kernels, "kernel")}, ${layer.depth === null ? "not upstream of the class" : `depth ${layer.depth}`}; ${tail}`;
+      const text = `${shortened(layer.name, 120)}, ${layer.about}, ${count(layer.kernels, "kernel")}, ${layer.depth === null ? "not upstream of the class" : `depth ${layer.depth}`}; ${tail}`;
       node.querySelector("title").textContent = text;
       node.setAttribute("aria-label", text);
     }
