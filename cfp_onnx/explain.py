@@ -49,7 +49,7 @@ DEFAULT_STEP = {
     "mean": "contribution",
 }
 
-PASS_BUDGET = 2**28
+PASS_BUDGET = 2**30
 """Bytes of inputs, fields and maps fetched by one forward pass for links and tubes; more layers take a further pass."""
 
 _FEEDABLE = frozenset(
