@@ -6,9 +6,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from cfp_onnx.files import write_json, write_text
+from cfp_onnx.results import module_of
 from cfp_onnx.tree import plain_text, printable
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ class ComparedLayer:
     Attributes:
         a: Its name in the first file.
         b: Its name in the second.
+        weight: Names of its weights, first and second.
         op: Operators, first and second.
         evidence: ``weights``, ``names``, ``activations`` or ``position``: what says that they are the same layer.
         depth: Depths, first and second; None where it lies beside every path.
@@ -47,6 +50,7 @@ class ComparedLayer:
 
     a: str
     b: str
+    weight: tuple[str, str]
     op: tuple[str, str]
     evidence: str
     depth: tuple[int | None, int | None]
@@ -225,7 +229,7 @@ def comparison_text(result: Comparison) -> RenderableType:
     else:
         row("verdict", "DIFFERENT", "bold red")
         if result.first is not None:
-            row("first", parting_text(result.first), "red")
+            row("first", parting_text(result.first, {x.a: _known(x) for x in result.layers}), "red")
     for side, names in (("only in A", result.only_a), ("only in B", result.only_b)):
         if names:
             row(side, ", ".join(names))
@@ -234,16 +238,28 @@ def comparison_text(result: Comparison) -> RenderableType:
     return Group(grid, Text(), _layer_table(result))
 
 
-def parting_text(first: Parting) -> str:
-    """One sentence on where two files part."""
+def parting_text(first: Parting, known: Mapping[str, str] = MappingProxyType({})) -> str:
+    """One sentence on where two files part.
+
+    Args:
+        first: The place.
+        known: What layers of the first file are called, where that is more than their names.
+    """
+    layer, reader = (None if n is None else known.get(n, n) for n in (first.layer, first.reader))
     if first.where == "between":
-        return f"after {first.layer}, as {first.reader} sees it: {first.cause}"
+        return f"after {layer}, as {reader} sees it: {first.cause}"
     if first.where == "input":
-        return f"at the input{f', as {first.reader} sees it' if first.reader else ''}: {first.cause}"
-    if first.layer is None:
+        return f"at the input{f', as {reader} sees it' if reader else ''}: {first.cause}"
+    if layer is None:
         return first.cause
     other = "" if first.where != "layer" or first.other in {None, first.layer} else f" ({first.other} in B)"
-    return f"at {first.layer}{other}: {first.cause}"
+    return f"at {layer}{other}: {first.cause}"
+
+
+def _known(layer: ComparedLayer) -> str:
+    """A layer by its name in the first file, and by the module of its weights where the name is but a number."""
+    module = module_of(layer.a, layer.weight[0])
+    return f"{layer.a} ({module})" if module else layer.a
 
 
 def _layer_table(result: Comparison) -> RenderableType:
@@ -259,7 +275,7 @@ def _layer_table(result: Comparison) -> RenderableType:
     for layer in result.layers:
         place = first is not None and first.layer == layer.a
         style = "bold red" if place else "" if layer.agrees else "red"
-        name = layer.a if layer.a == layer.b else f"{layer.a} | {layer.b}"
+        name = _known(layer) if layer.a == layer.b else f"{_known(layer)} | {layer.b}"
         mark = "<- first" if place else "" if layer.agrees else "differs"
         table.add_row(
             Text(printable(name), style=style), _maybe(layer.depth[0], "d"), f"{layer.difference:.1e}",

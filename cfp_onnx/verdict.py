@@ -191,7 +191,8 @@ def results(case: Case, theta: float) -> tuple[ComparedLayer, ...]:
             texts.append("the outputs have different sizes; means over positions are compared")
         out.append(
             ComparedLayer(
-                a=pair.a.name, b=pair.b.name, op=(pair.a.op, pair.b.op), evidence=pair.evidence,
+                a=pair.a.name, b=pair.b.name, weight=(pair.a.weight, pair.b.weight), op=(pair.a.op, pair.b.op),
+                evidence=pair.evidence,
                 depth=(pair.a.depth, pair.b.depth), kernels=tuple(int(k) for k in pair.kernels),
                 cosine=seen.output.cosine, difference=seen.output.difference, max_abs=seen.output.max_abs,
                 input_difference=seen.input.difference,

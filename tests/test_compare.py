@@ -451,7 +451,7 @@ def test_json_keeps_its_promise(call: Run, bench: Bench, clip_file: Path) -> Non
     }  # fmt: skip
     assert set(value["outputs"]) == {"cosine", "difference", "max_abs", "same_top", "scores"}
     assert set(value["layers"][0]) == {
-        "a", "b", "op", "evidence", "depth", "kernels", "cosine", "difference", "max_abs", "input_difference",
+        "a", "b", "weight", "op", "evidence", "depth", "kernels", "cosine", "difference", "max_abs", "input_difference",
         "weight_difference", "bias_difference", "rank_correlation", "overlap", "tube_cosine", "chosen", "relevance",
         "agrees", "worst", "findings",
     }  # fmt: skip
@@ -465,6 +465,20 @@ def test_text_names_the_layers(bench: Bench) -> None:
     assert "<- first" in next(line for line in text.splitlines() if line.startswith("grp"))
     assert repr(found) == "<Comparison: different, 13 layers in both>"
     assert comparison_text(found) is not None
+
+
+def test_text_and_page_know_numbered_layers_by_their_modules(bench: Bench) -> None:
+    found = bench.compare(net.scaled("grp", 3, 1.5)(bench.weights))
+    assert found.first is not None
+    layers = tuple(
+        replace(x, a="node_Conv_7", weight=("net.grp.weight", "net.grp.weight")) if x.a == "grp" else x
+        for x in found.layers
+    )
+    text = str(replace(found, layers=layers, first=replace(found.first, layer="node_Conv_7", other="node_Conv_7")))
+    assert "first      at node_Conv_7 (net.grp): kernel 3" in text
+    assert "node_Conv_7 (net.grp) | grp" in text
+    shown = next(x for x in payload(replace(found, layers=layers).to_json())["layers"] if x["b"] == "grp")
+    assert shown["modules"] == ["net.grp", ""]
 
 
 def classifier(path: Path, *, channels: int = 3, size: int = 10, classes: int = 5) -> Path:

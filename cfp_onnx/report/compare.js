@@ -37,10 +37,14 @@ function stat(value, name) {
 
 function partingCard(data) {
   const first = data.first;
+  const known = (name) => {
+    const module = data.layers.find((layer) => layer.a === name)?.modules[0];
+    return printable(module ? `${name} (${module})` : name);
+  };
   const where = {
-    layer: `At ${printable(first.layer)}`, between: `After ${printable(first.layer)}, as ${printable(first.reader)} sees it`,
-    input: first.reader ? `At the input, as ${printable(first.reader)} sees it` : "At the input",
-    output: `Behind ${printable(first.layer)}`, only_a: `At ${printable(first.layer)}, only in A`, only_b: `At ${printable(first.layer)}, only in B`,
+    layer: `At ${known(first.layer)}`, between: `After ${known(first.layer)}, as ${known(first.reader)} sees it`,
+    input: first.reader ? `At the input, as ${known(first.reader)} sees it` : "At the input",
+    output: `Behind ${known(first.layer)}`, only_a: `At ${printable(first.layer)}, only in A`, only_b: `At ${printable(first.layer)}, only in B`,
   }[first.where];
   const kernels = first.kernels.length ? ` (kernel ${first.kernels.join(", ")})` : "";
   const target = placeOf(data, first);
@@ -140,6 +144,7 @@ function side(letter, layer, place) {
   }
   return el("div", { class: `side ${letter}` },
     el("h4", { text: printable(layer[letter]) }),
+    layer.modules[index] ? el("p", { class: "layer-kind", text: printable(layer.modules[index]) }) : null,
     el("p", { class: "layer-kind", text: `${letter.toUpperCase()}  ${layer.op[index]}, ${layer.count} kernels` }),
     chips.length ? box : null);
 }

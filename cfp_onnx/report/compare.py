@@ -14,6 +14,7 @@ from cfp_onnx.report.page import (
     policy,
     rounded,
 )
+from cfp_onnx.results import module_of
 
 SCRIPTS = ("dom.js", "compare.js")
 """Parts of the page's one script, in the order in which they need each other."""
@@ -55,7 +56,8 @@ def _layer(layer: Mapping[str, Any]) -> dict[str, Any]:
     out = {k: v for k, v in layer.items() if k not in {"relevance", "chosen", "kernels"}}
     order: Sequence[int] = layer["kernels"]
     moved = sum(k != i for i, k in enumerate(order))
-    return {**finite(out), "count": len(order), "moved": moved, "chips": _chips(layer), "chosen": {
+    modules = [module_of(layer[side], weight) for side, weight in zip("ab", layer["weight"], strict=True)]
+    return {**finite(out), "modules": modules, "count": len(order), "moved": moved, "chips": _chips(layer), "chosen": {
         k: len(v) for k, v in layer["chosen"].items()}}  # fmt: skip
 
 
