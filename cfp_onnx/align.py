@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cfp_onnx.fields import feature_of
+from cfp_onnx.fields import Feature, feature_of
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.flow import State
 from cfp_onnx.graph.layers import Geometry
@@ -38,10 +38,19 @@ NAMED = 0.5
 FITS = 0.99
 """Cosine from which weights fit."""
 
+FITTING = 1e-2
+"""Largest difference of sizes, over the layer's largest, of kernels that may be the same behind the same maps."""
+
+SPREAD = 2048
+"""Most weights by which layers are told where kernels and channels may stand in any order."""
+
 PRECISIONS = ("int8", "float16", "float32")
 """Kinds of numbers, the coarsest first."""
 
 NOWHERE = -1
+
+OWN_GATE = "a gate of its own"
+"""Name of an activation that is written as a product of the kernels with something made of them."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,23 @@ class Arrival:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A layer's kernels behind some of the affine maps that follow it.
+
+    Attributes:
+        place: Where they are.
+        scale: Factor of these maps, (kernels,).
+        bias: Constant of the layer and these maps, (kernels,).
+        epsilon: Of the last batch norm among them.
+    """
+
+    place: Place
+    scale: Array
+    bias: Array
+    epsilon: float | None
+
+
+@dataclass(frozen=True)
 class Unit:
     """A layer as it is compared.
 
@@ -95,6 +121,9 @@ class Unit:
         output: Its kernels after the activation.
         path: What lies between the layers above and this one, by kind.
         joined: Whether its kernels go straight into an Add.
+        answer: Its kernels behind the activation that makes the answer of them, where that is not counted as its own.
+        shared: Whether they do, or have several readers, so that a map that follows is not theirs alone.
+        stages: Its kernels behind none of the maps that follow, behind the first, and so on without the last.
     """
 
     index: int
@@ -118,11 +147,19 @@ class Unit:
     output: Place
     path: Mapping[str, int] = field(default_factory=dict)
     joined: bool = False
+    answer: tuple[str, Place] | None = None
+    shared: bool = False
+    stages: tuple[Stage, ...] = ()
 
     @property
     def taps(self) -> tuple[int, ...]:
         """Sizes of its window without the axes along which it has one tap, where that says enough."""
         return self.geometry.kernel
+
+    def answers(self, other: Unit) -> bool:
+        """Whether the activation that makes the answer is part of the layer in one file and behind it in the other."""
+        return any(x.answer and y.before is None and x.answer[0] == y.activation for x, y in
+                   ((self, other), (other, self)))  # fmt: skip
 
     def effective(self) -> Array:
         """Weights times the factor that follows, (kernels, channels / groups, taps) float32."""
@@ -130,6 +167,12 @@ class Unit:
         if self.scale is None or (self.scale == 1).all():
             return weights
         return weights * self.scale.astype(np.float32)[:, None, None]
+
+    @cached_property
+    def spectrum(self) -> Array:
+        """Its weights in order of size, some of them evenly spread: the same in any order of kernels and channels."""
+        values = np.sort(self.effective().reshape(-1))
+        return np.asarray(values[np.unique(np.linspace(0, values.size - 1, SPREAD).round().astype(int))])
 
     @cached_property
     def carried(self) -> dict[int, tuple[Array, Array]]:
@@ -266,8 +309,9 @@ def _unit(topology: Topology, layer: KernelLayer, target: str, depth: int | None
     chain = _chain(topology, layer, found.tensor)
     activation, before = _activation(topology, layer, chain)
     source, axis, geometry = _unpadded(topology, layer)
-    scale, bias, epsilon = _affine(topology, layer, chain)
+    (scale, bias, epsilon), stages = _affine(topology, layer, chain)
     users = topology.program.consumers.get(found.tensor, [])
+    joined = any(isinstance(topology.effects.get(u.name), fx.Sum) for u in users)
     return Unit(
         index=layer.index, name=layer.name, weight=layer.weight, op=layer.op, depth=depth,
         kernels=layer.kernels, channels=layer.channels, groups=layer.groups, geometry=geometry,
@@ -276,8 +320,15 @@ def _unit(topology: Topology, layer: KernelLayer, target: str, depth: int | None
         arrivals=_arrivals(topology, layer), input=Place(source, axis),
         before=Place(found.tensor, found.axis) if activation is None else before,
         output=Place(found.tensor, found.axis), path=_path(topology, source),
-        joined=any(isinstance(topology.effects.get(u.name), fx.Sum) for u in users),
+        joined=joined, answer=_answer(topology.program, found, target) if activation is None else None,
+        shared=activation is None and (joined or len(users) > 1), stages=stages,
     )  # fmt: skip
+
+
+def _answer(program: Program, found: Feature, target: str) -> tuple[str, Place] | None:
+    """The Sigmoid between a classifier and the answer, which onnxruntime makes part of the classifier."""
+    users = program.consumers.get(target, []) if found.tensor == target else []
+    return next(((n.op, Place(n.outputs[0], found.axis)) for n in users if n.op == "Sigmoid"), None)
 
 
 def _weights(layer: KernelLayer) -> Array:
@@ -353,7 +404,7 @@ def _activation(
         if isinstance(effect, fx.Activation | fx.Gate):
             name = "Relu" if isinstance(effect, fx.Activation) and effect.rectifier else node.op.rpartition("::")[2]
             if isinstance(effect, fx.Gate):
-                name = "a gate of its own"
+                name = OWN_GATE
             tensor = _read(node, effect) or ""
             axis = _kernel_axis(topology, tensor, layer.kernels)
             return name, None if axis is None else Place(tensor, axis)
@@ -381,23 +432,27 @@ def _saturates(topology: Topology, tensor: str) -> bool:
 
 def _affine(
     topology: Topology, layer: KernelLayer, chain: Sequence[tuple[Node, fx.Effect]]
-) -> tuple[Array | None, Array | None, float | None]:
-    """Factor and constant per kernel of everything before the activation, and the batch norm's epsilon."""
+) -> tuple[tuple[Array | None, Array | None, float | None], tuple[Stage, ...]]:
+    """Factor and constant per kernel of everything before the activation, the batch norm's epsilon; the way there."""
     scale = np.ones(layer.kernels)
     bias = np.concatenate([np.asarray(p.bias(), np.float64) for p in layer.parts])
     epsilon = None
+    stages = []
     for node, effect in chain:
         if isinstance(effect, fx.Activation | fx.Gate):
             break
         if not isinstance(effect, fx.Affine):
             continue
+        before = _read(node, effect) or ""
+        if (axis := _kernel_axis(topology, before, layer.kernels)) is not None:
+            stages.append(Stage(Place(before, axis), scale, bias, epsilon))
         if node.op == "BatchNormalization":
             epsilon = float(node.attributes.get("epsilon", 1e-5))
         found = _map_of(topology, node, effect, layer.kernels)
         if found is None:
-            return None, None, epsilon
+            return (None, None, epsilon), ()
         scale, bias = scale * found[0], bias * found[0] + found[1]
-    return scale, bias, epsilon
+    return (scale, bias, epsilon), tuple(stages)
 
 
 def _map_of(topology: Topology, node: Node, effect: fx.Affine, kernels: int) -> tuple[Array, Array] | None:
@@ -414,7 +469,9 @@ def _map_of(topology: Topology, node: Node, effect: fx.Affine, kernels: int) -> 
             return None
         full = np.moveaxis(fx.align(np.asarray(array, np.float64), rank), axis, 0)
         flat = full.reshape(full.shape[0], -1)
-        return None if flat.shape[1] > 1 else np.broadcast_to(flat[:, 0], (kernels,))
+        if flat.shape[1] > 1 and node.op not in {"Add", "Sub"}:
+            return None
+        return np.broadcast_to(flat.mean(axis=1), (kernels,))  # of an offset per place, what all places have
 
     other = per_kernel(value[1 - effect.source]) if len(node.inputs) == 2 else None
     one, zero = np.ones(kernels), np.zeros(kernels)
@@ -838,6 +895,9 @@ class _Aligner:
         best = max(tried, key=lambda p: p.alike + 0.1 * self._wired(a, p.b) + 0.01 * shared_words(a, p.b))
         if best.alike >= ALIKE:
             return best
+        tried = [p for p in tried if not self._another(a, p.b)]
+        if not tried:
+            return None
         by_name = max(tried, key=lambda p: (shared_words(a, p.b), self._wired(a, p.b)))
         if shared_words(a, by_name.b) >= NAMED:
             return replace(by_name, evidence="names")
@@ -850,6 +910,11 @@ class _Aligner:
                 return replace(by_mean, evidence="activations")
         first = tried[0]
         return replace(first, evidence="position") if self._wired(a, first.b) > 0 else None
+
+    def _another(self, a: Unit, b: Unit) -> bool:
+        """Whether a layer of the second file has the weights of one that is still to come, in whatever order."""
+        later = (u for u in self.a.units if u.index not in self.pairs and u is not a)
+        return any(alike_in_shape(u, b) and same_spectrum(u, b) for u in later)
 
     def _wired(self, a: Unit, b: Unit) -> float:
         """Part of the layers above that the two have in common."""
@@ -881,6 +946,7 @@ class _Aligner:
             1 - alike < 0.5 * (1 - best.alike)) else best  # fmt: skip
 
     def _take(self, pair: Pair) -> None:
+        pair = _levelled(pair)
         index = pair.a.index
         self.pairs[index] = pair
         self.owners[index] = pair.b.index
@@ -906,8 +972,9 @@ class _Aligner:
             implied = np.full(above.a.kernels, NOWHERE)
             implied[kernels] = arrives[pair.channels[channels]]
             if (implied >= 0).any() and len(np.unique(implied[implied >= 0])) == (implied >= 0).sum():
-                implied = np.where(implied >= 0, implied, above.kernels)
-                if len(np.unique(implied)) == len(implied) and not np.array_equal(implied, above.kernels):
+                kept = (implied < 0) & ~np.isin(above.kernels, implied)  # the others are not read here, or exchanged
+                implied = fill(np.where(kept, above.kernels, implied))
+                if not np.array_equal(implied, above.kernels):
                     self._set(replace(above, kernels=implied))
                     self.corrected.setdefault(pair.a.index, {})[owner] = above
                     self._restore(owner)
@@ -936,6 +1003,46 @@ class _Aligner:
         self.pairs[pair.a.index] = replace(pair, wired=kept)
 
 
+def _levelled(pair: Pair) -> Pair:
+    """A pair judged before maps that are the layer's alone in one file only, as behind an Add that the other lacks."""
+    a, b = pair.a, pair.b
+    ours, theirs = a.stages if b.shared else (), b.stages if a.shared else ()
+    if not (ours or theirs) or _fits_scale(a, b, pair.kernels):
+        return pair
+    cuts = [*(replace(pair, a=_cut(a, s)) for s in ours), *(replace(pair, b=_cut(b, s)) for s in theirs)]
+    return next((p for p in cuts if _fits_scale(p.a, p.b, p.kernels)), pair)
+
+
+def _cut(unit: Unit, stage: Stage) -> Unit:
+    return replace(
+        unit, scale=stage.scale, bias=stage.bias, epsilon=stage.epsilon, activation=None, before=stage.place,
+        output=stage.place, stages=(),
+    )  # fmt: skip
+
+
+def _fits_scale(a: Unit, b: Unit, kernels: Array) -> bool:
+    """Whether the weights and biases of most kernels have the same size."""
+    if a.scale is None or b.scale is None or a.bias is None or b.bias is None:
+        return True
+    one, two = (np.linalg.norm(u.effective().reshape(u.kernels, -1), axis=1) for u in (a, b))
+    near = np.abs(one - two[kernels]) <= FITTING * one.max(initial=0.0)
+    near &= np.abs(a.bias - b.bias[kernels]) <= FITTING * max(np.abs(a.bias).max(initial=0.0), one.max(initial=0.0))
+    return bool(near.mean() > 0.5)
+
+
+def places(a: Unit, b: Unit) -> tuple[Place, Place]:
+    """Where the outputs of two layers are compared: after the activation.
+
+    Before it where only one has any, or only one has it as a product, to which a factor may still be missing.
+    """
+    if a.answers(b):
+        return (a.answer[1], b.output) if a.answer else (a.output, b.answer[1] if b.answer else b.output)
+    alike = bool(a.activation) == bool(b.activation) and (a.activation == OWN_GATE) == (b.activation == OWN_GATE)
+    if alike or a.before is None or b.before is None:
+        return a.output, b.output
+    return a.before, b.before
+
+
 def align(a: Network, b: Network, *, means: tuple[Mapping[int, Array], Mapping[int, Array]] | None = None) -> Alignment:
     """Which layer and kernel is which: by weights, then names, then activations, then place.
 
@@ -955,6 +1062,13 @@ def alike_in_shape(a: Unit, b: Unit) -> bool:
     if len(one) != len(two):
         one, two = (tuple(k for k in taps if k > 1) for taps in (one, two))
     return one == two
+
+
+def same_spectrum(a: Unit, b: Unit) -> bool:
+    """Whether two layers have the same weights, whatever the order of kernels and channels."""
+    one, two = a.spectrum, b.spectrum
+    size = float(np.abs(one).max(initial=0.0))
+    return one.shape == two.shape and bool(np.abs(one - two).max(initial=0.0) <= EXACT * size)
 
 
 def shared_words(a: Unit, b: Unit) -> float:
@@ -985,6 +1099,7 @@ def profile(a: Array, b: Array) -> float:
 
 
 __all__ = [
-    "Alignment", "Arrival", "Network", "Pair", "Place", "Unit", "align", "assign", "directions", "fill",
-    "match_kernels", "network", "pair_up", "profile", "reordered", "shared_words", "wire_maps", "words_in_common",
+    "Alignment", "Arrival", "Network", "Pair", "Place", "Stage", "Unit", "align", "assign", "directions", "fill",
+    "match_kernels", "network", "pair_up", "places", "profile", "reordered", "same_spectrum", "shared_words",
+    "wire_maps", "words_in_common",
 ]  # fmt: skip

@@ -124,18 +124,24 @@ def _exchanged(weighed: Weighed) -> Finding | None:
     chosen = assign(directions(weighed.ours) @ directions(weighed.theirs).T)
     ours, theirs = weighed.ours, weighed.theirs[chosen]
     size = np.abs(ours).max(axis=1)
-    fits = np.abs(ours - theirs).max(axis=1) <= 1e-3 * np.maximum(size, 1e-30)
-    if not fits.all() or np.array_equal(chosen, np.arange(bad.size)):
+    if np.array_equal(chosen, np.arange(bad.size)):
         return None
     words = "are swapped" if bad.size == 2 else "stand in another order"
-    return Finding(f"{_kernels(bad)} {words}, and what reads them was not changed with them", few(bad))
+    fits = np.abs(ours - theirs).max(axis=1) <= 1e-3 * np.maximum(size, 1e-30)
+    if fits.all():
+        return Finding(f"{_kernels(bad)} {words}, and what reads them was not changed with them", few(bad))
+    parallel = np.einsum("kn,kn->k", directions(ours), directions(theirs)) >= 1 - 1e-6
+    if parallel.all() and ours.shape[1] > 1:
+        return Finding(f"the weights of {_kernels(bad)} {words}, and their scale was not changed with them", few(bad))
+    return None
 
 
 def _scaled(ratios: Array, bad: Array, kernels: int) -> Finding:
     low, high = float(ratios.min()), float(ratios.max())
     if bad.size == 1 or high - low <= 1e-4 * abs(high):
         return Finding(f"{some(bad, kernels)}: weights scaled by {high:.5g}", few(bad))
-    one_way = low > 0.5 and high < 2 and (high <= 1 or low >= 1)
+    most = float(np.median(ratios))  # of a kernel without variance little is left
+    one_way = 0.5 < most < 2 and low > 0 and (high <= 1 or low >= 1)
     hint = ", as another epsilon of a batch norm does" if one_way else ""
     return Finding(f"scale differs in {some(bad, kernels)}, by factors {low:.5g} to {high:.5g}{hint}", few(bad))
 
@@ -175,7 +181,11 @@ def _pads(begins: Sequence[int], ends: Sequence[int]) -> str:
 
 def explain_activation(a: Unit, b: Unit) -> list[Finding]:
     """An activation that only one of them has; not where an Add stands between in one of the files."""
-    if bool(a.activation) == bool(b.activation) or (a.joined != b.joined and (b if a.activation else a).joined):
+    if (
+        bool(a.activation) == bool(b.activation)
+        or a.answers(b)
+        or (a.joined != b.joined and (b if a.activation else a).joined)
+    ):
         return []
     name, side = (a.activation, "B") if a.activation else (b.activation, "A")
     return [Finding(f"an activation ({name}) is missing after it in {side}")]
@@ -193,8 +203,8 @@ class Names:
         return "the input" if owner >= self.count else repr(self.layers.get(owner, "?"))
 
 
-def explain_path(pair: Pair, owners: Mapping[int, int], names: tuple[Names, Names]) -> list[Finding]:
-    """What differs between the layers above and this one.
+def explain_missing(pair: Pair, owners: Mapping[int, int], names: tuple[Names, Names]) -> list[Finding]:
+    """Layers and inputs that arrive at a layer in only one of the files.
 
     Args:
         pair: The layer that reads.
@@ -205,15 +215,19 @@ def explain_path(pair: Pair, owners: Mapping[int, int], names: tuple[Names, Name
     ours, theirs = above(a), above(b)
     lost = sorted(o for o in ours if owners.get(o) not in theirs)
     gained = sorted(theirs - {owners.get(o) for o in ours})
-    found = [
-        *(_missing(names[0].of(o), "B", a.path, b.path) for o in lost),
-        *(_missing(names[1].of(o), "A", b.path, a.path) for o in gained),
-    ]
-    if found:
-        return found
+    return [*_missing(lost, names[0], "B", a, b), *_missing(gained, names[1], "A", b, a)]
+
+
+def explain_path(pair: Pair, names: tuple[Names, Names]) -> list[Finding]:
+    """What differs between the layers above and this one, where both files have the same ones there.
+
+    Args:
+        pair: The layer that reads.
+        names: What both files' layers are called.
+    """
     if pair.reordered:
-        return [_order(pair, at_input=all(o >= names[0].count for o in ours))]
-    return _steps(a.path, b.path)
+        return [_order(pair, at_input=all(o >= names[0].count for o in above(pair.a)))]
+    return _steps(pair.a.path, pair.b.path)
 
 
 def above(unit: Unit) -> set[int]:
@@ -221,12 +235,25 @@ def above(unit: Unit) -> set[int]:
     return {int(o) for x in unit.arrivals for o in np.unique(x.owner) if o >= 0}
 
 
-def _missing(who: str, side: str, here: Mapping[str, int], there: Mapping[str, int]) -> Finding:
-    if here.get("a product", 0) > there.get("a product", 0):
-        return Finding(f"the gate from {who} is missing in {side}")
-    if here.get("an Add", 0) > there.get("an Add", 0):
-        return Finding(f"the shortcut from {who} is missing in {side} at the Add that follows")
-    return Finding(f"what comes from {who} does not arrive in {side}")
+def _missing(lost: Sequence[int], names: Names, side: str, here: Unit, there: Unit) -> list[Finding]:
+    """What arrives at a layer in this file and not in the other: what is added or carried, else what only gates."""
+    carried = [o for o in lost if o in here.carried]
+    less = {word: here.path.get(word, 0) > there.path.get(word, 0) for word in ("an Add", "a product")}
+    if not lost:
+        return []
+    who = _several([names.of(o) for o in carried or lost])
+    if carried and less["an Add"]:
+        return [Finding(f"the shortcut from {who} is missing in {side} at the Add that follows")]
+    if not carried and less["a product"]:
+        return [Finding(f"the gate from {who} is missing in {side}")]
+    return [Finding(f"what comes from {who} does not arrive in {side}")]
+
+
+def _several(names: Sequence[str]) -> str:
+    """Names in a sentence; of many the last ones, which lie nearest."""
+    if len(names) > NAMED // 2:
+        return f"{', '.join(names[-1 : -NAMED // 2 - 1 : -1])} and {len(names) - NAMED // 2} more"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _order(pair: Pair, *, at_input: bool) -> Finding:
@@ -279,5 +306,5 @@ def few(which: Array) -> tuple[int, ...]:
 
 __all__ = [
     "BIASES", "NAMED", "WEIGHTS", "Finding", "Names", "Weighed", "above", "by_sizes", "explain_activation",
-    "explain_path", "explain_weights", "explain_window", "few", "some", "weigh",
+    "explain_missing", "explain_path", "explain_weights", "explain_window", "few", "some", "weigh",
 ]  # fmt: skip

@@ -21,6 +21,7 @@ from cfp_onnx.causes import (
     Weighed,
     above,
     explain_activation,
+    explain_missing,
     explain_path,
     explain_weights,
     explain_window,
@@ -145,12 +146,11 @@ class Case:
 
     def _between(self, pair: Pair, sources: Sequence[int]) -> Parting:
         pairs = {p.a.index: p for p in self.alignment.pairs}
-        for index in sources:
+        found = explain_missing(pair, self.alignment.owners, self.names)
+        for index in [] if found else sources:
             if silent := explain_activation(pairs[index].a, pairs[index].b):
                 return Parting("layer", pairs[index].a.name, pairs[index].b.name, (), None, silent[0].text)
-        found = explain_path(pair, self.alignment.owners, self.names) or explain_window(
-            pair.a.geometry, pair.b.geometry
-        )
+        found = found or explain_path(pair, self.names) or explain_window(pair.a.geometry, pair.b.geometry)
         cause = "; ".join(f.text for f in found) or "what it reads differs, and nothing that can be seen explains it"
         if not sources:
             return Parting("input", pair.a.name, pair.b.name, (), pair.a.name, cause)
