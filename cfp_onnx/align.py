@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cfp_onnx.chains import Between, Place, Stage, affine, between, chain, kernel_axis, read
 from cfp_onnx.fields import Feature, feature_of
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.flow import State
@@ -54,14 +55,6 @@ OWN_GATE = "a gate of its own"
 
 
 @dataclass(frozen=True)
-class Place:
-    """A tensor and the axis of its kernels or channels."""
-
-    tensor: str
-    axis: int
-
-
-@dataclass(frozen=True)
 class Arrival:
     """One track of what arrives at a layer's channels.
 
@@ -76,23 +69,6 @@ class Arrival:
     shortcut: bool
     owner: Array
     kernel: Array
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A layer's kernels behind some of the affine maps that follow it.
-
-    Attributes:
-        place: Where they are.
-        scale: Factor of these maps, (kernels,).
-        bias: Constant of the layer and these maps, (kernels,).
-        epsilon: Of the last batch norm among them.
-    """
-
-    place: Place
-    scale: Array
-    bias: Array
-    epsilon: float | None
 
 
 @dataclass(frozen=True)
@@ -121,8 +97,10 @@ class Unit:
         output: Its kernels after the activation.
         path: What lies between the layers above and this one, by kind.
         joined: Whether its kernels go straight into an Add.
+        variance: Of the batch norm that follows, (kernels,).
         answer: Its kernels behind the activation that makes the answer of them, where that is not counted as its own.
         shared: Whether they do, or have several readers, so that a map that follows is not theirs alone.
+        maps: Factors and offsets on its way that no layer above has for itself, the last first.
         stages: Its kernels behind none of the maps that follow, behind the first, and so on without the last.
     """
 
@@ -147,8 +125,10 @@ class Unit:
     output: Place
     path: Mapping[str, int] = field(default_factory=dict)
     joined: bool = False
+    variance: Array | None = None
     answer: tuple[str, Place] | None = None
     shared: bool = False
+    maps: tuple[Between, ...] = ()
     stages: tuple[Stage, ...] = ()
 
     @property
@@ -272,7 +252,10 @@ def network(topology: Topology, output: str, target: str, depths: Mapping[int, i
     program = topology.program
     members = topology.upstream(target)
     inputs = [o for o in topology.origins if o.layer is None]
-    units = tuple(_unit(topology, x, target, depths.get(x.index)) for x in topology.layers if x.index in members)
+    layers = [x for x in topology.layers if x.index in members]
+    features = {x.index: feature_of(topology, x, target) for x in topology.layers}
+    ends = frozenset(f.tensor for f in features.values())
+    units = tuple(_unit(topology, x, features[x.index], target, depths.get(x.index), ends) for x in layers)
     kinds = {u.precision for u in units}
     if any(s.quantised is not None for s in topology.states.values()):
         kinds.add("int8")
@@ -304,24 +287,26 @@ def _behind(program: Program, output: str, target: str) -> tuple[str, ...]:
     return tuple(f for f in found[::-1] if f.removeprefix("QLinear") in {"Softmax", "LogSoftmax", "Sigmoid"})
 
 
-def _unit(topology: Topology, layer: KernelLayer, target: str, depth: int | None) -> Unit:
-    found = feature_of(topology, layer, target)
-    chain = _chain(topology, layer, found.tensor)
-    activation, before = _activation(topology, layer, chain)
+def _unit(
+    topology: Topology, layer: KernelLayer, found: Feature, target: str, depth: int | None, ends: frozenset[str]
+) -> Unit:
+    steps = chain(topology, layer, found.tensor)
+    activation, before = _activation(topology, layer, steps)
     source, axis, geometry = _unpadded(topology, layer)
-    (scale, bias, epsilon), stages = _affine(topology, layer, chain)
+    *stages, last = affine(topology, layer, steps)
     users = topology.program.consumers.get(found.tensor, [])
     joined = any(isinstance(topology.effects.get(u.name), fx.Sum) for u in users)
     return Unit(
         index=layer.index, name=layer.name, weight=layer.weight, op=layer.op, depth=depth,
         kernels=layer.kernels, channels=layer.channels, groups=layer.groups, geometry=geometry,
-        weights=lambda: _weights(layer), scale=scale, bias=bias, epsilon=epsilon,
+        weights=lambda: _weights(layer), scale=last.scale, bias=last.bias, epsilon=last.epsilon, variance=last.variance,
         activation=activation, precision=_precision(topology.program, layer),
         arrivals=_arrivals(topology, layer), input=Place(source, axis),
         before=Place(found.tensor, found.axis) if activation is None else before,
         output=Place(found.tensor, found.axis), path=_path(topology, source),
         joined=joined, answer=_answer(topology.program, found, target) if activation is None else None,
-        shared=activation is None and (joined or len(users) > 1), stages=stages,
+        maps=between(topology, source, ends), stages=tuple(stages),
+        shared=activation is None and (joined or len(users) > 1),
     )  # fmt: skip
 
 
@@ -355,60 +340,22 @@ def _arrivals(topology: Topology, layer: KernelLayer) -> tuple[Arrival, ...]:
     return tuple(out)
 
 
-def _read(node: Node, effect: fx.Effect) -> str | None:
-    """The input through which a step of a chain carries kernels on."""
-    match effect:
-        case fx.Gate(value=index) | fx.Identity(source=index) | fx.Quantise(source=index):
-            return node.inputs[index]
-        case fx.Activation(source=index) | fx.Affine(source=index):
-            return node.inputs[index]
-        case fx.Move(sources=sources):
-            return node.inputs[sources[0]]
-    return None
-
-
-def _chain(topology: Topology, layer: KernelLayer, end: str) -> list[tuple[Node, fx.Effect]]:
-    """Nodes between a layer's output and where its kernels are judged, in order."""
-    steps: list[tuple[Node, fx.Effect]] = []
-    tensor = end
-    while tensor != layer.output:
-        node = topology.program.producers[tensor]
-        effect = topology.effects[node.name]
-        steps.append((node, effect))
-        below = _read(node, effect)
-        if below is None:
-            return []
-        tensor = below
-    return steps[::-1]
-
-
-def _kernel_axis(topology: Topology, tensor: str, kernels: int) -> int | None:
-    """The one axis along which a tensor's kernels lie."""
-    tracks = [t for t in topology.states.get(tensor, State()).tracks if t.via != "gate"]
-    axes = {a for t in tracks for a in range(t.labels.ndim) if t.labels.shape[a] > 1}
-    if len(axes) == 1:
-        return axes.pop()
-    shape = topology.program.shapes.get(tensor, ())
-    found = [a for a, n in enumerate(shape) if a and n == kernels]
-    return found[0] if found and not axes else None
-
-
 def _activation(
-    topology: Topology, layer: KernelLayer, chain: Sequence[tuple[Node, fx.Effect]]
+    topology: Topology, layer: KernelLayer, steps: Sequence[tuple[Node, fx.Effect]]
 ) -> tuple[str | None, Place | None]:
     """Name of the activation behind a layer, and the kernels before it where the file has them."""
     fused = layer.parts[0].activation
     if fused and fused.lower() != "identity":
         return _spelled(fused), None
-    for node, effect in chain:
+    for node, effect in steps:
         if isinstance(effect, fx.Activation | fx.Gate):
             name = "Relu" if isinstance(effect, fx.Activation) and effect.rectifier else node.op.rpartition("::")[2]
             if isinstance(effect, fx.Gate):
                 name = OWN_GATE
-            tensor = _read(node, effect) or ""
-            axis = _kernel_axis(topology, tensor, layer.kernels)
+            tensor = read(node, effect) or ""
+            axis = kernel_axis(topology, tensor, layer.kernels)
             return name, None if axis is None else Place(tensor, axis)
-    ends = [layer.output, *(n.outputs[0] for n, e in chain if isinstance(e, fx.Quantise))]
+    ends = [layer.output, *(n.outputs[0] for n, e in steps if isinstance(e, fx.Quantise))]
     if any(_saturates(topology, tensor) for tensor in ends):
         return "Relu", None
     return None, None
@@ -428,71 +375,6 @@ def _saturates(topology: Topology, tensor: str) -> bool:
     if zero is None or not np.issubdtype(np.dtype(kind), np.integer):
         return False
     return bool((np.asarray(zero) == np.iinfo(kind).min).all())
-
-
-def _affine(
-    topology: Topology, layer: KernelLayer, chain: Sequence[tuple[Node, fx.Effect]]
-) -> tuple[tuple[Array | None, Array | None, float | None], tuple[Stage, ...]]:
-    """Factor and constant per kernel of everything before the activation, the batch norm's epsilon; the way there."""
-    scale = np.ones(layer.kernels)
-    bias = np.concatenate([np.asarray(p.bias(), np.float64) for p in layer.parts])
-    epsilon = None
-    stages = []
-    for node, effect in chain:
-        if isinstance(effect, fx.Activation | fx.Gate):
-            break
-        if not isinstance(effect, fx.Affine):
-            continue
-        before = _read(node, effect) or ""
-        if (axis := _kernel_axis(topology, before, layer.kernels)) is not None:
-            stages.append(Stage(Place(before, axis), scale, bias, epsilon))
-        if node.op == "BatchNormalization":
-            epsilon = float(node.attributes.get("epsilon", 1e-5))
-        found = _map_of(topology, node, effect, layer.kernels)
-        if found is None:
-            return (None, None, epsilon), ()
-        scale, bias = scale * found[0], bias * found[0] + found[1]
-    return (scale, bias, epsilon), tuple(stages)
-
-
-def _map_of(topology: Topology, node: Node, effect: fx.Affine, kernels: int) -> tuple[Array, Array] | None:
-    """Factor and constant of one node, (kernels,) each."""
-    program = topology.program
-    value = [program.constant_or_none(n) for n in node.inputs]
-    axis = _kernel_axis(topology, node.outputs[0], kernels)
-    rank = len(program.shapes[node.outputs[0]])
-    if axis is None:
-        return None
-
-    def per_kernel(array: Array | None) -> Array | None:
-        if array is None or array.ndim > rank:
-            return None
-        full = np.moveaxis(fx.align(np.asarray(array, np.float64), rank), axis, 0)
-        flat = full.reshape(full.shape[0], -1)
-        if flat.shape[1] > 1 and node.op not in {"Add", "Sub"}:
-            return None
-        return np.broadcast_to(flat.mean(axis=1), (kernels,))  # of an offset per place, what all places have
-
-    other = per_kernel(value[1 - effect.source]) if len(node.inputs) == 2 else None
-    one, zero = np.ones(kernels), np.zeros(kernels)
-    match node.op:
-        case "BatchNormalization":
-            gamma, beta, mean, variance = (np.asarray(v, np.float64) for v in value[1:5] if v is not None)
-            factor = gamma / np.sqrt(variance + float(node.attributes.get("epsilon", 1e-5)))
-            return factor, beta - mean * factor
-        case "Neg":
-            return -one, zero
-        case "Add" | "Sub" | "Mul" | "Div" if other is None:
-            return None
-        case "Add":
-            return one, np.asarray(other)
-        case "Sub":
-            return (one, -np.asarray(other)) if effect.source == 0 else (-one, np.asarray(other))
-        case "Mul":
-            return np.asarray(other), zero
-        case "Div" if effect.source == 0:
-            return 1.0 / np.asarray(other), zero
-    return None
 
 
 def _unpadded(topology: Topology, layer: KernelLayer) -> tuple[str, int, Geometry]:
@@ -517,7 +399,7 @@ def _unpadded(topology: Topology, layer: KernelLayer) -> tuple[str, int, Geometr
             break
         tensor = node.inputs[0]
     if split:
-        axis = _kernel_axis(topology, layer.source, layer.channels)
+        axis = kernel_axis(topology, layer.source, layer.channels)
         return layer.source, part.in_axis if axis is None else axis, geometry
     return tensor, axes[0], replace(geometry, begins=tuple(begins), ends=tuple(ends))
 
@@ -1015,8 +897,8 @@ def _levelled(pair: Pair) -> Pair:
 
 def _cut(unit: Unit, stage: Stage) -> Unit:
     return replace(
-        unit, scale=stage.scale, bias=stage.bias, epsilon=stage.epsilon, activation=None, before=stage.place,
-        output=stage.place, stages=(),
+        unit, scale=stage.scale, bias=stage.bias, epsilon=stage.epsilon, variance=stage.variance, activation=None,
+        before=stage.place, output=stage.place or unit.output, stages=(),
     )  # fmt: skip
 
 

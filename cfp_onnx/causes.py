@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cfp_onnx.align import Pair, Unit, assign, directions, reordered
+from cfp_onnx.chains import Between
 from cfp_onnx.graph.layers import Geometry
 
 Array = npt.NDArray[Any]
@@ -82,16 +83,24 @@ class Finding:
     kernels: tuple[int, ...] = ()
 
 
-def explain_weights(pair: Pair, weighed: Weighed, *, limit_bias: float = BIASES) -> list[Finding]:
-    """What differs in the weights and biases of a pair."""
+def explain_weights(pair: Pair, weighed: Weighed, *, limit_bias: float = BIASES, exact: bool = True) -> list[Finding]:
+    """What differs in the weights and biases of a pair.
+
+    Args:
+        pair: A layer of both files.
+        weighed: How far they agree.
+        limit_bias: Largest difference of biases that is none.
+        exact: Whether another epsilon over the same variances counts where these are so large that it hardly shows.
+    """
     bad, biased = weighed.bad, np.flatnonzero(weighed.bias > limit_bias)
     if not bad.size and not biased.size:
-        return []
+        text = _epsilons(pair.a, pair.b) if exact and _same_variance(pair.a.variance, pair.b.variance) else None
+        return [Finding(text)] if text else []
     if (order := _exchanged(weighed)) is not None:
         return [order]
     ratio, rest = _factors(weighed)
     scaled = bool((rest <= 1e-3 * np.maximum(np.abs(ratio), 1e-3)).all())
-    if scaled and (epsilon := _epsilons(pair)):
+    if scaled and (epsilon := _epsilons(pair.a, pair.b)):
         return [Finding(epsilon)]
     if not bad.size:
         return [Finding(f"bias differs in {some(biased, pair.a.kernels)}", few(biased))]
@@ -109,11 +118,46 @@ def _factors(weighed: Weighed) -> tuple[Array, Array]:
     return ratio, left / np.sqrt(np.maximum(size, 1e-30))
 
 
-def _epsilons(pair: Pair) -> str | None:
-    one, two = pair.a.epsilon, pair.b.epsilon
+def _epsilons(a: Unit | Between, b: Unit | Between) -> str | None:
+    one, two = a.epsilon, b.epsilon
     if one is None or two is None or abs(one - two) <= 1e-6 * max(one, two):
         return None
     return f"the batch norm's epsilon is {one:.3g} in A and {two:.3g} in B"
+
+
+def _same_variance(one: Array | None, two: Array | None) -> bool:
+    """Whether two batch norms keep the same variances, in any order."""
+    if one is None or two is None or one.size != two.size:
+        return False
+    return bool((np.abs(np.sort(one) - np.sort(two)) <= 1e-6 * np.sort(np.abs(one))).all())
+
+
+def explain_maps(pair: Pair, limit: float, *, limit_bias: float = BIASES, exact: bool = True) -> list[Finding]:
+    """What differs in factors and offsets on the way to a layer that no layer above has for itself.
+
+    They are compared in order of size: what lies between may order channels otherwise.
+
+    Args:
+        pair: The layer that reads.
+        limit: Largest difference of factors, over the largest, that is none.
+        limit_bias: The same of offsets.
+        exact: See `explain_weights`.
+    """
+    found = []
+    for one, two in zip(pair.a.maps, pair.b.maps, strict=False):
+        if len(pair.a.maps) != len(pair.b.maps) or one.scale.size != two.scale.size:
+            return []
+        top = float(np.abs(one.scale).max(initial=1e-30))
+        scale = float(np.abs(np.sort(one.scale) - np.sort(two.scale)).max()) / top
+        most = max(top, float(np.abs(one.bias).max(initial=0.0)))
+        bias = float(np.abs(np.sort(one.bias) - np.sort(two.bias)).max()) / most
+        far = scale > limit or bias > limit_bias
+        if (far or (exact and _same_variance(one.variance, two.variance))) and (text := _epsilons(one, two)):
+            found.append(Finding(text))
+        elif far:
+            what = f"factors differ by up to {100 * scale:.3g} %" if scale > limit else "offsets differ"
+            found.append(Finding(f"{what} in what scales {one.scale.size} channels between the layers"))
+    return found
 
 
 def _exchanged(weighed: Weighed) -> Finding | None:
@@ -306,5 +350,5 @@ def few(which: Array) -> tuple[int, ...]:
 
 __all__ = [
     "BIASES", "NAMED", "WEIGHTS", "Finding", "Names", "Weighed", "above", "by_sizes", "explain_activation",
-    "explain_missing", "explain_path", "explain_weights", "explain_window", "few", "some", "weigh",
+    "explain_maps", "explain_missing", "explain_path", "explain_weights", "explain_window", "few", "some", "weigh",
 ]  # fmt: skip

@@ -344,3 +344,75 @@ def test_activations_inside_a_layer_come_before_what_follows_it(tmp_path: Path) 
         assert found.same, found.first
         assert [x.findings for x in found.layers if x.findings] == []
     assert not compare(a, edited(b, tmp_path / "c.onnx", fc_w=lambda w: w * np.float32(1.1))).same
+
+
+# ------------------------------------------------------------------------------ batch norms of no layer
+
+
+def dense(path: Path, *, epsilon: float = 1e-5, spelled: bool = False) -> Path:
+    """Layers that read all before them, through a batch norm and a Relu that come first."""
+    s = Sheet()
+    x = s.relu(s.conv("clip", "stem", 6, 3), "stem")
+    channels = 6
+    for step in range(3):
+        y = s.norm(x, f"d{step}", channels)
+        if spelled:
+            s.nodes.pop()
+            y = spelled_norm(s, x, f"d{step}")
+        elif step == 1:
+            s.nodes[-1].attribute[0].f = epsilon
+        y = s.conv(s.relu(y, f"d{step}"), f"d{step}", 4, channels)
+        x, channels = s.add("Concat", [x, y], f"cat{step}", axis=1), channels + 4
+    return s.save(path, s.head(s.relu(s.norm(x, "end", channels), "end"), channels))
+
+
+def spelled_norm(s: Sheet, x: str, name: str) -> str:
+    gamma, beta, mean, variance = (s.constants.pop(f"{name}.{k}") for k in ("gamma", "beta", "mean", "var"))
+    factor = gamma / np.sqrt(variance + np.float32(1e-5))
+    y = s.add("Mul", [x, s.constant(f"{name}.factor", factor[:, None, None])], f"{name}/mul")
+    return s.add("Add", [y, s.constant(f"{name}.shift", (beta - mean * factor)[:, None, None])], f"{name}/shift")
+
+
+def test_a_batch_norm_before_a_layer_may_be_spelled_otherwise(tmp_path: Path) -> None:
+    a, b = dense(tmp_path / "a.onnx"), dense(tmp_path / "b.onnx", spelled=True)
+    assert compare(a, b).same
+    assert compare(renamed(b, tmp_path / "c.onnx"), a).same
+
+
+@pytest.mark.parametrize("names", ["named", "without names"])
+def test_the_epsilon_of_a_batch_norm_before_a_layer(tmp_path: Path, names: str) -> None:
+    """It moves outputs by less than their tolerance."""
+    a, b = dense(tmp_path / "a.onnx"), dense(tmp_path / "b.onnx", epsilon=1e-3)
+    b = b if names == "named" else renamed(b, tmp_path / "c.onnx")
+    found = compare(a, b)
+    assert max(x.difference for x in found.layers) < found.tolerance["outputs"]
+    assert (found.first.where, found.first.layer, found.first.reader) == ("between", "d0", "d1")
+    assert found.first.cause == "the batch norm's epsilon is 1e-05 in A and 0.001 in B"
+    clip = np.random.default_rng(3).standard_normal(CLIP).astype(np.float32)
+    assert cfp.compare(a, b, clip, tolerance=0.01, device="cpu", threads=1, tubes=False).same
+
+
+@pytest.mark.parametrize(("weight", "says"), [("gamma", "factors differ by up to"), ("mean", "offsets differ")])
+def test_a_channel_of_a_batch_norm_before_a_layer(tmp_path: Path, weight: str, says: str) -> None:
+    def moved(value: Array) -> Array:
+        return value + np.float32(2e-3) * (np.arange(value.size) == value.argmax())
+
+    a = dense(tmp_path / "a.onnx")
+    b = edited(a, tmp_path / "b.onnx", **{f"d1_{weight}": moved})
+    for found in (compare(a, b), compare(b, a)):
+        assert (found.first.where, found.first.reader) == ("between", "d1")
+        assert says in found.first.cause
+
+
+def test_an_epsilon_counts_where_variances_are_large(tmp_path: Path) -> None:
+    """Over the same variances it is another one, though it hardly shows; over others it may be made up for."""
+    a = edited(chain(tmp_path / "plain.onnx"), tmp_path / "a.onnx", x0a_var=lambda v: v * np.float32(1000))
+    model = onnx.load(a)
+    next(n for n in model.graph.node if n.name == "x0a/bn").attribute[0].f = 1e-3
+    onnx.save(model, tmp_path / "b.onnx")
+    found = compare(a, tmp_path / "b.onnx")
+    assert max(x.weight_difference for x in found.layers) < found.tolerance["weights"]
+    assert found.first.layer == "x0a"
+    assert "epsilon is 1e-05 in A and 0.001 in B" in found.first.cause
+    made_up = edited(tmp_path / "b.onnx", tmp_path / "c.onnx", x0a_var=lambda v: v - np.float32(1e-3 - 1e-5))
+    assert compare(a, made_up).same
