@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cfp_onnx.chains import Between, Place, Stage, affine, between, chain, kernel_axis, read
+from cfp_onnx.chains import Place, Stage, Way, affine, between, chain, kernel_axis, read
 from cfp_onnx.fields import Feature, feature_of
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.flow import State
@@ -100,7 +100,7 @@ class Unit:
         variance: Of the batch norm that follows, (kernels,).
         answer: Its kernels behind the activation that makes the answer of them, where that is not counted as its own.
         shared: Whether they do, or have several readers, so that a map that follows is not theirs alone.
-        maps: Factors and offsets on its way that no layer above has for itself, the last first.
+        way: How it is reached, with factors and offsets that no layer above has for itself.
         stages: Its kernels behind none of the maps that follow, behind the first, and so on without the last.
     """
 
@@ -128,7 +128,7 @@ class Unit:
     variance: Array | None = None
     answer: tuple[str, Place] | None = None
     shared: bool = False
-    maps: tuple[Between, ...] = ()
+    way: Way = field(default_factory=Way)
     stages: tuple[Stage, ...] = ()
 
     @property
@@ -305,7 +305,7 @@ def _unit(
         before=Place(found.tensor, found.axis) if activation is None else before,
         output=Place(found.tensor, found.axis), path=_path(topology, source),
         joined=joined, answer=_answer(topology.program, found, target) if activation is None else None,
-        maps=between(topology, source, ends), stages=tuple(stages),
+        way=between(topology, source, ends), stages=tuple(stages),
         shared=activation is None and (joined or len(users) > 1),
     )  # fmt: skip
 
@@ -849,10 +849,12 @@ class _Aligner:
                 continue
             arrives = np.full(pair.b.channels, NOWHERE)
             arrives[other[0]] = other[1]
-            if (arrives[channels] != kernels).any():
-                continue
             implied = np.full(above.a.kernels, NOWHERE)
             implied[kernels] = arrives[pair.channels[channels]]
+            if (arrives[channels] != kernels).any() and not _by_whole_kernels(
+                kernels, arrives[pair.channels[channels]]
+            ):
+                continue
             if (implied >= 0).any() and len(np.unique(implied[implied >= 0])) == (implied >= 0).sum():
                 kept = (implied < 0) & ~np.isin(above.kernels, implied)  # the others are not read here, or exchanged
                 implied = fill(np.where(kept, above.kernels, implied))
@@ -883,6 +885,19 @@ class _Aligner:
         wired = wire_maps(pair.a, pair.b, self.owners, self.maps)
         kept = next((w for w in wired if np.array_equal(w, pair.channels)), wired[0])
         self.pairs[pair.a.index] = replace(pair, wired=kept)
+
+
+def _by_whole_kernels(ours: Array, theirs: Array) -> bool:
+    """Whether each kernel arrives several times, as positions laid out do, and goes to one other with all of them.
+
+    Args:
+        ours: Kernel at each channel.
+        theirs: The other file's kernel at the channel that fits.
+    """
+    count = np.bincount(ours)
+    first = np.full(count.size, NOWHERE)
+    first[ours] = theirs
+    return bool((count[count > 0] > 1).all() and (first[ours] == theirs).all())
 
 
 def _levelled(pair: Pair) -> Pair:

@@ -143,9 +143,11 @@ def explain_maps(pair: Pair, limit: float, *, limit_bias: float = BIASES, exact:
         limit_bias: The same of offsets.
         exact: See `explain_weights`.
     """
-    found = []
-    for one, two in zip(pair.a.maps, pair.b.maps, strict=False):
-        if len(pair.a.maps) != len(pair.b.maps) or one.scale.size != two.scale.size:
+    found: list[Finding] = []
+    if pair.a.way.form != pair.b.way.form:
+        return found
+    for one, two in zip(pair.a.way.maps, pair.b.way.maps, strict=True):
+        if one.scale.size != two.scale.size:
             return []
         top = float(np.abs(one.scale).max(initial=1e-30))
         scale = float(np.abs(np.sort(one.scale) - np.sort(two.scale)).max()) / top

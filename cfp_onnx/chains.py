@@ -49,6 +49,19 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Way:
+    """One path from a layer up to the layers above, or to where several paths meet.
+
+    Attributes:
+        form: Its maps and activations, the last first, and what it begins with; only ways of one form can be compared.
+        maps: Its maps.
+    """
+
+    form: tuple[str, ...] = ()
+    maps: tuple[Between, ...] = ()
+
+
+@dataclass(frozen=True)
 class Between:
     """Factors and offsets that no layer above has for itself, up to an activation.
 
@@ -174,29 +187,38 @@ def map_of(topology: Topology, node: Node, effect: fx.Affine, kernels: int) -> t
     return None
 
 
-def between(topology: Topology, source: str, ends: frozenset[str]) -> tuple[Between, ...]:
-    """The maps between what layers above make and what another reads, from there up, as far as there is one path.
+def between(topology: Topology, source: str, ends: frozenset[str]) -> Way:
+    """The maps between what layers above make and what another reads, as far up as there is one path.
 
     Args:
         topology: The network.
         source: What the layer reads.
         ends: Where kernels of layers are judged, with the maps that are theirs.
     """
-    found: list[Between] = []
+    form: list[str] = []
+    maps: list[Between] = []
     steps: list[tuple[Node, fx.Effect]] = []
+
+    def close(word: str) -> None:
+        found = _joined(topology, steps)
+        maps.extend(found)
+        form.extend(["map"] * len(found) + [word])
+        steps.clear()
+
     tensor = source
     while tensor not in ends and (node := topology.program.producers.get(tensor)) is not None:
         effect = topology.effects.get(node.name)
         below = None if effect is None else _carried(node, effect)
         if effect is None or below is None:
-            break
+            close(type(effect).__name__)
+            return Way(tuple(form), tuple(maps))
         if isinstance(effect, fx.Activation | fx.Gate):
-            found += _joined(topology, steps)
-            steps = []
+            close("activation")
         elif isinstance(effect, fx.Affine):
             steps.append((node, effect))
         tensor = below
-    return (*found, *_joined(topology, steps))
+    close("layer" if tensor in ends else "input")
+    return Way(tuple(form), tuple(maps))
 
 
 def _carried(node: Node, effect: fx.Effect) -> str | None:
@@ -225,4 +247,4 @@ def _joined(topology: Topology, steps: Sequence[tuple[Node, fx.Effect]]) -> list
     return [Between(scale, bias, *statistics)]
 
 
-__all__ = ["Between", "Place", "Stage", "affine", "between", "chain", "kernel_axis", "map_of", "read"]
+__all__ = ["Between", "Place", "Stage", "Way", "affine", "between", "chain", "kernel_axis", "map_of", "read"]

@@ -245,6 +245,27 @@ def test_kernels_exchanged_across_a_split(tmp_path: Path, names: str) -> None:
         assert "kernels 1 and 6 are swapped" in found.first.cause
 
 
+def flattened(path: Path, *, last: bool = False) -> Path:
+    """Positions are laid out for a dense layer: for each kernel, or for each position all kernels (`last`)."""
+    s = Sheet()
+    x = s.relu(s.conv(s.relu(s.conv("clip", "one", 4, 3), "one"), "two", 6, 4), "two")
+    x = s.add("MaxPool", [x], "pool", kernel_shape=[4, 4], strides=[4, 4])
+    x = s.add("Flatten", [s.add("Transpose", [x], "turn", perm=[0, 2, 3, 1]) if last else x], "flat")
+    y = s.dense(s.relu(s.dense(x, "wide", 10, 54), "wide"), "fc", CLASSES, 10)
+    if last:
+        s.constants["wide.w"] = s.constants["wide.w"].reshape(6, 9, 10).transpose(1, 0, 2).reshape(54, 10)
+    return s.save(path, y)
+
+
+def test_kernels_exchanged_before_positions_are_laid_out(tmp_path: Path) -> None:
+    a, b = flattened(tmp_path / "a.onnx"), flattened(tmp_path / "b.onnx", last=True)
+    assert compare(a, b).same
+    b = edited(b, tmp_path / "c.onnx", two_w=exchanged(1, 4), two_b=exchanged(1, 4))
+    for found in (compare(a, b), compare(b, a)):
+        assert (found.first.where, found.first.layer, found.first.kernels) == ("layer", "two", (1, 4)), found.first
+        assert "kernels 1 and 4 are swapped" in found.first.cause
+
+
 def test_weights_exchanged_without_their_batch_norm(tmp_path: Path) -> None:
     a = chain(tmp_path / "a.onnx")
     b = edited(a, tmp_path / "b.onnx", x0a_w=exchanged(2, 5))
@@ -349,7 +370,7 @@ def test_activations_inside_a_layer_come_before_what_follows_it(tmp_path: Path) 
 # ------------------------------------------------------------------------------ batch norms of no layer
 
 
-def dense(path: Path, *, epsilon: float = 1e-5, spelled: bool = False) -> Path:
+def dense(path: Path, *, epsilon: float = 1e-5, spelled: bool = False, halved: bool = False) -> Path:
     """Layers that read all before them, through a batch norm and a Relu that come first."""
     s = Sheet()
     x = s.relu(s.conv("clip", "stem", 6, 3), "stem")
@@ -361,7 +382,8 @@ def dense(path: Path, *, epsilon: float = 1e-5, spelled: bool = False) -> Path:
             y = spelled_norm(s, x, f"d{step}")
         elif step == 1:
             s.nodes[-1].attribute[0].f = epsilon
-        y = s.conv(s.relu(y, f"d{step}"), f"d{step}", 4, channels)
+        y = halved_relu(s, y, f"d{step}") if halved else s.relu(y, f"d{step}")
+        y = s.conv(y, f"d{step}", 4, channels)
         x, channels = s.add("Concat", [x, y], f"cat{step}", axis=1), channels + 4
     return s.save(path, s.head(s.relu(s.norm(x, "end", channels), "end"), channels))
 
@@ -373,8 +395,15 @@ def spelled_norm(s: Sheet, x: str, name: str) -> str:
     return s.add("Add", [y, s.constant(f"{name}.shift", (beta - mean * factor)[:, None, None])], f"{name}/shift")
 
 
-def test_a_batch_norm_before_a_layer_may_be_spelled_otherwise(tmp_path: Path) -> None:
-    a, b = dense(tmp_path / "a.onnx"), dense(tmp_path / "b.onnx", spelled=True)
+def halved_relu(s: Sheet, x: str, name: str) -> str:
+    whole = s.add("Add", [x, s.add("Abs", [x], f"{name}/abs")], f"{name}/whole")
+    return s.add("Mul", [whole, s.constant(f"{name}.half", np.float32(0.5))], f"{name}/half")
+
+
+@pytest.mark.parametrize("spelling", ["spelled", "halved"])
+def test_a_batch_norm_before_a_layer_may_be_spelled_otherwise(tmp_path: Path, spelling: str) -> None:
+    """As products and sums, or followed by a Relu that has a factor of its own."""
+    a, b = dense(tmp_path / "a.onnx"), dense(tmp_path / "b.onnx", **{spelling: True})
     assert compare(a, b).same
     assert compare(renamed(b, tmp_path / "c.onnx"), a).same
 
