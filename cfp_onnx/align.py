@@ -42,6 +42,9 @@ FITS = 0.99
 FITTING = 1e-2
 """Largest difference of sizes, over the layer's largest, of kernels that may be the same behind the same maps."""
 
+SEVERAL = 8
+"""Weights of a channel from which an order in which they fit nearly is no accident."""
+
 SPREAD = 2048
 """Most weights by which layers are told where kernels and channels may stand in any order."""
 
@@ -711,8 +714,8 @@ def _columns(ours: Array, theirs: Array, rows: Array) -> tuple[Array, float]:
     """Channel of each channel once kernels are told, kernels told again by that, and how well they fit: mean cosine."""
     order, fit = np.arange(ours.shape[1]), 0.0
     for _ in range(2):
-        u, v = (directions(w.transpose(1, 0, 2)).reshape(w.shape[1], -1) for w in (ours, theirs[rows]))
-        order = assign(u @ v.T)
+        u, v = (w.transpose(1, 0, 2).reshape(w.shape[1], -1) for w in (ours, theirs[rows]))
+        order = assign(2 * u @ v.T - (v**2).sum(axis=1) - (u**2).sum(axis=1)[:, None])  # few kernels: size tells, too
         u, v = (directions(w).reshape(len(w), -1) for w in (ours, theirs[:, order]))
         cosines = u @ v.T
         rows = assign(cosines)
@@ -815,7 +818,9 @@ class _Aligner:
         for channels in others:
             best = self._better(best, channels, fixed=fixed)
         if best.alike < 1 - EXACT:
-            best = self._better(best, _refined(best), fixed=fixed)
+            told = self._better(best, _refined(best), fixed=fixed)
+            few = a.kernels // a.groups * np.prod(a.taps, dtype=int) < SEVERAL  # which fit nearly in some order
+            best = told if told.alike >= 1 - EXACT or not few else best
         if best.alike < ALIKE:  # weights say nothing: kernels keep the place that names and wires give them
             return replace(best, kernels=np.arange(a.kernels), channels=wired)
         return best

@@ -172,14 +172,23 @@ def _exchanged(weighed: Weighed) -> Finding | None:
     size = np.abs(ours).max(axis=1)
     if np.array_equal(chosen, np.arange(bad.size)):
         return None
-    words = "are swapped" if bad.size == 2 else "stand in another order"
     fits = np.abs(ours - theirs).max(axis=1) <= 1e-3 * np.maximum(size, 1e-30)
     if fits.all():
-        return Finding(f"{_kernels(bad)} {words}, and what reads them was not changed with them", few(bad))
+        return _exchange(bad)
     parallel = np.einsum("kn,kn->k", directions(ours), directions(theirs)) >= 1 - 1e-6
     if parallel.all() and ours.shape[1] > 1:
-        return Finding(f"the weights of {_kernels(bad)} {words}, and their scale was not changed with them", few(bad))
+        return _exchange(bad, what="the weights of ", left="their scale")
     return None
+
+
+def _exchange(which: Array, *, what: str = "", left: str = "what reads them") -> Finding:
+    words = "are swapped" if which.size == 2 else "stand in another order"
+    return Finding(f"{what}{_kernels(which)} {words}, and {left} was not changed with them", few(which))
+
+
+def explain_order(pair: Pair) -> Finding:
+    """The kernels of a layer that stand elsewhere in the second file."""
+    return _exchange(np.flatnonzero(pair.kernels != np.arange(pair.a.kernels)))
 
 
 def _scaled(ratios: Array, bad: Array, kernels: int) -> Finding:
@@ -352,5 +361,6 @@ def few(which: Array) -> tuple[int, ...]:
 
 __all__ = [
     "BIASES", "NAMED", "WEIGHTS", "Finding", "Names", "Weighed", "above", "by_sizes", "explain_activation",
-    "explain_maps", "explain_missing", "explain_path", "explain_weights", "explain_window", "few", "some", "weigh",
+    "explain_maps", "explain_missing", "explain_order", "explain_path", "explain_weights", "explain_window", "few",
+    "some", "weigh",
 ]  # fmt: skip

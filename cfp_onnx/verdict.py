@@ -23,6 +23,7 @@ from cfp_onnx.causes import (
     explain_activation,
     explain_maps,
     explain_missing,
+    explain_order,
     explain_path,
     explain_weights,
     explain_window,
@@ -161,11 +162,23 @@ class Case:
                 return Parting("layer", pairs[index].a.name, pairs[index].b.name, (), None, silent[0].text)
         found = found or self.judge.between(pair) or explain_path(pair, self.names)
         found = found or explain_window(pair.a.geometry, pair.b.geometry)
+        if not found and (steering := self._unread(pair, sources)) is not None:
+            order = explain_order(steering)
+            return Parting("layer", steering.a.name, steering.b.name, order.kernels, None, order.text)
         cause = "; ".join(f.text for f in found) or "what it reads differs, and nothing that can be seen explains it"
         if not sources:
             return Parting("input", pair.a.name, pair.b.name, (), pair.a.name, cause)
         last = pairs[max(sources)]
         return Parting("between", last.a.name, last.b.name, (), pair.a.name, cause)
+
+    def _unread(self, pair: Pair, sources: Sequence[int]) -> Pair | None:
+        """A layer in another order that only steers what arrives, as queries and keys do: no layer tells its order."""
+        pairs = {p.a.index: p for p in self.alignment.pairs}
+        read = {o for p in self.alignment.pairs for o in p.a.incoming} | self.a.heads
+        beside = {pairs[o].a.input.tensor for o in sources}
+        found = (p for p in self.alignment.pairs if p.a.index < pair.a.index and p.a.index not in read)
+        moved = (p for p in found if not np.array_equal(p.kernels, np.arange(p.a.kernels)))
+        return next((p for p in moved if p.a.input.tensor in beside), None)
 
     def _here(self, pair: Pair, seen: Seen) -> Parting:
         found = self.findings(pair)

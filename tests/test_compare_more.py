@@ -245,6 +245,29 @@ def test_kernels_exchanged_across_a_split(tmp_path: Path, names: str) -> None:
         assert "kernels 1 and 6 are swapped" in found.first.cause
 
 
+def single(path: Path) -> Path:
+    """A network with one answer."""
+    s = Sheet()
+    x = s.relu(s.conv(s.relu(s.conv("clip", "one", 6, 3), "one"), "two", 12, 6), "two")
+    return s.save(path, s.head(x, 12, classes=1))
+
+
+def test_one_kernel_tells_the_order_of_its_channels(tmp_path: Path) -> None:
+    """Each channel has one weight there, of which only the size says which it is."""
+    a, order = single(tmp_path / "a.onnx"), np.random.default_rng(1).permutation(12)
+    moved = {"two_w": lambda v: v[order], "two_b": lambda v: v[order], "fc_w": lambda v: v[order]}
+    b = edited(a, tmp_path / "b.onnx", **moved)
+    assert compare(a, b).same
+    b = edited(b, tmp_path / "c.onnx", two_w=exchanged(2, 9), two_b=exchanged(2, 9))
+    found = compare(a, b)
+    assert (found.first.layer, found.first.kernels) == ("two", tuple(sorted(order[[2, 9]])))
+    assert "are swapped" in found.first.cause
+    other = edited(
+        a, tmp_path / "d.onnx", fc_w=lambda v: np.random.default_rng(5).normal(0, v.std(), v.shape).astype("f4")
+    )
+    assert compare(a, other).first.layer == "fc"
+
+
 def flattened(path: Path, *, last: bool = False) -> Path:
     """Positions are laid out for a dense layer: for each kernel, or for each position all kernels (`last`)."""
     s = Sheet()
@@ -338,6 +361,31 @@ def test_kernels_with_an_offset_for_each_place_are_judged_by_their_weights(tmp_p
     found = compare(a, edited(a, tmp_path / "c.onnx", **both))
     assert (found.first.layer, found.first.kernels) == ("patch", (1, 6))
     assert "are swapped" in found.first.cause
+
+
+def attention(path: Path) -> Path:
+    """Patches that look at each other once."""
+    s = Sheet()
+    x = s.add("Conv", ["clip", s.draw("patch.w", 8, 3, 4, 4), s.draw("patch.b", 8)], "patch", strides=[4, 4])
+    x = s.add("Reshape", [x, s.constant("rows", np.array([1, 8, 9]))], "rows/r")
+    x = s.add("Transpose", [x], "turn", perm=[0, 2, 1])
+    made = {n: s.add("MatMul", [x, s.draw(f"{n}.w", 8, 8, size=2.0)], n) for n in ("query", "key", "value")}
+    turned = s.add("Transpose", [made["key"]], "turned", perm=[0, 2, 1])
+    weights = s.add("Softmax", [s.add("MatMul", [made["query"], turned], "scores")], "weights", axis=-1)
+    x = s.add("MatMul", [s.add("MatMul", [weights, made["value"]], "mixed"), s.draw("out.w", 8, 8)], "out")
+    return s.save(path, s.dense(s.add("ReduceMean", [x], "mean", axes=[1], keepdims=0), "fc", CLASSES, 8))
+
+
+def test_kernels_that_steer_are_named_though_no_layer_reads_them(tmp_path: Path) -> None:
+    a = attention(tmp_path / "a.onnx")
+
+    def swapped(w: Array) -> Array:
+        return exchanged(2, 5)(w.T).T
+
+    found = compare(a, edited(a, tmp_path / "b.onnx", key_w=swapped))
+    assert (found.first.where, found.first.layer, found.first.kernels) == ("layer", "key", (2, 5)), found.first
+    assert "kernels 2 and 5 are swapped" in found.first.cause
+    assert compare(a, edited(a, tmp_path / "c.onnx", key_w=swapped, query_w=swapped)).same
 
 
 def fused(path: Path, *, inside: bool) -> Path:
