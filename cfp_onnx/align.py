@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cfp_onnx.fields import feature_of
+from cfp_onnx.chains import Place, Stage, Way, affine, between, chain, kernel_axis, read
+from cfp_onnx.fields import Feature, feature_of
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.flow import State
 from cfp_onnx.graph.layers import Geometry
@@ -38,18 +39,22 @@ NAMED = 0.5
 FITS = 0.99
 """Cosine from which weights fit."""
 
+FITTING = 1e-2
+"""Largest difference of sizes, over the layer's largest, of kernels that may be the same behind the same maps."""
+
+SEVERAL = 8
+"""Weights of a channel from which an order in which they fit nearly is no accident."""
+
+SPREAD = 2048
+"""Most weights by which layers are told where kernels and channels may stand in any order."""
+
 PRECISIONS = ("int8", "float16", "float32")
 """Kinds of numbers, the coarsest first."""
 
 NOWHERE = -1
 
-
-@dataclass(frozen=True)
-class Place:
-    """A tensor and the axis of its kernels or channels."""
-
-    tensor: str
-    axis: int
+OWN_GATE = "a gate of its own"
+"""Name of an activation that is written as a product of the kernels with something made of them."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,11 @@ class Unit:
         output: Its kernels after the activation.
         path: What lies between the layers above and this one, by kind.
         joined: Whether its kernels go straight into an Add.
+        variance: Of the batch norm that follows, (kernels,).
+        answer: Its kernels behind the activation that makes the answer of them, where that is not counted as its own.
+        shared: Whether they do, or have several readers, so that a map that follows is not theirs alone.
+        way: How it is reached, with factors and offsets that no layer above has for itself.
+        stages: Its kernels behind none of the maps that follow, behind the first, and so on without the last.
     """
 
     index: int
@@ -118,11 +128,21 @@ class Unit:
     output: Place
     path: Mapping[str, int] = field(default_factory=dict)
     joined: bool = False
+    variance: Array | None = None
+    answer: tuple[str, Place] | None = None
+    shared: bool = False
+    way: Way = field(default_factory=Way)
+    stages: tuple[Stage, ...] = ()
 
     @property
     def taps(self) -> tuple[int, ...]:
         """Sizes of its window without the axes along which it has one tap, where that says enough."""
         return self.geometry.kernel
+
+    def answers(self, other: Unit) -> bool:
+        """Whether the activation that makes the answer is part of the layer in one file and behind it in the other."""
+        return any(x.answer and y.before is None and x.answer[0] == y.activation for x, y in
+                   ((self, other), (other, self)))  # fmt: skip
 
     def effective(self) -> Array:
         """Weights times the factor that follows, (kernels, channels / groups, taps) float32."""
@@ -130,6 +150,12 @@ class Unit:
         if self.scale is None or (self.scale == 1).all():
             return weights
         return weights * self.scale.astype(np.float32)[:, None, None]
+
+    @cached_property
+    def spectrum(self) -> Array:
+        """Its weights in order of size, some of them evenly spread: the same in any order of kernels and channels."""
+        values = np.sort(self.effective().reshape(-1))
+        return np.asarray(values[np.unique(np.linspace(0, values.size - 1, SPREAD).round().astype(int))])
 
     @cached_property
     def carried(self) -> dict[int, tuple[Array, Array]]:
@@ -229,7 +255,10 @@ def network(topology: Topology, output: str, target: str, depths: Mapping[int, i
     program = topology.program
     members = topology.upstream(target)
     inputs = [o for o in topology.origins if o.layer is None]
-    units = tuple(_unit(topology, x, target, depths.get(x.index)) for x in topology.layers if x.index in members)
+    layers = [x for x in topology.layers if x.index in members]
+    features = {x.index: feature_of(topology, x, target) for x in topology.layers}
+    ends = frozenset(f.tensor for f in features.values())
+    units = tuple(_unit(topology, x, features[x.index], target, depths.get(x.index), ends) for x in layers)
     kinds = {u.precision for u in units}
     if any(s.quantised is not None for s in topology.states.values()):
         kinds.add("int8")
@@ -261,23 +290,33 @@ def _behind(program: Program, output: str, target: str) -> tuple[str, ...]:
     return tuple(f for f in found[::-1] if f.removeprefix("QLinear") in {"Softmax", "LogSoftmax", "Sigmoid"})
 
 
-def _unit(topology: Topology, layer: KernelLayer, target: str, depth: int | None) -> Unit:
-    found = feature_of(topology, layer, target)
-    chain = _chain(topology, layer, found.tensor)
-    activation, before = _activation(topology, layer, chain)
+def _unit(
+    topology: Topology, layer: KernelLayer, found: Feature, target: str, depth: int | None, ends: frozenset[str]
+) -> Unit:
+    steps = chain(topology, layer, found.tensor)
+    activation, before = _activation(topology, layer, steps)
     source, axis, geometry = _unpadded(topology, layer)
-    scale, bias, epsilon = _affine(topology, layer, chain)
+    *stages, last = affine(topology, layer, steps)
     users = topology.program.consumers.get(found.tensor, [])
+    joined = any(isinstance(topology.effects.get(u.name), fx.Sum) for u in users)
     return Unit(
         index=layer.index, name=layer.name, weight=layer.weight, op=layer.op, depth=depth,
         kernels=layer.kernels, channels=layer.channels, groups=layer.groups, geometry=geometry,
-        weights=lambda: _weights(layer), scale=scale, bias=bias, epsilon=epsilon,
+        weights=lambda: _weights(layer), scale=last.scale, bias=last.bias, epsilon=last.epsilon, variance=last.variance,
         activation=activation, precision=_precision(topology.program, layer),
         arrivals=_arrivals(topology, layer), input=Place(source, axis),
         before=Place(found.tensor, found.axis) if activation is None else before,
         output=Place(found.tensor, found.axis), path=_path(topology, source),
-        joined=any(isinstance(topology.effects.get(u.name), fx.Sum) for u in users),
+        joined=joined, answer=_answer(topology.program, found, target) if activation is None else None,
+        way=between(topology, source, ends), stages=tuple(stages),
+        shared=activation is None and (joined or len(users) > 1),
     )  # fmt: skip
+
+
+def _answer(program: Program, found: Feature, target: str) -> tuple[str, Place] | None:
+    """The Sigmoid between a classifier and the answer, which onnxruntime makes part of the classifier."""
+    users = program.consumers.get(target, []) if found.tensor == target else []
+    return next(((n.op, Place(n.outputs[0], found.axis)) for n in users if n.op == "Sigmoid"), None)
 
 
 def _weights(layer: KernelLayer) -> Array:
@@ -304,60 +343,22 @@ def _arrivals(topology: Topology, layer: KernelLayer) -> tuple[Arrival, ...]:
     return tuple(out)
 
 
-def _read(node: Node, effect: fx.Effect) -> str | None:
-    """The input through which a step of a chain carries kernels on."""
-    match effect:
-        case fx.Gate(value=index) | fx.Identity(source=index) | fx.Quantise(source=index):
-            return node.inputs[index]
-        case fx.Activation(source=index) | fx.Affine(source=index):
-            return node.inputs[index]
-        case fx.Move(sources=sources):
-            return node.inputs[sources[0]]
-    return None
-
-
-def _chain(topology: Topology, layer: KernelLayer, end: str) -> list[tuple[Node, fx.Effect]]:
-    """Nodes between a layer's output and where its kernels are judged, in order."""
-    steps: list[tuple[Node, fx.Effect]] = []
-    tensor = end
-    while tensor != layer.output:
-        node = topology.program.producers[tensor]
-        effect = topology.effects[node.name]
-        steps.append((node, effect))
-        below = _read(node, effect)
-        if below is None:
-            return []
-        tensor = below
-    return steps[::-1]
-
-
-def _kernel_axis(topology: Topology, tensor: str, kernels: int) -> int | None:
-    """The one axis along which a tensor's kernels lie."""
-    tracks = [t for t in topology.states.get(tensor, State()).tracks if t.via != "gate"]
-    axes = {a for t in tracks for a in range(t.labels.ndim) if t.labels.shape[a] > 1}
-    if len(axes) == 1:
-        return axes.pop()
-    shape = topology.program.shapes.get(tensor, ())
-    found = [a for a, n in enumerate(shape) if a and n == kernels]
-    return found[0] if found and not axes else None
-
-
 def _activation(
-    topology: Topology, layer: KernelLayer, chain: Sequence[tuple[Node, fx.Effect]]
+    topology: Topology, layer: KernelLayer, steps: Sequence[tuple[Node, fx.Effect]]
 ) -> tuple[str | None, Place | None]:
     """Name of the activation behind a layer, and the kernels before it where the file has them."""
     fused = layer.parts[0].activation
     if fused and fused.lower() != "identity":
         return _spelled(fused), None
-    for node, effect in chain:
+    for node, effect in steps:
         if isinstance(effect, fx.Activation | fx.Gate):
             name = "Relu" if isinstance(effect, fx.Activation) and effect.rectifier else node.op.rpartition("::")[2]
             if isinstance(effect, fx.Gate):
-                name = "a gate of its own"
-            tensor = _read(node, effect) or ""
-            axis = _kernel_axis(topology, tensor, layer.kernels)
+                name = OWN_GATE
+            tensor = read(node, effect) or ""
+            axis = kernel_axis(topology, tensor, layer.kernels)
             return name, None if axis is None else Place(tensor, axis)
-    ends = [layer.output, *(n.outputs[0] for n, e in chain if isinstance(e, fx.Quantise))]
+    ends = [layer.output, *(n.outputs[0] for n, e in steps if isinstance(e, fx.Quantise))]
     if any(_saturates(topology, tensor) for tensor in ends):
         return "Relu", None
     return None, None
@@ -377,65 +378,6 @@ def _saturates(topology: Topology, tensor: str) -> bool:
     if zero is None or not np.issubdtype(np.dtype(kind), np.integer):
         return False
     return bool((np.asarray(zero) == np.iinfo(kind).min).all())
-
-
-def _affine(
-    topology: Topology, layer: KernelLayer, chain: Sequence[tuple[Node, fx.Effect]]
-) -> tuple[Array | None, Array | None, float | None]:
-    """Factor and constant per kernel of everything before the activation, and the batch norm's epsilon."""
-    scale = np.ones(layer.kernels)
-    bias = np.concatenate([np.asarray(p.bias(), np.float64) for p in layer.parts])
-    epsilon = None
-    for node, effect in chain:
-        if isinstance(effect, fx.Activation | fx.Gate):
-            break
-        if not isinstance(effect, fx.Affine):
-            continue
-        if node.op == "BatchNormalization":
-            epsilon = float(node.attributes.get("epsilon", 1e-5))
-        found = _map_of(topology, node, effect, layer.kernels)
-        if found is None:
-            return None, None, epsilon
-        scale, bias = scale * found[0], bias * found[0] + found[1]
-    return scale, bias, epsilon
-
-
-def _map_of(topology: Topology, node: Node, effect: fx.Affine, kernels: int) -> tuple[Array, Array] | None:
-    """Factor and constant of one node, (kernels,) each."""
-    program = topology.program
-    value = [program.constant_or_none(n) for n in node.inputs]
-    axis = _kernel_axis(topology, node.outputs[0], kernels)
-    rank = len(program.shapes[node.outputs[0]])
-    if axis is None:
-        return None
-
-    def per_kernel(array: Array | None) -> Array | None:
-        if array is None or array.ndim > rank:
-            return None
-        full = np.moveaxis(fx.align(np.asarray(array, np.float64), rank), axis, 0)
-        flat = full.reshape(full.shape[0], -1)
-        return None if flat.shape[1] > 1 else np.broadcast_to(flat[:, 0], (kernels,))
-
-    other = per_kernel(value[1 - effect.source]) if len(node.inputs) == 2 else None
-    one, zero = np.ones(kernels), np.zeros(kernels)
-    match node.op:
-        case "BatchNormalization":
-            gamma, beta, mean, variance = (np.asarray(v, np.float64) for v in value[1:5] if v is not None)
-            factor = gamma / np.sqrt(variance + float(node.attributes.get("epsilon", 1e-5)))
-            return factor, beta - mean * factor
-        case "Neg":
-            return -one, zero
-        case "Add" | "Sub" | "Mul" | "Div" if other is None:
-            return None
-        case "Add":
-            return one, np.asarray(other)
-        case "Sub":
-            return (one, -np.asarray(other)) if effect.source == 0 else (-one, np.asarray(other))
-        case "Mul":
-            return np.asarray(other), zero
-        case "Div" if effect.source == 0:
-            return 1.0 / np.asarray(other), zero
-    return None
 
 
 def _unpadded(topology: Topology, layer: KernelLayer) -> tuple[str, int, Geometry]:
@@ -460,7 +402,7 @@ def _unpadded(topology: Topology, layer: KernelLayer) -> tuple[str, int, Geometr
             break
         tensor = node.inputs[0]
     if split:
-        axis = _kernel_axis(topology, layer.source, layer.channels)
+        axis = kernel_axis(topology, layer.source, layer.channels)
         return layer.source, part.in_axis if axis is None else axis, geometry
     return tensor, axes[0], replace(geometry, begins=tuple(begins), ends=tuple(ends))
 
@@ -772,8 +714,8 @@ def _columns(ours: Array, theirs: Array, rows: Array) -> tuple[Array, float]:
     """Channel of each channel once kernels are told, kernels told again by that, and how well they fit: mean cosine."""
     order, fit = np.arange(ours.shape[1]), 0.0
     for _ in range(2):
-        u, v = (directions(w.transpose(1, 0, 2)).reshape(w.shape[1], -1) for w in (ours, theirs[rows]))
-        order = assign(u @ v.T)
+        u, v = (w.transpose(1, 0, 2).reshape(w.shape[1], -1) for w in (ours, theirs[rows]))
+        order = assign(2 * u @ v.T - (v**2).sum(axis=1) - (u**2).sum(axis=1)[:, None])  # few kernels: size tells, too
         u, v = (directions(w).reshape(len(w), -1) for w in (ours, theirs[:, order]))
         cosines = u @ v.T
         rows = assign(cosines)
@@ -838,6 +780,9 @@ class _Aligner:
         best = max(tried, key=lambda p: p.alike + 0.1 * self._wired(a, p.b) + 0.01 * shared_words(a, p.b))
         if best.alike >= ALIKE:
             return best
+        tried = [p for p in tried if not self._another(a, p.b)]
+        if not tried:
+            return None
         by_name = max(tried, key=lambda p: (shared_words(a, p.b), self._wired(a, p.b)))
         if shared_words(a, by_name.b) >= NAMED:
             return replace(by_name, evidence="names")
@@ -850,6 +795,11 @@ class _Aligner:
                 return replace(by_mean, evidence="activations")
         first = tried[0]
         return replace(first, evidence="position") if self._wired(a, first.b) > 0 else None
+
+    def _another(self, a: Unit, b: Unit) -> bool:
+        """Whether a layer of the second file has the weights of one that is still to come, in whatever order."""
+        later = (u for u in self.a.units if u.index not in self.pairs and u is not a)
+        return any(alike_in_shape(u, b) and same_spectrum(u, b) for u in later)
 
     def _wired(self, a: Unit, b: Unit) -> float:
         """Part of the layers above that the two have in common."""
@@ -868,7 +818,9 @@ class _Aligner:
         for channels in others:
             best = self._better(best, channels, fixed=fixed)
         if best.alike < 1 - EXACT:
-            best = self._better(best, _refined(best), fixed=fixed)
+            told = self._better(best, _refined(best), fixed=fixed)
+            few = a.kernels // a.groups * np.prod(a.taps, dtype=int) < SEVERAL  # which fit nearly in some order
+            best = told if told.alike >= 1 - EXACT or not few else best
         if best.alike < ALIKE:  # weights say nothing: kernels keep the place that names and wires give them
             return replace(best, kernels=np.arange(a.kernels), channels=wired)
         return best
@@ -881,6 +833,7 @@ class _Aligner:
             1 - alike < 0.5 * (1 - best.alike)) else best  # fmt: skip
 
     def _take(self, pair: Pair) -> None:
+        pair = _levelled(pair)
         index = pair.a.index
         self.pairs[index] = pair
         self.owners[index] = pair.b.index
@@ -901,13 +854,16 @@ class _Aligner:
                 continue
             arrives = np.full(pair.b.channels, NOWHERE)
             arrives[other[0]] = other[1]
-            if (arrives[channels] != kernels).any():
-                continue
             implied = np.full(above.a.kernels, NOWHERE)
             implied[kernels] = arrives[pair.channels[channels]]
+            if (arrives[channels] != kernels).any() and not _by_whole_kernels(
+                kernels, arrives[pair.channels[channels]]
+            ):
+                continue
             if (implied >= 0).any() and len(np.unique(implied[implied >= 0])) == (implied >= 0).sum():
-                implied = np.where(implied >= 0, implied, above.kernels)
-                if len(np.unique(implied)) == len(implied) and not np.array_equal(implied, above.kernels):
+                kept = (implied < 0) & ~np.isin(above.kernels, implied)  # the others are not read here, or exchanged
+                implied = fill(np.where(kept, above.kernels, implied))
+                if not np.array_equal(implied, above.kernels):
                     self._set(replace(above, kernels=implied))
                     self.corrected.setdefault(pair.a.index, {})[owner] = above
                     self._restore(owner)
@@ -936,6 +892,59 @@ class _Aligner:
         self.pairs[pair.a.index] = replace(pair, wired=kept)
 
 
+def _by_whole_kernels(ours: Array, theirs: Array) -> bool:
+    """Whether each kernel arrives several times, as positions laid out do, and goes to one other with all of them.
+
+    Args:
+        ours: Kernel at each channel.
+        theirs: The other file's kernel at the channel that fits.
+    """
+    count = np.bincount(ours)
+    first = np.full(count.size, NOWHERE)
+    first[ours] = theirs
+    return bool((count[count > 0] > 1).all() and (first[ours] == theirs).all())
+
+
+def _levelled(pair: Pair) -> Pair:
+    """A pair judged before maps that are the layer's alone in one file only, as behind an Add that the other lacks."""
+    a, b = pair.a, pair.b
+    ours, theirs = a.stages if b.shared else (), b.stages if a.shared else ()
+    if not (ours or theirs) or _fits_scale(a, b, pair.kernels):
+        return pair
+    cuts = [*(replace(pair, a=_cut(a, s)) for s in ours), *(replace(pair, b=_cut(b, s)) for s in theirs)]
+    return next((p for p in cuts if _fits_scale(p.a, p.b, p.kernels)), pair)
+
+
+def _cut(unit: Unit, stage: Stage) -> Unit:
+    return replace(
+        unit, scale=stage.scale, bias=stage.bias, epsilon=stage.epsilon, variance=stage.variance, activation=None,
+        before=stage.place, output=stage.place or unit.output, stages=(),
+    )  # fmt: skip
+
+
+def _fits_scale(a: Unit, b: Unit, kernels: Array) -> bool:
+    """Whether the weights and biases of most kernels have the same size."""
+    if a.scale is None or b.scale is None or a.bias is None or b.bias is None:
+        return True
+    one, two = (np.linalg.norm(u.effective().reshape(u.kernels, -1), axis=1) for u in (a, b))
+    near = np.abs(one - two[kernels]) <= FITTING * one.max(initial=0.0)
+    near &= np.abs(a.bias - b.bias[kernels]) <= FITTING * max(np.abs(a.bias).max(initial=0.0), one.max(initial=0.0))
+    return bool(near.mean() > 0.5)
+
+
+def places(a: Unit, b: Unit) -> tuple[Place, Place]:
+    """Where the outputs of two layers are compared: after the activation.
+
+    Before it where only one has any, or only one has it as a product, to which a factor may still be missing.
+    """
+    if a.answers(b):
+        return (a.answer[1], b.output) if a.answer else (a.output, b.answer[1] if b.answer else b.output)
+    alike = bool(a.activation) == bool(b.activation) and (a.activation == OWN_GATE) == (b.activation == OWN_GATE)
+    if alike or a.before is None or b.before is None:
+        return a.output, b.output
+    return a.before, b.before
+
+
 def align(a: Network, b: Network, *, means: tuple[Mapping[int, Array], Mapping[int, Array]] | None = None) -> Alignment:
     """Which layer and kernel is which: by weights, then names, then activations, then place.
 
@@ -955,6 +964,13 @@ def alike_in_shape(a: Unit, b: Unit) -> bool:
     if len(one) != len(two):
         one, two = (tuple(k for k in taps if k > 1) for taps in (one, two))
     return one == two
+
+
+def same_spectrum(a: Unit, b: Unit) -> bool:
+    """Whether two layers have the same weights, whatever the order of kernels and channels."""
+    one, two = a.spectrum, b.spectrum
+    size = float(np.abs(one).max(initial=0.0))
+    return one.shape == two.shape and bool(np.abs(one - two).max(initial=0.0) <= EXACT * size)
 
 
 def shared_words(a: Unit, b: Unit) -> float:
@@ -985,6 +1001,7 @@ def profile(a: Array, b: Array) -> float:
 
 
 __all__ = [
-    "Alignment", "Arrival", "Network", "Pair", "Place", "Unit", "align", "assign", "directions", "fill",
-    "match_kernels", "network", "pair_up", "profile", "reordered", "shared_words", "wire_maps", "words_in_common",
+    "Alignment", "Arrival", "Network", "Pair", "Place", "Stage", "Unit", "align", "assign", "directions", "fill",
+    "match_kernels", "network", "pair_up", "places", "profile", "reordered", "same_spectrum", "shared_words",
+    "wire_maps", "words_in_common",
 ]  # fmt: skip

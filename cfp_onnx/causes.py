@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cfp_onnx.align import Pair, Unit, assign, directions, reordered
+from cfp_onnx.chains import Between
 from cfp_onnx.graph.layers import Geometry
 
 Array = npt.NDArray[Any]
@@ -82,16 +83,24 @@ class Finding:
     kernels: tuple[int, ...] = ()
 
 
-def explain_weights(pair: Pair, weighed: Weighed, *, limit_bias: float = BIASES) -> list[Finding]:
-    """What differs in the weights and biases of a pair."""
+def explain_weights(pair: Pair, weighed: Weighed, *, limit_bias: float = BIASES, exact: bool = True) -> list[Finding]:
+    """What differs in the weights and biases of a pair.
+
+    Args:
+        pair: A layer of both files.
+        weighed: How far they agree.
+        limit_bias: Largest difference of biases that is none.
+        exact: Whether another epsilon over the same variances counts where these are so large that it hardly shows.
+    """
     bad, biased = weighed.bad, np.flatnonzero(weighed.bias > limit_bias)
     if not bad.size and not biased.size:
-        return []
+        text = _epsilons(pair.a, pair.b) if exact and _same_variance(pair.a.variance, pair.b.variance) else None
+        return [Finding(text)] if text else []
     if (order := _exchanged(weighed)) is not None:
         return [order]
     ratio, rest = _factors(weighed)
     scaled = bool((rest <= 1e-3 * np.maximum(np.abs(ratio), 1e-3)).all())
-    if scaled and (epsilon := _epsilons(pair)):
+    if scaled and (epsilon := _epsilons(pair.a, pair.b)):
         return [Finding(epsilon)]
     if not bad.size:
         return [Finding(f"bias differs in {some(biased, pair.a.kernels)}", few(biased))]
@@ -109,11 +118,48 @@ def _factors(weighed: Weighed) -> tuple[Array, Array]:
     return ratio, left / np.sqrt(np.maximum(size, 1e-30))
 
 
-def _epsilons(pair: Pair) -> str | None:
-    one, two = pair.a.epsilon, pair.b.epsilon
+def _epsilons(a: Unit | Between, b: Unit | Between) -> str | None:
+    one, two = a.epsilon, b.epsilon
     if one is None or two is None or abs(one - two) <= 1e-6 * max(one, two):
         return None
     return f"the batch norm's epsilon is {one:.3g} in A and {two:.3g} in B"
+
+
+def _same_variance(one: Array | None, two: Array | None) -> bool:
+    """Whether two batch norms keep the same variances, in any order."""
+    if one is None or two is None or one.size != two.size:
+        return False
+    return bool((np.abs(np.sort(one) - np.sort(two)) <= 1e-6 * np.sort(np.abs(one))).all())
+
+
+def explain_maps(pair: Pair, limit: float, *, limit_bias: float = BIASES, exact: bool = True) -> list[Finding]:
+    """What differs in factors and offsets on the way to a layer that no layer above has for itself.
+
+    They are compared in order of size: what lies between may order channels otherwise.
+
+    Args:
+        pair: The layer that reads.
+        limit: Largest difference of factors, over the largest, that is none.
+        limit_bias: The same of offsets.
+        exact: See `explain_weights`.
+    """
+    found: list[Finding] = []
+    if pair.a.way.form != pair.b.way.form:
+        return found
+    for one, two in zip(pair.a.way.maps, pair.b.way.maps, strict=True):
+        if one.scale.size != two.scale.size:
+            return []
+        top = float(np.abs(one.scale).max(initial=1e-30))
+        scale = float(np.abs(np.sort(one.scale) - np.sort(two.scale)).max()) / top
+        most = max(top, float(np.abs(one.bias).max(initial=0.0)))
+        bias = float(np.abs(np.sort(one.bias) - np.sort(two.bias)).max()) / most
+        far = scale > limit or bias > limit_bias
+        if (far or (exact and _same_variance(one.variance, two.variance))) and (text := _epsilons(one, two)):
+            found.append(Finding(text))
+        elif far:
+            what = f"factors differ by up to {100 * scale:.3g} %" if scale > limit else "offsets differ"
+            found.append(Finding(f"{what} in what scales {one.scale.size} channels between the layers"))
+    return found
 
 
 def _exchanged(weighed: Weighed) -> Finding | None:
@@ -124,18 +170,33 @@ def _exchanged(weighed: Weighed) -> Finding | None:
     chosen = assign(directions(weighed.ours) @ directions(weighed.theirs).T)
     ours, theirs = weighed.ours, weighed.theirs[chosen]
     size = np.abs(ours).max(axis=1)
-    fits = np.abs(ours - theirs).max(axis=1) <= 1e-3 * np.maximum(size, 1e-30)
-    if not fits.all() or np.array_equal(chosen, np.arange(bad.size)):
+    if np.array_equal(chosen, np.arange(bad.size)):
         return None
-    words = "are swapped" if bad.size == 2 else "stand in another order"
-    return Finding(f"{_kernels(bad)} {words}, and what reads them was not changed with them", few(bad))
+    fits = np.abs(ours - theirs).max(axis=1) <= 1e-3 * np.maximum(size, 1e-30)
+    if fits.all():
+        return _exchange(bad)
+    parallel = np.einsum("kn,kn->k", directions(ours), directions(theirs)) >= 1 - 1e-6
+    if parallel.all() and ours.shape[1] > 1:
+        return _exchange(bad, what="the weights of ", left="their scale")
+    return None
+
+
+def _exchange(which: Array, *, what: str = "", left: str = "what reads them") -> Finding:
+    words = "are swapped" if which.size == 2 else "stand in another order"
+    return Finding(f"{what}{_kernels(which)} {words}, and {left} was not changed with them", few(which))
+
+
+def explain_order(pair: Pair) -> Finding:
+    """The kernels of a layer that stand elsewhere in the second file."""
+    return _exchange(np.flatnonzero(pair.kernels != np.arange(pair.a.kernels)))
 
 
 def _scaled(ratios: Array, bad: Array, kernels: int) -> Finding:
     low, high = float(ratios.min()), float(ratios.max())
     if bad.size == 1 or high - low <= 1e-4 * abs(high):
         return Finding(f"{some(bad, kernels)}: weights scaled by {high:.5g}", few(bad))
-    one_way = low > 0.5 and high < 2 and (high <= 1 or low >= 1)
+    most = float(np.median(ratios))  # of a kernel without variance little is left
+    one_way = 0.5 < most < 2 and low > 0 and (high <= 1 or low >= 1)
     hint = ", as another epsilon of a batch norm does" if one_way else ""
     return Finding(f"scale differs in {some(bad, kernels)}, by factors {low:.5g} to {high:.5g}{hint}", few(bad))
 
@@ -175,7 +236,11 @@ def _pads(begins: Sequence[int], ends: Sequence[int]) -> str:
 
 def explain_activation(a: Unit, b: Unit) -> list[Finding]:
     """An activation that only one of them has; not where an Add stands between in one of the files."""
-    if bool(a.activation) == bool(b.activation) or (a.joined != b.joined and (b if a.activation else a).joined):
+    if (
+        bool(a.activation) == bool(b.activation)
+        or a.answers(b)
+        or (a.joined != b.joined and (b if a.activation else a).joined)
+    ):
         return []
     name, side = (a.activation, "B") if a.activation else (b.activation, "A")
     return [Finding(f"an activation ({name}) is missing after it in {side}")]
@@ -193,8 +258,8 @@ class Names:
         return "the input" if owner >= self.count else repr(self.layers.get(owner, "?"))
 
 
-def explain_path(pair: Pair, owners: Mapping[int, int], names: tuple[Names, Names]) -> list[Finding]:
-    """What differs between the layers above and this one.
+def explain_missing(pair: Pair, owners: Mapping[int, int], names: tuple[Names, Names]) -> list[Finding]:
+    """Layers and inputs that arrive at a layer in only one of the files.
 
     Args:
         pair: The layer that reads.
@@ -205,15 +270,19 @@ def explain_path(pair: Pair, owners: Mapping[int, int], names: tuple[Names, Name
     ours, theirs = above(a), above(b)
     lost = sorted(o for o in ours if owners.get(o) not in theirs)
     gained = sorted(theirs - {owners.get(o) for o in ours})
-    found = [
-        *(_missing(names[0].of(o), "B", a.path, b.path) for o in lost),
-        *(_missing(names[1].of(o), "A", b.path, a.path) for o in gained),
-    ]
-    if found:
-        return found
+    return [*_missing(lost, names[0], "B", a, b), *_missing(gained, names[1], "A", b, a)]
+
+
+def explain_path(pair: Pair, names: tuple[Names, Names]) -> list[Finding]:
+    """What differs between the layers above and this one, where both files have the same ones there.
+
+    Args:
+        pair: The layer that reads.
+        names: What both files' layers are called.
+    """
     if pair.reordered:
-        return [_order(pair, at_input=all(o >= names[0].count for o in ours))]
-    return _steps(a.path, b.path)
+        return [_order(pair, at_input=all(o >= names[0].count for o in above(pair.a)))]
+    return _steps(pair.a.path, pair.b.path)
 
 
 def above(unit: Unit) -> set[int]:
@@ -221,12 +290,25 @@ def above(unit: Unit) -> set[int]:
     return {int(o) for x in unit.arrivals for o in np.unique(x.owner) if o >= 0}
 
 
-def _missing(who: str, side: str, here: Mapping[str, int], there: Mapping[str, int]) -> Finding:
-    if here.get("a product", 0) > there.get("a product", 0):
-        return Finding(f"the gate from {who} is missing in {side}")
-    if here.get("an Add", 0) > there.get("an Add", 0):
-        return Finding(f"the shortcut from {who} is missing in {side} at the Add that follows")
-    return Finding(f"what comes from {who} does not arrive in {side}")
+def _missing(lost: Sequence[int], names: Names, side: str, here: Unit, there: Unit) -> list[Finding]:
+    """What arrives at a layer in this file and not in the other: what is added or carried, else what only gates."""
+    carried = [o for o in lost if o in here.carried]
+    less = {word: here.path.get(word, 0) > there.path.get(word, 0) for word in ("an Add", "a product")}
+    if not lost:
+        return []
+    who = _several([names.of(o) for o in carried or lost])
+    if carried and less["an Add"]:
+        return [Finding(f"the shortcut from {who} is missing in {side} at the Add that follows")]
+    if not carried and less["a product"]:
+        return [Finding(f"the gate from {who} is missing in {side}")]
+    return [Finding(f"what comes from {who} does not arrive in {side}")]
+
+
+def _several(names: Sequence[str]) -> str:
+    """Names in a sentence; of many the last ones, which lie nearest."""
+    if len(names) > NAMED // 2:
+        return f"{', '.join(names[-1 : -NAMED // 2 - 1 : -1])} and {len(names) - NAMED // 2} more"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _order(pair: Pair, *, at_input: bool) -> Finding:
@@ -279,5 +361,6 @@ def few(which: Array) -> tuple[int, ...]:
 
 __all__ = [
     "BIASES", "NAMED", "WEIGHTS", "Finding", "Names", "Weighed", "above", "by_sizes", "explain_activation",
-    "explain_path", "explain_weights", "explain_window", "few", "some", "weigh",
+    "explain_maps", "explain_missing", "explain_order", "explain_path", "explain_weights", "explain_window", "few",
+    "some", "weigh",
 ]  # fmt: skip

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from cfp_onnx import record
 from cfp_onnx.agreement import Agreement, agreement, overlap, rows_of, spearman, tube_cosine
-from cfp_onnx.align import Alignment, Network, Pair, Place, align, network
+from cfp_onnx.align import Alignment, Network, Pair, Place, align, network, places
 from cfp_onnx.causes import by_sizes, weigh
 from cfp_onnx.comparison import Comparison, Outputs, Parting
 from cfp_onnx.errors import RunError, UsageError
@@ -149,21 +149,13 @@ class Looked:
     tensors: Mapping[str, Array]
 
 
-def places(pair: Pair) -> tuple[Place, Place]:
-    """Where the outputs of a pair are compared: after the activation, before it where only one has any."""
-    a, b = pair.a, pair.b
-    if bool(a.activation) != bool(b.activation) and a.before is not None and b.before is not None:
-        return a.before, b.before
-    return a.output, b.output
-
-
 def _chunks(a: _Side, b: _Side, pairs: Sequence[Pair]) -> list[list[Pair]]:
     """Pairs whose tensors together stay within `TAP_BUDGET`."""
     chunks: list[list[Pair]] = [[]]
     held: set[tuple[str, str]] = set()
     size = 0
     for pair in pairs:
-        here, there = places(pair)
+        here, there = places(pair.a, pair.b)
         read = {("a", p.tensor): a.bytes(p) for p in (here, pair.a.input)}
         read |= {("b", p.tensor): b.bytes(p) for p in (there, pair.b.input)}
         need = sum(n for t, n in read.items() if t not in held)
@@ -178,7 +170,7 @@ def _chunks(a: _Side, b: _Side, pairs: Sequence[Pair]) -> list[list[Pair]]:
 
 def _tapped(pairs: Sequence[Pair]) -> tuple[list[str], list[str]]:
     """What the pairs read and make, of both files."""
-    outputs = [places(p) for p in pairs]
+    outputs = [places(p.a, p.b) for p in pairs]
     ours = [x.tensor for p, (here, _) in zip(pairs, outputs, strict=True) for x in (p.a.input, here)]
     theirs = [x.tensor for p, (_, there) in zip(pairs, outputs, strict=True) for x in (p.b.input, there)]
     return ours, theirs
@@ -187,7 +179,7 @@ def _tapped(pairs: Sequence[Pair]) -> tuple[list[str], list[str]]:
 def _look(pairs: Sequence[Pair], ours: Mapping[str, Array], theirs: Mapping[str, Array], seen: dict[int, Seen]) -> None:
     """Compare what pairs read and what they make of it on one clip."""
     for pair in pairs:
-        here, there = places(pair)
+        here, there = places(pair.a, pair.b)
         output = _agree(ours, here, theirs, there, pair.kernels)
         read = _agree(ours, pair.a.input, theirs, pair.b.input, pair.channels)
         old = seen.get(pair.a.index)
@@ -201,7 +193,10 @@ def _agree(
     ours: Mapping[str, Array], here: Place, theirs: Mapping[str, Array], there: Place, order: Array
 ) -> Agreement:
     a, b = ours[here.tensor], theirs[there.tensor]
-    batch = min(a.shape[0] if here.axis else 1, b.shape[0] if there.axis else 1)
+    if a.size == b.size:  # a file may keep items and positions on one axis
+        batch = max(a.shape[0], b.shape[0])
+    else:
+        batch = min(a.shape[0] if here.axis else 1, b.shape[0] if there.axis else 1)
     one, two = rows_of(a, here.axis, batch), rows_of(b, there.axis, batch)
     if len(one) != len(order) or len(two) != len(order):  # numbered over something else: not comparable
         return Agreement(0.0, 1.0, 0.0, np.ones(len(order)), resized=True)

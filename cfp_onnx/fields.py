@@ -57,7 +57,7 @@ def feature_of(topology: Topology, layer: KernelLayer, target: str) -> Feature:
         )
     best = Feature(layer.output, axis)
     name = layer.output
-    while name != target:
+    while name != target and not _activated(layer):
         step = _next_step(topology, name)
         if step is None:
             break
@@ -80,6 +80,11 @@ def feature_of(topology: Topology, layer: KernelLayer, target: str) -> Feature:
     return best
 
 
+def _activated(layer: KernelLayer) -> bool:
+    """Whether an activation is part of the operator itself, as onnxruntime fuses them."""
+    return any(p.activation and p.activation.lower() != "identity" for p in layer.parts)
+
+
 def affine_of(topology: Topology, layer: KernelLayer, target: str) -> tuple[Array, Array]:
     """Factor and offset per kernel of the affine maps between a layer's output and its activation.
 
@@ -89,7 +94,7 @@ def affine_of(topology: Topology, layer: KernelLayer, target: str) -> tuple[Arra
         (kernels,) float64 factor, (kernels,) float64 offset.
     """
     scale, offset, name = np.ones(layer.kernels), np.zeros(layer.kernels), layer.output
-    while name != target and (step := _next_step(topology, name)) is not None:
+    while name != target and not _activated(layer) and (step := _next_step(topology, name)) is not None:
         source, (name, effect) = name, step
         if isinstance(effect, fx.Affine):
             found = [_per_kernel(topology, layer, name, f, d) for f, d in ((effect.scale, 1.0), (effect.offset, 0.0))]

@@ -21,6 +21,9 @@ from cfp_onnx.causes import (
     Weighed,
     above,
     explain_activation,
+    explain_maps,
+    explain_missing,
+    explain_order,
     explain_path,
     explain_weights,
     explain_window,
@@ -64,12 +67,14 @@ class Judge:
         weights: Largest difference of weights; None where only outputs count.
         biases: Largest difference of biases.
         precision: The coarsest numbers that one of the files keeps.
+        exact: Whether a batch norm's other epsilon counts by itself, as it does where no tolerance is given.
     """
 
     outputs: float
     weights: float | None
     biases: float | None
     precision: str
+    exact: bool = False
 
     @classmethod
     def of(cls, a: Network, b: Network, tolerance: float | None) -> Judge:
@@ -80,7 +85,7 @@ class Judge:
         outputs = TOLERANCE[precision] if tolerance is None else tolerance
         if precision != "float32":
             return cls(outputs, None, None, precision)
-        return cls(outputs, tolerance or WEIGHTS, tolerance or BIASES, precision)
+        return cls(outputs, tolerance or WEIGHTS, tolerance or BIASES, precision, tolerance is None)
 
     def agrees(self, value: Agreement) -> bool:
         """Whether two tensors are the same."""
@@ -90,7 +95,13 @@ class Judge:
         """What differs in weights and biases by more than is allowed."""
         if weighed is None or self.weights is None or self.biases is None:
             return []
-        return explain_weights(pair, weighed, limit_bias=self.biases)
+        return explain_weights(pair, weighed, limit_bias=self.biases, exact=self.exact)
+
+    def between(self, pair: Pair) -> list[Finding]:
+        """What differs by more than is allowed in factors and offsets that no layer above has for itself."""
+        if self.weights is None or self.biases is None:
+            return []
+        return explain_maps(pair, self.weights, limit_bias=self.biases, exact=self.exact)
 
 
 @dataclass(frozen=True)
@@ -129,7 +140,7 @@ class Case:
         seen = self.seen[pair.a.index]
         read, made = self.judge.agrees(seen.input), self.judge.agrees(seen.output)
         sources = [o for o in above(pair.a) if o in self.seen]
-        if not read and all(self.judge.agrees(self.seen[o].output) for o in sources):
+        if (not read or self.judge.between(pair)) and all(self.judge.agrees(self.seen[o].output) for o in sources):
             return self._between(pair, self._concerned(pair, seen.input, sources))
         if (read and not made) or self.judge.findings(pair, self.weighed.get(pair.a.index)):
             return self._here(pair, seen)
@@ -145,17 +156,29 @@ class Case:
 
     def _between(self, pair: Pair, sources: Sequence[int]) -> Parting:
         pairs = {p.a.index: p for p in self.alignment.pairs}
-        for index in sources:
+        found = explain_missing(pair, self.alignment.owners, self.names)
+        for index in [] if found else sources:
             if silent := explain_activation(pairs[index].a, pairs[index].b):
                 return Parting("layer", pairs[index].a.name, pairs[index].b.name, (), None, silent[0].text)
-        found = explain_path(pair, self.alignment.owners, self.names) or explain_window(
-            pair.a.geometry, pair.b.geometry
-        )
+        found = found or self.judge.between(pair) or explain_path(pair, self.names)
+        found = found or explain_window(pair.a.geometry, pair.b.geometry)
+        if not found and (steering := self._unread(pair, sources)) is not None:
+            order = explain_order(steering)
+            return Parting("layer", steering.a.name, steering.b.name, order.kernels, None, order.text)
         cause = "; ".join(f.text for f in found) or "what it reads differs, and nothing that can be seen explains it"
         if not sources:
             return Parting("input", pair.a.name, pair.b.name, (), pair.a.name, cause)
         last = pairs[max(sources)]
         return Parting("between", last.a.name, last.b.name, (), pair.a.name, cause)
+
+    def _unread(self, pair: Pair, sources: Sequence[int]) -> Pair | None:
+        """A layer in another order that only steers what arrives, as queries and keys do: no layer tells its order."""
+        pairs = {p.a.index: p for p in self.alignment.pairs}
+        read = {o for p in self.alignment.pairs for o in p.a.incoming} | self.a.heads
+        beside = {pairs[o].a.input.tensor for o in sources}
+        found = (p for p in self.alignment.pairs if p.a.index < pair.a.index and p.a.index not in read)
+        moved = (p for p in found if not np.array_equal(p.kernels, np.arange(p.a.kernels)))
+        return next((p for p in moved if p.a.input.tensor in beside), None)
 
     def _here(self, pair: Pair, seen: Seen) -> Parting:
         found = self.findings(pair)

@@ -43,7 +43,7 @@ ENGINE = {
     "media",
     "doctor",
 }
-COMPARE = {"footage", "align", "agreement", "causes", "comparison", "verdict", "compare", "report.compare"}
+COMPARE = {"footage", "chains", "align", "agreement", "causes", "comparison", "verdict", "compare", "report.compare"}
 GATE = {
     "strict",
     "reasons",
@@ -98,10 +98,11 @@ ALLOWED = {
     "pyramid": {"errors", "files", "results", "tubes", "tree", "saving"},
     "walk": {"errors", "model", "rules", "results", *GRAPH},
     "explain": {*ENGINE, ""},
-    "align": {"errors", "model", "fields", *GRAPH},
+    "chains": {"model", *GRAPH},
+    "align": {"errors", "model", "fields", "chains", *GRAPH},
     "footage": {"errors", "model", "media", "explain"},
     "agreement": {"tubes"},
-    "causes": {"align", "graph.layers"},
+    "causes": {"align", "chains", "graph.layers"},
     "comparison": {"files", "results", "tree", "report.compare"},
     "verdict": {"rules", "align", "agreement", "causes", "comparison"},
     "compare": {*ENGINE, "footage", "align", "agreement", "causes", "comparison", "verdict"},
