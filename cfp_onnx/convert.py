@@ -134,7 +134,7 @@ def convert(
     """
     tell = progress or silent
     folder = converter(framework)
-    _check_usage(framework, source, input_shape, weights, arch, layout)
+    _check_usage(framework, source, input_shape, weights, arch, classes, layout)
     _check_place(Path(out))
     source = named(framework, source)
     weights = weights_beside(framework, source) if weights is None else weights
@@ -205,12 +205,20 @@ def converter(framework: str) -> Path:
 
 
 def _check_usage(
-    framework: str, source: object, input_shape: object, weights: object, arch: str | None, layout: str | None
+    framework: str,
+    source: object,
+    input_shape: object,
+    weights: object,
+    arch: str | None,
+    classes: int | None,
+    layout: str | None,
 ) -> None:
     if arch is not None and framework != "torch":
         raise UsageError(f"--arch names networks of the torch converter; leave it out for {framework}")
     if arch is not None and source is not None:
         raise UsageError("--arch brings its own code; give its weights with --weights and no SOURCE")
+    if arch is None and classes is not None:
+        raise UsageError("--classes belongs to --arch; any other network has the classes that it has")
     if arch is None and source is None:
         raise UsageError("give a SOURCE (a file, a folder or module:factory), or a built-in network with --arch")
     if arch is None and input_shape is None:

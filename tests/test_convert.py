@@ -482,6 +482,7 @@ def test_a_folder_is_no_file_of_torch(fake, tmp_path):
     [
         ({"source": None}, "give a SOURCE"),
         ({"source": None, "arch": "mfnet", "framework": "keras"}, "leave it out for keras"),
+        ({"source": "x.pt", "classes": 7}, "--classes belongs to --arch"),
         ({"source": "x.pt", "arch": "mfnet"}, "--arch brings its own code"),
         ({"source": "x.pt", "input_shape": None}, "--input-shape 1,3,16,112,112"),
         ({"source": "x.pt", "weights": "w.pth"}, "--weights belongs to"),
@@ -909,6 +910,12 @@ def test_an_installation_that_fills_the_disk_says_so(folder, monkeypatch):
     monkeypatch.setattr(environments.shutil, "disk_usage", lambda place: usage)
     with pytest.raises(DeviceError, match="no space is left in"):
         environments.environment("torch", folder, run=installer([], fails=2))
+
+
+def test_a_cache_that_cannot_be_made_is_named_with_what_to_set(folder, monkeypatch):
+    (folder / "cache").write_text("a file", "utf-8")
+    with pytest.raises(DeviceError, match=r"can be made in .*envs \(Not a directory\); set CFP_ONNX_CACHE to a folder"):
+        environments.environment("torch", folder, run=pytest.fail)
 
 
 def test_the_cache_is_the_users(monkeypatch, tmp_path):
