@@ -1,8 +1,8 @@
 """The command ``cfp-onnx``: arguments to public calls, results to stdout, everything else to stderr.
 
 Exit codes: 0 fine; 1 a comparison found a difference; 2 wrong usage or unusable input; 3 the device or runtime is
-missing; 4 a limit was reached (130 after Ctrl-C, 141 where the reader of a pipe went away). A failure is one line on
-stderr.
+missing; 4 a limit was reached (130 after Ctrl-C, 143 after SIGTERM, 141 where the reader of a pipe went away). A
+failure is one line on stderr.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import io
 import json
 import os
 import re
+import signal
 import sys
 import tempfile
 import threading
@@ -62,13 +63,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no failure
     try:
         options = _parsed(_parser(), arguments)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _ending_tidily():
             if not debug:
                 warnings.simplefilter("ignore")
             code = int(options.command(options))
         sys.stdout.flush()
     except CfpError as error:
         return _fail(error, error.exit_code, debug=debug)
+    except _Ended as end:
+        return _fail(f"ended by {end}", end.exit_code, debug=debug)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED, debug=debug)
     except BrokenPipeError:
@@ -83,6 +86,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         what = f"unexpected {type(error).__name__}: {error}"
         return _fail(f"{what}; run again with --debug and report it", CfpError.exit_code, debug=debug)
     return code
+
+
+class _Ended(BaseException):
+    """A signal that asks the program to end: what it has begun is cleared away first."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def _ending_tidily() -> Iterator[None]:
+    """Signals that would end the program at once unwind it instead, where nobody else handles them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, _frame: object) -> None:
+        raise _Ended(number)
+
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    ours = [n for n in (signal.Signals[name] for name in names) if signal.getsignal(n) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _fail(message: object, code: int, *, debug: bool) -> int:
@@ -371,7 +403,9 @@ def _named_shape(text: str) -> tuple[str, tuple[int, ...]]:
     name, _, sizes = text.rpartition("=")
     parts = sizes.replace("x", ",").split(",")
     if not all(p.isascii() and p.isdigit() and 1 <= int(p[:10]) < 2**31 for p in parts):
-        raise argparse.ArgumentTypeError(f"{text!r} must be NAME=1,3,16,112,112")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} must be sizes of at least 1, as 1,3,16,112,112 or NAME=1,3,16,112,112"
+        )
     return name, tuple(int(p) for p in parts)
 
 

@@ -8,11 +8,13 @@ file take its place.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import zipfile
@@ -27,7 +29,7 @@ import onnx
 
 from cfp_onnx import record
 from cfp_onnx.environments import environment, install_command, last_line, silent
-from cfp_onnx.errors import CfpError, DeviceError, LimitError, ModelError, OutputError, RunError, UsageError
+from cfp_onnx.errors import CfpError, DeviceError, LimitError, ModelError, OutputError, UsageError
 from cfp_onnx.explain import Engine, specs, topology
 from cfp_onnx.files import write_bytes
 from cfp_onnx.foreign import is_code, named, refuse_other, refuse_unsupported, weights_beside
@@ -132,15 +134,16 @@ def convert(
     """
     tell = progress or silent
     folder = converter(framework)
-    _check_usage(framework, source, input_shape, weights, arch, layout)
+    _check_usage(framework, source, input_shape, weights, arch, classes, layout)
     _check_place(Path(out))
     source = named(framework, source)
     weights = weights_beside(framework, source) if weights is None else weights
     refuse_other(framework, source)
     refuse_unsupported(source, allow_pickle=allow_pickle)
     refuse_unsupported(weights, allow_pickle=allow_pickle, only_weights=True)
-    if framework == "torch" and source is not None and Path(source).is_dir():
-        raise UsageError(f"{source}: a folder, and PyTorch's files are single; give the file that holds the network")
+    for file, held in ((source, "network"), (weights, "weights")):
+        if framework == "torch" and file is not None and Path(file).is_dir():
+            raise UsageError(f"{file}: a folder, and PyTorch's files are single; give the file that holds the {held}")
     request = {
         "format": 1,
         "source": _absolute(source),
@@ -151,7 +154,7 @@ def convert(
         "size": list(size) if isinstance(size, tuple) else size,
         "input_shape": _plain_shape(input_shape),
         "layout": layout,
-        "batch": batch,
+        "batch": _batch(batch, layout, input_shape),
         "opset": opset,
         "allow_pickle": allow_pickle,
         "labels": None if labels is None else list(labels),
@@ -180,7 +183,7 @@ def convert(
         exporter=str(report["exporter"]),
         kind=str(report["source_kind"]),
         opset=engine.file.opset,
-        notes=tuple(map(str, report.get("notes", ()))),
+        notes=(*map(str, report.get("notes", ())), *_untraced(engine)),
         clips=len(clips),
         difference=difference,
         layers=len(engine.topology.layers),
@@ -202,12 +205,20 @@ def converter(framework: str) -> Path:
 
 
 def _check_usage(
-    framework: str, source: object, input_shape: object, weights: object, arch: str | None, layout: str | None
+    framework: str,
+    source: object,
+    input_shape: object,
+    weights: object,
+    arch: str | None,
+    classes: int | None,
+    layout: str | None,
 ) -> None:
     if arch is not None and framework != "torch":
         raise UsageError(f"--arch names networks of the torch converter; leave it out for {framework}")
     if arch is not None and source is not None:
         raise UsageError("--arch brings its own code; give its weights with --weights and no SOURCE")
+    if arch is None and classes is not None:
+        raise UsageError("--classes belongs to --arch; any other network has the classes that it has")
     if arch is None and source is None:
         raise UsageError("give a SOURCE (a file, a folder or module:factory), or a built-in network with --arch")
     if arch is None and input_shape is None:
@@ -217,10 +228,26 @@ def _check_usage(
             f"{source}: JAX has no file that holds a network without its code; give the code as module:factory or "
             "file.py:factory, and a file of weights with --weights"
         )
+    if framework in {"keras", "tensorflow", "tflite"} and weights is not None:
+        raise UsageError(f"{framework}'s files bring their own weights; leave --weights out")
     if framework == "torch" and weights is not None and arch is None and not is_code(str(source)):
         raise UsageError("--weights belongs to --arch or to a module:factory; a file brings its own")
     if layout is not None and sorted(set(layout) & set("NCTHWL")) != sorted(layout):
         raise UsageError(f"layout {layout!r} is unknown; use each of the letters N, C, T, H, W once, such as NCTHW")
+
+
+def _batch(batch: str | int, layout: str | None, shape: Shape | None) -> str | int:
+    """The batch to ask for: where the first axis is none, it has the size that was given.
+
+    Raises:
+        UsageError: If another is asked for.
+    """
+    if layout is None or shape is None or layout.startswith("N"):
+        return batch
+    first = {sizes[0] for sizes in (shape.values() if isinstance(shape, Mapping) else [shape])}
+    if len(first) > 1 or batch not in {"dynamic", *first}:
+        raise UsageError(f"layout {layout} has no batch in front; leave --batch out, and give one size of that axis")
+    return first.pop()
 
 
 def _check_place(out: Path) -> None:
@@ -257,12 +284,8 @@ def _run_converter(interpreter: Path, folder: Path, request: Mapping[str, Any], 
     script, order = folder / "convert.py", work / "request.json"
     order.write_text(json.dumps(request), encoding="utf-8")
     command = [str(interpreter), "-B", str(script), str(order), str(work)]
-    own = {"PYTHONWARNINGS": "ignore", "PYTHONIOENCODING": "utf-8", "PYTHONNOUSERSITE": "1"}
     try:
-        done = subprocess.run(  # noqa: S603 - our own script
-            command, cwd=work, capture_output=True, encoding="utf-8", errors="replace", check=False,
-            stdin=subprocess.DEVNULL, env={**os.environ, **own},
-        )  # fmt: skip
+        done = _run(command, work)
     except OSError as error:
         raise UsageError(f"{interpreter} cannot be run ({error.strerror or error}); see --python") from error
     if done.returncode:
@@ -280,12 +303,33 @@ def _run_converter(interpreter: Path, folder: Path, request: Mapping[str, Any], 
     raise ModelError(f"the {folder.name} converter left no usable result: {reason}")
 
 
+def _run(command: Sequence[str], work: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a converter to its end, or to ours: then it ends too, with whatever it has started."""
+    own = {"PYTHONWARNINGS": "ignore", "PYTHONIOENCODING": "utf-8", "PYTHONNOUSERSITE": "1"}
+    with subprocess.Popen(  # noqa: S603 - our own script
+        command, cwd=work, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+        errors="replace", env={**os.environ, **own}, start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            said, complaint = process.communicate()
+        except BaseException:
+            if hasattr(os, "killpg"):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+            process.wait()
+            raise
+    return subprocess.CompletedProcess(list(command), process.returncode, said, complaint)
+
+
 def _failure(done: subprocess.CompletedProcess[str], interpreter: Path, folder: Path) -> CfpError:
     said = last_line(done.stderr)
     if done.returncode == 2 and said:
         return ModelError(said)
     if done.returncode < 0:
         return LimitError(f"the {folder.name} converter was ended by signal {-done.returncode}; is memory short?")
+    if "MemoryError" in said or "not enough memory" in said:
+        return LimitError(f"the {folder.name} converter ran out of memory; give a smaller --input-shape")
     if "No space left on device" in said:
         return OutputError(
             f"no space is left in {tempfile.gettempdir()} for the {folder.name} converter; TMPDIR names another place"
@@ -317,7 +361,7 @@ def _probe(work: Path) -> list[ProbeClip]:
 
 
 def _verify(file: Path, clips: Sequence[ProbeClip], wanted: Shape | None) -> tuple[Engine, float]:
-    """Checks the file, runs every clip of the probe, and traces the channels.
+    """Checks the file, runs every clip of the probe, and traces the channels as far as they can be followed.
 
     Returns:
         The network, and the largest difference to the framework's outputs.
@@ -333,12 +377,22 @@ def _verify(file: Path, clips: Sequence[ProbeClip], wanted: Shape | None) -> tup
         model = load(file)
         _check_shapes(model, clips, wanted)
         session = record.plain_session(model, record.Device("cpu"))
-        largest = max(_difference(session, k, *clip) for k, clip in enumerate(clips))
+        free = any(port.shape is not None and port.shape[:1] == (None,) for port in model.inputs)
+        largest = max(_difference(session, k, *clip, free=free) for k, clip in enumerate(clips))
         del session
-        shapes = {name: tuple(array.shape) for name, array in clips[0][0].items()}
-        return topology(model, input_shape=shapes), largest
-    except (ModelError, RunError, UsageError) as error:
+    except CfpError as error:
+        if "bfloat16" in str(error):
+            raise ModelError(
+                "the conversion computes in bfloat16, for which onnxruntime lacks operators; take autocast and casts "
+                "out of the network, or save it in float32"
+            ) from error
         raise ModelError(str(error).replace(str(file), "the conversion")) from error
+    try:
+        shapes = {name: tuple(array.shape) for name, array in clips[0][0].items()}
+        return topology(model, input_shape=shapes, barriers=True), largest
+    except CfpError as error:
+        said = str(error).replace(f"{file}: ", "").replace(str(file), "it")
+        raise ModelError(f"the conversion agrees with the framework, but it cannot be analysed: {said}") from error
 
 
 def _check_shapes(model: Model, clips: Sequence[ProbeClip], wanted: Shape | None) -> None:
@@ -355,15 +409,19 @@ def _check_shapes(model: Model, clips: Sequence[ProbeClip], wanted: Shape | None
             raise ModelError("the conversion's batch is dynamic but its probe has clips of one batch size only")
 
 
-def _difference(session: Any, number: int, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> float:
+def _difference(
+    session: Any, number: int, inputs: Mapping[str, Array], outputs: Mapping[str, Array], *, free: bool
+) -> float:
     names = list(outputs)
+    hint = "--batch 1 may do, for one clip at a time" if free else "nothing was written"
     got = record.run(session, names, inputs)
     largest = 0.0
     for name, ours in zip(names, got, strict=True):
         theirs = outputs[name]
         where = f"output {name!r} on random clip {number} (batch {len(next(iter(inputs.values())))})"
         if ours.shape != theirs.shape:
-            raise ModelError(f"the conversion's {where} is {show(ours.shape)}, the framework's {show(theirs.shape)}")
+            both = f"{show(ours.shape)}, the framework's {show(theirs.shape)}"
+            raise ModelError(f"the conversion's {where} is {both}; {hint}")
         if not np.isfinite(theirs).all():
             raise ModelError(f"the framework's own {where} is not finite; give weights that work on random clips")
         top = float(np.abs(theirs).max(initial=0.0))
@@ -372,13 +430,23 @@ def _difference(session: Any, number: int, inputs: Mapping[str, Array], outputs:
         if not distance <= limit:
             raise ModelError(
                 f"the conversion is not the same network: {where} differs from the framework's by {distance:.3g}, "
-                f"more than {limit:.3g}; nothing was written"
+                f"more than {limit:.3g}; {hint}"
             )
         largest = max(largest, distance)
     return largest
 
 
 # ------------------------------------------------------------------------------------------------------ results
+
+
+def _untraced(engine: Engine) -> list[str]:
+    """A sentence where channels could not be followed all the way."""
+    unknown = engine.coverage.operators_unknown
+    if not unknown:
+        return []
+    names = ", ".join(unknown)
+    told = f"channels cannot be followed through {names}, and what lies before is not explained"
+    return [f"{told}; inspect and explain want --allow-barriers"]
 
 
 def _source(

@@ -77,7 +77,13 @@ def environment(
             temporary.rename(place)
     except (OSError, subprocess.SubprocessError) as error:
         by_hand = " && ".join(shlex.join(words) for words in _commands(place, requirements, base))
-        full = temporary is not None and shutil.disk_usage(place.parent).free < ROOM
+        if temporary is None:
+            reason = getattr(error, "strerror", None) or error
+            raise DeviceError(
+                f"no environment for {framework} can be made in {place.parent} ({reason}); set CFP_ONNX_CACHE to a "
+                "folder that can be written, or name an environment that has it with --python"
+            ) from error
+        full = shutil.disk_usage(place.parent).free < ROOM
         why = f"no space is left in {place.parent}" if full else _last_words(error)
         raise DeviceError(
             f"the environment for {framework} could not be made ({why}); type: {by_hand} - or name an "

@@ -893,14 +893,16 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
     file = Path(path)
     try:
         text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise UsageError(f"cannot read labels from {file}: {error}") from error
-    if text.lstrip().startswith("["):
+    except UnicodeDecodeError as error:
+        raise UsageError(f"cannot read labels from {file}: {error}; save it as text in UTF-8") from error
+    if text.lstrip().startswith(("[", "{")):
         try:
             value = json.loads(text)
         except ValueError as error:
             raise UsageError(f"{file} is not a JSON list of labels: {error}") from error
-        if not all(isinstance(x, str) for x in value):
+        if not isinstance(value, list) or not all(isinstance(x, str) for x in value):
             raise UsageError(f"{file} is not a JSON list of strings")
         return tuple(value)
     return tuple(line.strip() for line in text.splitlines() if line.strip())

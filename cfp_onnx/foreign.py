@@ -136,6 +136,12 @@ def _advice(path: Path) -> str:
         head = stream.read(4096)
     if not head:
         return "the file is empty"
+    if head.startswith(b"version https://git-lfs"):
+        return "only a pointer of Git LFS stands in the file; fetch the file itself with git lfs pull"
+    if head.lstrip()[:9].lower() in {b"<!doctype", b"<html>"} or head.lstrip()[:6].lower() == b"<html ":
+        return "this is a web page, no model; the download went wrong"
+    if suffix == ".py":
+        return f"this is code; name what makes the network, as in {path}:factory, or give a file that was saved from it"
     if head[4:8] == b"ORTM" or suffix == ".ort":
         return "onnxruntime's own format (.ort) cannot be read back; give the .onnx file that it was made from"
     if suffix == ".onnx":
@@ -188,6 +194,8 @@ def _pickled(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
+            if names and all(n.endswith(".npy") for n in names):
+                return "state_dict"
             pickles = [n for n in names if n.endswith("data.pkl") and n.count("/") <= 1]
             if not pickles or any(n.endswith("constants.pkl") or "/code/" in n for n in names):
                 return ""
@@ -197,7 +205,7 @@ def _pickled(path: Path) -> str:
     with path.open("rb") as stream:
         head = stream.read(9)
         if head[8:] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size:
-            return ""  # safetensors, whose length of a header may begin as a pickle does
+            return "state_dict"  # safetensors, whose length of a header may begin as a pickle does
         stream.seek(0)
         head = stream.read(2)
         if head[:1] != b"\x80" or not 2 <= head[-1] <= 5:

@@ -191,6 +191,7 @@ def save_keras(weights: Weights, out: Path) -> np.ndarray:
     model.save(out / "blocks.keras")
     model.save(out / "blocks.h5")
     keras_model(weights, batch=2).save(out / "fixed.keras")
+    keras.Sequential([keras.Input(model.inputs[0].shape[1:], name="clip"), model]).save(out / "sequence.keras")
     x = keras.Input((3, 4))
     keras.Model(x, keras.layers.Lambda(lambda t: t * 2)(x)).save(out / "lambda.keras")
     model.save_weights(out / "only.weights.h5")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -119,6 +120,56 @@ class Halves(Small):
         self.half()
 
 
+class Sized(Small):
+    """Pools over sizes that it looks up, as published code does; the exporter of TorchScript wants to know them."""
+
+    def forward(self, x):
+        x = F.max_pool3d(self.conv(x), 2)
+        return self.fc(F.avg_pool3d(F.relu(x), (x.size(2), x.size(3), x.size(4))).view(x.size(0), -1))
+
+
+class Counts(Small):
+    """Counts the clips of a batch, which binds it to one number of them."""
+
+    def forward(self, x):
+        return self.head(torch.cat([self.conv(x[k : k + 1]) for k in range(x.shape[0])]))
+
+
+class Paths(Small):
+    """Takes its inputs as one list."""
+
+    def forward(self, clips):
+        slow, fast = clips
+        return self.head(self.conv(slow)) - self.head(self.conv(fast))
+
+
+class Several(Small):
+    """Any number of inputs."""
+
+    def forward(self, *clips):
+        return sum(self.head(self.conv(clip)) for clip in clips)
+
+
+class Chooses(Small):
+    """Returns the class in front of the logits."""
+
+    def forward(self, x):
+        logits = super().forward(x)
+        return logits.argmax(1), logits
+
+
+class Frames(Small):
+    """Knows frames and no batch."""
+
+    def forward(self, x):
+        return super().forward(x.permute(3, 0, 1, 2)[None])
+
+
+class Casts(Small):
+    def forward(self, x):
+        return super().forward(x.half())
+
+
 def blocks():
     torch.manual_seed(0)
     return Blocks()
@@ -151,6 +202,53 @@ def one_clip():
 
 def halves():
     return seeded(Halves)
+
+
+def paths():
+    return seeded(Paths)
+
+
+def several():
+    return seeded(Several)
+
+
+def counts():
+    return seeded(Counts)
+
+
+def chooses():
+    return seeded(Chooses)
+
+
+def frames():
+    return seeded(Frames)
+
+
+def casts():
+    return seeded(Casts)
+
+
+def lazy():
+    torch.manual_seed(0)
+    layers = nn.LazyConv3d(6, 3), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.LazyLinear(4)
+    return nn.Sequential(*layers)
+
+
+def compiled():
+    return nn.DataParallel(torch.compile(seeded(Small)))
+
+
+def meta():
+    with torch.device("meta"):
+        return Small()
+
+
+def integers():
+    return torch.ao.quantization.quantize_dynamic(seeded(Small), {nn.Linear}, dtype=torch.qint8)
+
+
+def leaves():
+    sys.exit("set DATA first")
 
 
 def nothing():
@@ -191,6 +289,22 @@ def save(weights, out):
     torch.jit.save(torch.jit.script(seeded(DecidesInScript).eval()), out / "decides.pt")
     torch.jit.save(torch.jit.trace(detached().eval(), clip), out / "detached.pt")
     torch.jit.save(torch.jit.trace(one_clip().eval(), clip[:1]), out / "one_clip.pt")
+    torch.jit.save(torch.jit.trace(seeded(Sized).eval(), clip), out / "sized.pt")
+    save_weights(state, out)
+
+
+def save_weights(state, out):
+    """The same weights as others save them."""
+    torch.save({"epoch": 3, "ema": {"module": state}, "optimizer": {0: {"step": torch.ones(1)}}}, out / "deep.pth")
+    torch.save({"student": state, "teacher": state}, out / "two.pth")
+    torch.save({f"module._orig_mod.{name}": tensor for name, tensor in state.items()}, out / "wrapped.pth")
+    head, data = {}, b""
+    for name, tensor in state.items():
+        head[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [len(data)]}
+        data += tensor.numpy().tobytes()
+        head[name]["data_offsets"].append(len(data))
+    text = json.dumps(head).encode()
+    (out / "weights.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + data)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 import cfp_onnx
 from cfp_onnx import cli, convert, environments, foreign
 from cfp_onnx.errors import CfpError, DeviceError, LimitError, ModelError, OutputError, UsageError
+from cfp_onnx.explain import read_labels
 from cfp_onnx.model import load
 
 CONVERTERS = Path(__file__).resolve().parent.parent / "converters"
@@ -42,10 +44,13 @@ if order.get("refuse"):
     print("a warning that nobody needs", file=sys.stderr)
     print(order["refuse"], file=sys.stderr)
     sys.exit(2)
+if order.get("memory"):
+    raise MemoryError("Unable to allocate 1.75 PiB")
 if order.get("full"):
     raise OSError(28, "No space left on device")
 if order.get("sleep"):
-    Path(order["sleep"]).write_text(str(os.getpid()))
+    child = __import__("subprocess").Popen(["sleep", "60"])
+    Path(order["sleep"]).write_text(f"{os.getpid()} {child.pid}\\n")
     __import__("time").sleep(60)
 if order.get("import"):
     __import__(order["import"])
@@ -227,6 +232,7 @@ def test_the_hash_of_a_folder_is_over_names_and_bytes(tmp_path):
 def test_a_difference_on_any_clip_is_refused_with_its_figure(order, tmp_path, clip):
     error = refused(order(add={str(clip): 0.25}), tmp_path / "o" / "m.onnx", f"on random clip {clip}")
     assert "differs from the framework's by 0.25, more than" in str(error)
+    assert str(error).endswith("; --batch 1 may do, for one clip at a time")
     assert error.exit_code == 2
 
 
@@ -290,7 +296,11 @@ def test_a_full_disk_is_named(order, tmp_path):
     refused(order(full=True), tmp_path / "m.onnx", "no space is left in", OutputError)
 
 
-def test_an_interrupted_converter_leaves_nothing(order, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("name", "code", "says"),
+    [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "ended by SIGTERM"), ("SIGHUP", 129, "ended by SIGHUP")],
+)
+def test_an_interrupted_converter_leaves_nothing(order, tmp_path, monkeypatch, capsys, name, code, says):
     import signal
     import tempfile
     import threading
@@ -301,18 +311,21 @@ def test_an_interrupted_converter_leaves_nothing(order, tmp_path, monkeypatch, c
     started = tmp_path / "started"
 
     def interrupt():
-        while not (started.is_file() and started.read_text()):
+        while not (started.is_file() and started.read_text().endswith("\n")):
             time.sleep(0.01)
-        signal.raise_signal(signal.SIGINT)
+        os.kill(os.getpid(), signal.Signals[name])  # to the process: the main thread wakes up
 
     waiting = threading.Thread(target=interrupt)
     waiting.start()
     call = ["convert", "torch", order(sleep=str(started)), "-o", tmp_path / "m.onnx", "--input-shape", "1,3,4,8,8",
             "--python", sys.executable]  # fmt: skip
-    assert cli.main([str(a) for a in call]) == 130
+    assert cli.main([str(a) for a in call]) == code
     waiting.join()
-    assert capsys.readouterr().err == "cfp-onnx: error: interrupted\n"
-    assert not Path(f"/proc/{started.read_text()}").exists()
+    assert capsys.readouterr().err == f"cfp-onnx: error: {says}\n"
+    assert signal.getsignal(signal.Signals[name]) in {signal.SIG_DFL, signal.default_int_handler}
+    for number in started.read_text().split():
+        stat = Path(f"/proc/{number}/stat")
+        assert not stat.exists() or ") Z " in stat.read_text(), "it still runs"
     assert list((tmp_path / "temporary").iterdir()) == []
     assert not (tmp_path / "m.onnx").exists()
 
@@ -348,9 +361,56 @@ def test_an_operator_that_the_runtime_lacks_is_refused(order, tmp_path, rng):
     refused(order(written=str(written)), tmp_path / "m.onnx", "onnxruntime cannot run this model: ")
 
 
-def test_an_operator_that_channels_cannot_be_followed_through_is_refused(order, tmp_path, rng):
+def test_an_operator_that_channels_cannot_be_followed_through_is_told_with_what_to_type(order, tmp_path, rng, capsys):
     model = network(tmp_path / "asinh.onnx", rng, op="Asinh")
-    refused(order(model=str(model)), tmp_path / "m.onnx", "Asinh")
+    done = make(order(model=str(model)), tmp_path / "m.onnx")
+    assert done.coverage < 1
+    says = "channels cannot be followed through Asinh, and what lies before is not explained; inspect and explain want"
+    assert done.notes == ("nothing was repaired", f"{says} --allow-barriers")
+    assert cli.main(["inspect", str(done.path)]) == 2
+    assert cli.main(["inspect", str(done.path), "--allow-barriers"]) == 0
+    assert "Asinh" in capsys.readouterr().out
+
+
+def test_an_output_that_is_made_of_no_kernels_is_refused_without_a_path_of_this_run(order, tmp_path, rng):
+    model = onnx.load(network(tmp_path / "integer.onnx", rng))
+    model.graph.node[-1].output[0] = "scores"
+    model.graph.node.append(helper.make_node("ArgMax", ["scores"], ["logits"], name="choice", axis=1))
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1
+    onnx.save(model, tmp_path / "integer.onnx")
+    source = order(model=str(tmp_path / "integer.onnx"))
+    error = refused(
+        source, tmp_path / "m.onnx", "agrees with the framework, but it cannot be analysed: output 'logits'"
+    )
+    assert "cfp-convert" not in str(error)
+
+
+def test_bfloat16_is_named_where_the_runtime_lacks_it(order, tmp_path, rng):
+    model = onnx.load(network(tmp_path / "bf16.onnx", rng))
+    before, after = (helper.make_node("Cast", [a], [b], to=t) for a, b, t in (
+        ("clip", "half", TensorProto.BFLOAT16), ("a16", "a", TensorProto.FLOAT)))  # fmt: skip
+    weights = helper.make_node("Cast", ["w"], ["w16"], to=TensorProto.BFLOAT16)
+    conv = model.graph.node[0]
+    conv.input[0], conv.input[1], conv.output[0] = "half", "w16", "a16"
+    nodes = [before, weights, *model.graph.node[:1], after, *model.graph.node[1:]]
+    copies = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(copies)
+    model.opset_import[0].version = 20
+    model.ir_version = 10
+    onnx.save(model, tmp_path / "bf16.onnx")
+    written = order(written=str(tmp_path / "bf16.onnx"))
+    refused(written, tmp_path / "m.onnx", "the conversion computes in bfloat16, for which onnxruntime lacks operators")
+
+
+def test_an_axis_that_is_no_batch_keeps_its_size(order, tmp_path, rng):
+    network(tmp_path / "net.onnx", rng, batch=1)
+    make(order(batch=1), tmp_path / "m.onnx", input_shape=(1, 3, 4, 8, 8), layout="TCLHW")
+    asked = json.loads((tmp_path / "said" / "log.json").read_text())["request"]
+    assert asked["batch"] == 1
+    says = "layout TCLHW has no batch in front"
+    refused(order(), tmp_path / "n.onnx", says, UsageError, layout="TCLHW", batch=2)
 
 
 def test_an_invalid_model_is_refused(order, tmp_path):
@@ -358,6 +418,15 @@ def test_an_invalid_model_is_refused(order, tmp_path):
     model.graph.node[1].input[0] = "nowhere"
     onnx.save(model, tmp_path / "bad.onnx")
     refused(order(written=str(tmp_path / "bad.onnx")), tmp_path / "m.onnx", "not a valid ONNX model")
+
+
+def test_labels_of_another_form_get_a_sentence(tmp_path):
+    (tmp_path / "latin.txt").write_bytes("caf\u00e9\nbar\n".encode("latin-1"))
+    (tmp_path / "table.json").write_text('{"cafe": 0, "bar": 1}', "utf-8")
+    with pytest.raises(UsageError, match="save it as text in UTF-8"):
+        read_labels(tmp_path / "latin.txt")
+    with pytest.raises(UsageError, match="is not a JSON list of strings"):
+        read_labels(tmp_path / "table.json")
 
 
 def test_labels_are_counted(order, tmp_path):
@@ -391,8 +460,20 @@ def test_places_are_looked_at_before_anything_is_run(fake, tmp_path):
             make("x.pt", tmp_path / out, python=tmp_path / "never looked at")
 
 
+def test_archives_of_numpy_hold_weights_only(fake, tmp_path):
+    np.savez(tmp_path / "w.npz", a=np.zeros(3))
+    refused(tmp_path / "w.npz", tmp_path / "m.onnx", "a bare state_dict", python="never")
+    convert.refuse_unsupported(tmp_path / "w.npz", only_weights=True)
+
+
+def test_a_converter_without_memory_is_a_limit(order, tmp_path):
+    refused(order(memory=True), tmp_path / "m.onnx", "give a smaller --input-shape", LimitError)
+
+
 def test_a_folder_is_no_file_of_torch(fake, tmp_path):
     (tmp_path / "folder").mkdir()
+    says = "give the file that holds the weights"
+    refused("net:make", tmp_path / "m.onnx", says, UsageError, weights=tmp_path / "folder", python="never")
     refused(tmp_path / "folder", tmp_path / "m.onnx", "PyTorch's files are single", UsageError, python="never")
 
 
@@ -401,9 +482,14 @@ def test_a_folder_is_no_file_of_torch(fake, tmp_path):
     [
         ({"source": None}, "give a SOURCE"),
         ({"source": None, "arch": "mfnet", "framework": "keras"}, "leave it out for keras"),
+        ({"source": "x.pt", "classes": 7}, "--classes belongs to --arch"),
         ({"source": "x.pt", "arch": "mfnet"}, "--arch brings its own code"),
         ({"source": "x.pt", "input_shape": None}, "--input-shape 1,3,16,112,112"),
         ({"source": "x.pt", "weights": "w.pth"}, "--weights belongs to"),
+        (
+            {"source": "x.keras", "weights": "w.h5", "framework": "keras"},
+            "bring their own weights; leave --weights out",
+        ),
         (
             {"source": "x.msgpack", "framework": "jax"},
             "x.msgpack: JAX has no file that holds a network without its code",
@@ -459,6 +545,10 @@ FOREIGN = [
     ("m.weights", b"\0\0\0\0", "Darknet"),
     ("m.dnn", b"\x0a", "CNTK"),
     ("empty.pt", b"", "the file is empty"),
+    ("pointer.pt", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+    ("page.pt", b"<!DOCTYPE html><html lang='en'>", "the download went wrong"),
+    ("net.py", b"import torch\n", "net.py:factory"),
+    ("w.safetensors", (60).to_bytes(8, "little") + b'{"a":{}}'.ljust(60), "a bare state_dict"),
     ("old_state.pth", OLD + STATE, "a bare state_dict"),
     ("old_module.pth", OLD + MODULE, "--allow-pickle"),
     ("any.pkl", pickle.dumps({"a": 1}), "--allow-pickle"),
@@ -820,6 +910,12 @@ def test_an_installation_that_fills_the_disk_says_so(folder, monkeypatch):
     monkeypatch.setattr(environments.shutil, "disk_usage", lambda place: usage)
     with pytest.raises(DeviceError, match="no space is left in"):
         environments.environment("torch", folder, run=installer([], fails=2))
+
+
+def test_a_cache_that_cannot_be_made_is_named_with_what_to_set(folder, monkeypatch):
+    (folder / "cache").write_text("a file", "utf-8")
+    with pytest.raises(DeviceError, match=r"can be made in .*envs \(Not a directory\); set CFP_ONNX_CACHE to a folder"):
+        environments.environment("torch", folder, run=pytest.fail)
 
 
 def test_the_cache_is_the_users(monkeypatch, tmp_path):

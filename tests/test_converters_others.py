@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import subprocess
 import sys
@@ -39,6 +40,7 @@ SOURCES: list[tuple[str, str, tuple[int, ...], dict[str, Any], str]] = [
     ("keras", "blocks.h5", LAST, {}, ""),
     ("keras", "fixed.keras", LAST, {}, ""),
     ("keras", "blocks.keras", LAST, {"batch": 1, "opset": 18}, ""),
+    ("keras", "sequence.keras", LAST, {}, ""),
     ("paddle", "blocks.json", FIRST, {}, ""),
     ("paddle", "blocks", FIRST, {"batch": 1, "opset": 13}, ""),
     ("paddle", "folder", FIRST, {"opset": 21}, ""),
@@ -678,6 +680,17 @@ def test_weights_among_the_inputs_become_initializers_only() -> None:
     assert [port.name for port in model.graph.input] == ["x"]
 
 
+def test_a_complement_of_the_error_function_is_written_out() -> None:
+    shared = contract()
+    model = small("g (float[N,2] x) => (float[N,2] y) { a = Erfc (x) b = Relu (a) c = Erfc (b) y = Neg (c) }")
+    shared.repair(model, {"x": [1, 2]})
+    shared.refuse_broken(model)
+    onnx.checker.check_model(model)
+    (y,) = ReferenceEvaluator(model).run(None, {"x": np.array([[0.5, -1.0]], np.float32)})
+    want = [-math.erfc(max(0.0, math.erfc(x))) for x in (0.5, -1.0)]
+    np.testing.assert_allclose(y[0], want, atol=1e-6)
+
+
 def test_foreign_operators_are_refused() -> None:
     shared = contract()
     model = small("g (float[N,2] x) => (float[N,2] y) { y = StatefulPartitionedCall (x) }")
@@ -702,3 +715,10 @@ def test_sizes_that_contradict_the_source_are_named() -> None:
         request.shapes({"x": (None, 8, 8, 3)})
     with pytest.raises(shared.Refusal, match="has 2 inputs, a, b"):
         request.shapes({"a": None, "b": None})
+
+
+def test_inputs_stand_in_the_order_of_the_source_whatever_the_callers() -> None:
+    named = {"rgb": [1, 8, 8, 3], "flow": [1, 8, 8, 2]}
+    request = contract().Request("m.keras", None, named, "dynamic", None, 0, None)
+    shapes = request.shapes({"flow": (None, 8, 8, 2), "rgb": (None, 8, 8, 3)})
+    assert list(shapes.items()) == [("flow", [1, 8, 8, 2]), ("rgb", [1, 8, 8, 3])]

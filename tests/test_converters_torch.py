@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -101,6 +102,7 @@ def outputs(file, clip):
         ("blocks_torch:blocks", {"weights": "state.pth"}, "nn.Module from code"),
         ("blocks_torch.py:blocks", {"weights": "checkpoint.pth", "opset": 18, "batch": 2}, "nn.Module from code"),
         ("blocks_torch:blocks", {"weights": "options.pth", "allow_pickle": True}, "nn.Module from code"),
+        ("blocks_torch:blocks", {"weights": "weights.safetensors"}, "nn.Module from code"),
     ],
 )
 def test_one_network_comes_out_of_every_form(make, files, weights, source, options, kind):
@@ -140,6 +142,63 @@ def test_notes_say_what_was_changed(make, files):
     assert make("blocks_torch:halves").notes == ("half-precision weights were widened to float32",)
 
 
+@pytest.mark.parametrize(
+    ("file", "note"),
+    [
+        ("deep.pth", "the weights were taken from 'ema.module' in the file"),
+        ("wrapped.pth", "the prefix 'module._orig_mod.' was taken off the names of the weights"),
+    ],
+)
+def test_weights_are_found_where_others_put_them(make, files, file, note):
+    assert make("blocks_torch:blocks", weights=files / file).notes == (note,)
+
+
+def test_two_sets_of_weights_are_no_choice(refuses, files):
+    refuses("blocks_torch:blocks", "several sets of weights (student, teacher)", weights=files / "two.pth")
+
+
+@pytest.mark.parametrize("source", ["sized.pt", "blocks_torch:counts"])
+def test_what_cannot_be_exported_for_any_batch_is_for_one(make, source):
+    notes = make(source).notes
+    assert notes == ("the batch is fixed at 1: the exporter does not get through the network where it may vary",)
+
+
+def test_a_module_is_taken_out_of_what_it_was_put_in(make):
+    notes = make("blocks_torch:compiled").notes
+    assert notes == tuple(f"the module was taken out of {name}" for name in ("DataParallel", "OptimizedModule"))
+
+
+def test_several_inputs_as_one_list_or_each_for_itself(make):
+    shapes = {"slow": (1, 3, 2, 16, 16), "fast": SHAPE}
+    done = make("blocks_torch:paths", input_shape=shapes)
+    assert done.notes == ("the network takes its inputs as one list, in the order of --input-shape",)
+    assert [port.name for port in cfp.load(done.path).inputs] == ["slow", "fast"]
+    assert make("blocks_torch:several", input_shape=shapes).notes == ()
+    assert make("blocks_torch:several").notes == ()
+
+
+def test_outputs_of_integers_stand_behind_the_logits(make):
+    done = make("blocks_torch:chooses")
+    assert [port.dtype for port in cfp.load(done.path).outputs] == ["float32", "int64"]
+
+
+def test_an_input_without_a_batch_keeps_its_first_size(make):
+    done = make("blocks_torch:frames", input_shape=(4, 16, 16, 3), layout="THWC")
+    assert cfp.load(done.path).inputs[0].shape == (4, 16, 16, 3)
+
+
+def test_a_file_inside_a_package_and_one_that_is_called_as_a_library(make, tmp_path, monkeypatch):
+    package = tmp_path / "zoo"
+    package.mkdir()
+    for name in ("__init__", "parts", "net", "types"):
+        (package / f"{name}.py").write_text("", "utf-8")
+    (package / "parts.py").write_text("from blocks_torch import lazy\n", "utf-8")
+    (package / "net.py").write_text("from .parts import lazy\n", "utf-8")
+    assert make(f"{package / 'net.py'}:lazy").difference < 1e-4
+    (tmp_path / "types.py").write_text("from blocks_torch import lazy\n", "utf-8")
+    assert make(f"{tmp_path / 'types.py'}:lazy").difference < 1e-4
+
+
 # --------------------------------------------------------------------------------------------------- silent faults
 
 
@@ -162,7 +221,8 @@ def test_an_older_operator_set_is_refused_and_not_raised_in_silence(refuses):
 
 
 def test_code_that_depends_on_the_values_is_refused(refuses):
-    refuses("blocks_torch:decides", "cannot be exported", batch=1)
+    refuses("blocks_torch:decides", "blocks_torch.py, line ", batch=1)
+    refuses("blocks_torch:decides", "the code decides by the values of a clip", batch=1)
 
 
 @pytest.mark.parametrize("source", ["decides.pt", "blocks_torch:detached", "detached.pt"])
@@ -190,6 +250,11 @@ def test_what_exporters_freeze_in_silence_is_right_or_refused(make, source):
         ("fixed.pt2", {"batch": 2}, "bound to a batch of 1"),
         ("fixed.pt2", {"input_shape": (1, 3, 8, 16, 16)}, "was exported for input 1,3,4,16,16"),
         ("traced.pt", {"input_shape": (1, 4, 4, 16, 16)}, "does not take an input of (1, 4, 4, 16, 16)"),
+        ("blocks_torch:leaves", {}, "cannot be made (SystemExit: set DATA first)"),
+        ("blocks_torch:casts", {}, "it computes in another float than float32 by itself"),
+        ("blocks_torch:meta", {}, "on the meta device"),
+        ("blocks_torch:integers", {}, "has quantised layers (torch.ao.nn.quantized.dynamic"),
+        ("blocks_torch:blocks", {"input_shape": {"a": SHAPE, "b": SHAPE}}, "takes no list of 2 inputs"),
         ("blocks_torch:nothing", {}, "gives a dict, not a torch.nn.Module"),
         ("blocks_torch:broken", {}, "LookupError: no such configuration"),
         ("blocks_torch:nowhere", {}, "has no attribute 'nowhere'"),
@@ -216,6 +281,31 @@ def test_damaged_files_are_refused(refuses, files, tmp_path, source, keep):
     cut = tmp_path / "cut" / source
     cut.write_bytes(data[: int(len(data) * keep)])
     refuses(str(cut), str(cut), allow_pickle=True)
+
+
+@pytest.mark.parametrize("source", ["blocks.pt2", "traced.pt", "state.pth"])
+def test_rotten_weights_are_refused_which_torch_itself_reads(refuses, files, tmp_path, source):
+    data = bytearray((files / source).read_bytes())
+    with zipfile.ZipFile(files / source) as archive:
+        largest = max((m for m in archive.infolist() if "/data/" in m.filename), key=lambda m: m.file_size)
+    start = largest.header_offset + 30 + sum(data[largest.header_offset + k] for k in (26, 28)) + 256 * sum(
+        data[largest.header_offset + k] for k in (27, 29)
+    )  # fmt: skip
+    data[start + 2] ^= 0x3F
+    (tmp_path / "rotten").mkdir()
+    rotten = tmp_path / "rotten" / source
+    rotten.write_bytes(data)
+    if source == "state.pth":
+        refuses("blocks_torch:blocks", "cut off or damaged (Bad CRC-32", weights=rotten)
+    else:
+        refuses(str(rotten), "cut off or damaged (Bad CRC-32")
+
+
+def test_archives_of_something_else_are_refused(refuses, tmp_path):
+    with zipfile.ZipFile(tmp_path / "other.pt", "w") as archive:
+        archive.writestr("word/document.xml", "text")
+    refuses(str(tmp_path / "other.pt"), "an archive, but none of torch.save")
+    refuses(str(tmp_path / "other.pt"), "an archive, but none of torch.save", allow_pickle=True)
 
 
 # ---------------------------------------------------------------------------------------------- the paper's networks

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, shape_inference
+from onnx import helper, numpy_helper, shape_inference
 
 Array = np.ndarray
 Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
@@ -101,7 +101,7 @@ class Request:
             )
         for name, sizes in declared.items():
             _check_sizes(self.source, name, sizes, wanted[name])
-        return {name: [self.fixed or sizes[0], *sizes[1:]] for name, sizes in wanted.items()}
+        return {name: [self.fixed or wanted[name][0], *wanted[name][1:]] for name in declared}  # in the source's order
 
 
 @dataclass(frozen=True)
@@ -203,6 +203,7 @@ def repair(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> list[
     if pooled := spatial_pools(model, known):
         notes.append(f"pooling was written over batch and channels too and was rewritten: {_list(pooled)}")
         known = _known_shapes(model, shapes)
+    complements(model)
     if grouped := groups(model, known):
         notes.append(f"the groups of convolutions were lost and were set from the weights: {_list(grouped)}")
     return notes
@@ -287,6 +288,19 @@ def _as_spatial(node: onnx.NodeProto, rank: int) -> list[onnx.NodeProto]:
     after = helper.make_node("Transpose", [outside], [result], name=f"{node.name}__out", perm=back)
     node.input[0], node.output[0] = inside, outside
     return [before, node, after]
+
+
+def complements(model: onnx.ModelProto) -> None:
+    """Writes Erfc, which ONNX does not have, as one minus Erf: TensorFlow makes it of the exact GELU."""
+    places = [k for k, node in enumerate(model.graph.node) if node.op_type == "Erfc"]
+    one = "one_minus_erf"
+    for k in reversed(places):
+        node = model.graph.node[k]
+        inner, outer = f"{node.output[0]}__erf", node.output[0]
+        node.op_type, node.domain, node.output[0] = "Erf", "", inner
+        model.graph.node.insert(k + 1, helper.make_node("Sub", [one, inner], [outer], name=f"{node.name}__complement"))
+    if places:
+        model.graph.initializer.append(numpy_helper.from_array(np.array(1, np.float32), one))
 
 
 def groups(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> list[str]:

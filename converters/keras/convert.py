@@ -26,10 +26,12 @@ class Inference(torch.nn.Module):
     def __init__(self, model: keras.Model) -> None:
         super().__init__()
         self.model = model
+        alone = model.inputs[0] if len(model.inputs) == 1 else model.inputs
+        self.form = getattr(model, "input", alone)  # a Sequential has none
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """All outputs, flat."""
-        given = keras.tree.pack_sequence_as(self.model.input, list(tensors))
+        given = keras.tree.pack_sequence_as(self.form, list(tensors))
         return tuple(keras.tree.flatten(self.model(given, training=False)))
 
 
@@ -58,14 +60,15 @@ def convert(request: Request) -> Converted:
         )  # fmt: skip
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
         raise Refusal(
-            f"{request.source}: torch's exporter cannot write this model ({first_line(error)}); "
+            f"{request.source}: torch's exporter cannot write this model ({root_cause(error)}); "
             "try a fixed batch with --batch 1, or save it as a SavedModel and convert that"
         ) from error
 
     def run(clip: Mapping[str, Array]) -> dict[str, Array]:
         with torch.no_grad():
             results = network(*(torch.from_numpy(np.asarray(clip[name])) for name in shapes))
-        return dict(zip(names, (r.numpy() for r in results), strict=True))
+        plain = (r.float() if r.is_floating_point() else r for r in results)
+        return dict(zip(names, (r.numpy() for r in plain), strict=True))
 
     return Converted(
         model=program.model_proto,
@@ -128,6 +131,13 @@ def output_names(model: keras.Model, inputs: Mapping[str, Any]) -> list[str]:
     if len(names) != len(flat):
         names = [f"output_{k}" for k in range(len(flat))]
     return [f"{n}_{k}" if n in inputs or n in names[:k] else n for k, n in enumerate(names)]
+
+
+def root_cause(error: BaseException) -> str:
+    """What started an error, without the exporter's own words around it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def first_line(error: BaseException) -> str:

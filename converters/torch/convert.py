@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import inspect
 import io
 import json
 import logging
+import re
 import sys
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,11 +30,22 @@ from archs import ARCHS
 from torch import Tensor, nn
 
 OPSET = 20
+FLOATS = {getattr(onnx.TensorProto, name) for name in ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16")}
+
+SAFE = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
+    "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
+"""Types of numbers by their names in safetensors files."""
+
 SINGLE_FILE = 2**31 - 2**22
 """Bytes of weights from which on they go into a file beside the model."""
 
 MIXING = 1e-3
 """Largest relative difference of a clip's outputs, alone and beside another clip, that is rounding."""
+
+WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
+"""Classes that hold the module that is meant, and its name there."""
 
 CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "network", "module")
 """Keys under which checkpoints keep the weights, or the module itself."""
@@ -39,6 +53,10 @@ CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "network", "modu
 
 class Refusal(Exception):  # noqa: N818 - not an error of ours: the source cannot be used
     """One sentence that says what cannot be used and what to do."""
+
+
+class Unexported(Refusal):
+    """The exporter failed."""
 
 
 @dataclass
@@ -85,9 +103,8 @@ def convert(request: Mapping[str, Any], out: Path) -> None:
     shapes = input_shapes(request)
     source = open_source(request, shapes)
     clips = Clips(request, shapes, source)
-    names = clips.output_names
     file = out / "model.onnx"
-    source.export(clips.examples(), list(shapes), names, clips.fixed, request["opset"], file)
+    export(source, clips, list(shapes), request["opset"], file)
     model = clean(file)
     np.savez(out / "probe.npz", **clips.arrays())
     report = {
@@ -133,16 +150,28 @@ def open_source(request: Mapping[str, Any], shapes: Mapping[str, Sequence[int]])
         raise Refusal(f"{path}: compiled for one machine; give the exported program that it was made from")
     if any(m.endswith("constants.pkl") or "/code/" in m for m in members):
         return torchscript(path)
-    return pickled(path, allowed=request["allow_pickle"])
+    return pickled(path, request)
 
 
 def zip_members(path: Path) -> list[str]:
-    """Names in a zip archive; none where it is no archive. A file's suffix says nothing."""
+    """Names in a zip archive; none where it is no archive. A file's suffix says nothing.
+
+    Raises:
+        Refusal: If it is cut off, or a member is not what was written; PyTorch itself does not look.
+    """
+    with path.open("rb") as stream:
+        if stream.read(2) != b"PK":
+            return []
     try:
         with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                if member.CRC:  # 0 where it was saved without sums
+                    with archive.open(member) as stream:
+                        while stream.read(1 << 22):
+                            pass
             return archive.namelist()
-    except (zipfile.BadZipFile, OSError):
-        return []
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise Refusal(f"{path}: the file is cut off or damaged ({error}); copy or download it again") from error
 
 
 def arch_shape(request: Mapping[str, Any], given: object) -> list[int]:
@@ -168,11 +197,9 @@ def built_in(request: Mapping[str, Any]) -> Source:
     """One of the networks whose code lies beside this file."""
     name, classes = request["arch"], request["classes"] or 400
     network = ARCHS[name].make(classes)
-    source = from_module(network, f"built-in network {name}")
+    source = from_module(network, f"built-in network {name}", request)
     if request["weights"] is None:
         source.notes.append(f"no --weights were given: they are random, of seed {request['seed']}")
-    else:
-        load_weights(network, Path(request["weights"]), source.notes, allowed=request["allow_pickle"])
     return source
 
 
@@ -189,40 +216,46 @@ def from_code(request: Mapping[str, Any]) -> Source:
         for part in name.split("."):
             found = getattr(found, part)
         made = found if isinstance(found, nn.Module) else found()
-    except Exception as error:
-        raise Refusal(f"{text}: cannot be made ({type(error).__name__}: {error}); see where it is imported") from error
+    except (Exception, SystemExit) as error:  # a script may end the program while it is imported
+        alone = "relative import" in str(error)
+        advice = "name it by its packages, as package.module:factory" if alone else "see where it is imported"
+        raise Refusal(f"{text}: cannot be made ({type(error).__name__}: {error}); {advice}") from error
     if isinstance(made, torch.jit.ScriptModule):
         return scripted(made, "TorchScript from code")
     if not isinstance(made, nn.Module):
         raise Refusal(f"{text}: gives a {type(made).__name__}, not a torch.nn.Module; name what makes the network")
-    source = from_module(made, "nn.Module from code")
-    if request["weights"] is not None:
-        load_weights(made, Path(request["weights"]), source.notes, allowed=request["allow_pickle"])
-    return source
+    return from_module(made, "nn.Module from code", request)
 
 
 def import_from(where: str, folder: Path) -> Any:
     """A module by its name, or by its file."""
-    file = folder / where
+    file = (folder / where).absolute()
     if not where.endswith(".py"):
         return importlib.import_module(where)
-    sys.path.insert(0, str(file.parent))
-    spec = importlib.util.spec_from_file_location(file.stem, file)
+    place, names = file.parent, [file.stem]
+    while (place / "__init__.py").is_file():  # relative imports want the packages that it lies in
+        place, names = place.parent, [place.name, *names]
+    sys.path.insert(0, str(place))
+    if len(names) > 1:
+        sys.path.insert(0, str(file.parent))
+        return importlib.import_module(".".join(names))
+    name = file.stem if file.stem not in sys.modules else f"{file.stem}_of_the_source"  # it may be called as a library
+    spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise ImportError(f"no module in {where}")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
 
-def pickled(path: Path, *, allowed: bool) -> Source:
+def pickled(path: Path, request: Mapping[str, Any]) -> Source:
     """A module that was saved whole.
 
     Raises:
         Refusal: If it is a state_dict, or a pickle that may not be loaded, or no module.
     """
-    value = load_file(path, allowed=allowed)
+    value = load_file(path, allowed=request["allow_pickle"])
     if isinstance(value, torch.jit.ScriptModule):
         return scripted(value, "TorchScript")
     if isinstance(value, Mapping):
@@ -235,7 +268,7 @@ def pickled(path: Path, *, allowed: bool) -> Source:
         value = inner[0]
     if not isinstance(value, nn.Module):
         raise Refusal(f"{path}: holds a {type(value).__name__}, not a torch.nn.Module; save the network itself")
-    return from_module(value, "pickled nn.Module")
+    return from_module(value, "pickled nn.Module", request)
 
 
 def load_file(path: Path, *, allowed: bool) -> Any:
@@ -246,13 +279,18 @@ def load_file(path: Path, *, allowed: bool) -> Any:
     """
     if not path.is_file():
         raise Refusal(f"{path}: no such file")
+    with path.open("rb") as stream:
+        head = stream.read(9)
+    if head[8:] == b"{" and (named := safetensors(path)) is not None:
+        return named
+    if head[:2] == b"PK" and not any(name.endswith("data.pkl") for name in zip_members(path)):
+        raise Refusal(f"{path}: an archive, but none of torch.save; give the file that it wrote")
+    if head[:2] != b"PK" and head[:1] != b"\x80":
+        raise Refusal(f"{path}: no file of PyTorch, or a damaged one; give another")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         if not allowed:
-            head = path.read_bytes()[:2]
-            if head != b"PK" and head[:1] != b"\x80":
-                raise Refusal(f"{path}: no file of PyTorch, or a damaged one; give another") from error
             raise Refusal(
                 f"{path}: holds more than tensors, or is damaged; add --allow-pickle if you trust where it is from, "
                 "since a pickle can run any code"
@@ -264,16 +302,66 @@ def load_file(path: Path, *, allowed: bool) -> Any:
         raise Refusal(f"{path}: cannot be loaded ({type(error).__name__}: {said}); is its code importable?") from error
 
 
-def from_module(network: nn.Module, kind: str) -> Source:
-    """A module in evaluation mode, float32 on the CPU."""
-    notes = []
-    if isinstance(network, nn.DataParallel):
-        network = network.module
-        notes.append("the module was taken out of DataParallel")
-    if any(p.dtype in {torch.float16, torch.bfloat16} for p in network.parameters()):
+def listed(network: nn.Module) -> Callable[..., Any]:
+    """A network of one parameter that is given several inputs, as one list."""
+
+    def call(*clips: Tensor) -> Any:
+        try:
+            return network(list(clips))
+        except (TypeError, AttributeError) as error:
+            raise Refusal(
+                f"the network has one parameter and takes no list of {len(clips)} inputs; give one --input-shape"
+            ) from error
+
+    return call
+
+
+def safetensors(path: Path) -> dict[str, Tensor] | None:
+    """Weights from a safetensors file; None where it is none, or is cut."""
+    data = path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    try:
+        entries = json.loads(data[8:start])
+        entries.pop("__metadata__", None)
+        return {
+            name: torch.frombuffer(
+                bytearray(data[start:][slice(*entry["data_offsets"])]), dtype=SAFE[entry["dtype"]]
+            ).reshape(entry["shape"])
+            for name, entry in entries.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError):
+        return None
+
+
+def from_module(network: nn.Module, kind: str, request: Mapping[str, Any]) -> Source:
+    """A module in evaluation mode, float32 on the CPU, with the weights that were asked for.
+
+    Raises:
+        Refusal: If it has no weights to read, keeps them as integers, or cannot take those of a file.
+    """
+    notes: list[str] = []
+    shapes = input_shapes(request)
+    while wrapper := next((c.__name__ for c in type(network).__mro__ if c.__name__ in WRAPPERS), None):
+        notes.append(f"the module was taken out of {wrapper}")
+        network = getattr(network, WRAPPERS[wrapper])
+    tensors = (*network.parameters(), *network.buffers())
+    if any(t.is_meta for t in tensors):
+        raise Refusal("the network's weights are on the meta device, where they have no values; make it on the CPU")
+    if integers := next((m for m in network.modules() if ".quantized." in type(m).__module__), None):
+        what = f"{type(integers).__module__}.{type(integers).__name__}"
+        raise Refusal(f"the network has quantised layers ({what}); give the float network that it was made from")
+    if any(t.dtype in {torch.float16, torch.bfloat16} for t in tensors):
         notes.append("half-precision weights were widened to float32")
     network = network.cpu().float().eval()
-    return Source(network, kind, lambda *a: export_module(network, *a), "torch.onnx (torch.export)", notes=notes)
+    call = network if nested(network, list(shapes)) is not None else listed(network)
+    source = Source(call, kind, lambda *a: export_module(network, *a), "torch.onnx (torch.export)", notes=notes)
+    if call is not network:
+        notes.append("the network takes its inputs as one list, in the order of --input-shape")
+    if any(map(nn.parameter.is_lazy, tensors)):
+        run(call, [torch.zeros(sizes) for sizes in shapes.values()])  # its weights get their sizes
+    if request["weights"] is not None:
+        load_weights(network, Path(request["weights"]), notes, allowed=request["allow_pickle"])
+    return source
 
 
 def load_weights(network: nn.Module, path: Path, notes: list[str], *, allowed: bool) -> None:
@@ -287,12 +375,20 @@ def load_weights(network: nn.Module, path: Path, notes: list[str], *, allowed: b
         if isinstance(value, Mapping) and isinstance(value.get(key), Mapping | nn.Module):
             value = value[key]
     state = value.state_dict() if isinstance(value, nn.Module) else value
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise Refusal(f"{path}: holds no state_dict; give the file of the network's weights")
-    if state and all(key.startswith("module.") for key in state):
-        state = {key.removeprefix("module."): tensor for key, tensor in state.items()}
-        notes.append("the prefix 'module.' was taken off the names of the weights")
     own = network.state_dict()
+    sets = states(state) if isinstance(state, Mapping) else {}
+    fitting = {name: s for name, s in sets.items() if any(k.removeprefix(foreign_prefix(s, own)) in own for k in s)}
+    if len(fitting) > 1:
+        raise Refusal(f"{path}: holds several sets of weights ({', '.join(fitting)}); save the one that is meant alone")
+    if not sets:
+        raise Refusal(f"{path}: holds no state_dict; give the file of the network's weights")
+    name, state = next(iter((fitting or sets).items()))
+    if name:
+        notes.append(f"the weights were taken from {name!r} in the file")
+    prefix = foreign_prefix(state, own)
+    if prefix:
+        state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
+        notes.append(f"the prefix {prefix!r} was taken off the names of the weights")
     counters = {key for key in own if key.endswith("num_batches_tracked")}
     state = {key: tensor for key, tensor in state.items() if key in own or not key.endswith("num_batches_tracked")}
     wrong = [
@@ -311,6 +407,25 @@ def load_weights(network: nn.Module, path: Path, notes: list[str], *, allowed: b
             "check the network's name and the number of classes"
         )
     network.load_state_dict(state, strict=False)
+
+
+def states(value: Mapping[Any, Any], name: str = "") -> dict[str, Mapping[str, Tensor]]:
+    """The sets of weights in a checkpoint, however deep, by the keys that lead there."""
+    if all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items()):
+        return {name: value}
+    inner = {f"{name}.{key}".lstrip("."): part for key, part in value.items() if isinstance(part, Mapping) and part}
+    return {k: s for key, part in inner.items() for k, s in states(part, key).items()}
+
+
+def foreign_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+    """What stands before every name in a checkpoint, put there by what the network was in when it was saved."""
+    prefix = ""
+    while state and not any(key.startswith(prefix) and key.removeprefix(prefix) in own for key in state):
+        first = {key.removeprefix(prefix).partition(".")[:2] for key in state}
+        if len(first) > 1 or "" in next(iter(first)):
+            return ""
+        prefix += "".join(first.pop())
+    return prefix
 
 
 def exported_program(path: Path, shapes: Mapping[str, Sequence[int]]) -> Source:
@@ -399,13 +514,13 @@ class Clips:
             raise Refusal(f"the source is bound to a batch of {source.fixed}; give --batch {source.fixed}")
         if source.fixed is not None and wanted == "dynamic":
             source.notes.append(f"the batch is fixed at {source.fixed}, as it is in the source")
-        rng = np.random.default_rng(request["seed"])
-        self.source, self.shapes = source, shapes
+        self.source, self.shapes, self.seed = source, shapes, request["seed"]
+        rng = np.random.default_rng(self.seed)
         batches = (self.fixed,) * 3 if self.fixed else (1, 1, 2)
         self.inputs = [self.random(rng, batch, offset) for batch, offset in zip(batches, (0.0, 0.5, 0.0), strict=True)]
         self.outputs = [self.run(clip) for clip in self.inputs[:2]]
         if self.fixed is None:
-            self.try_two(request)
+            self.try_two()
         else:
             self.outputs.append(self.run(self.inputs[2]))
 
@@ -422,15 +537,8 @@ class Clips:
         Raises:
             Refusal: If it fails, is random, or returns no float tensors.
         """
-        sizes = ", ".join(str(tuple(t.shape)) for t in clip)
-        try:
-            with torch.no_grad():
-                first, second = (flat(self.source.network(*clip)) for _ in range(2))
-        except Exception as error:
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            said = lines[-1] if lines else type(error).__name__
-            raise Refusal(f"the network does not take an input of {sizes} ({said}); check --input-shape") from error
-        if not first or not all(t.is_floating_point() for t in first):
+        first, second = (run(self.source.network, clip) for _ in range(2))
+        if not any(t.is_floating_point() for t in first) or any(t.is_complex() for t in first):
             raise Refusal("the network returns no float tensors; export the part of it that returns the logits")
         if not all(torch.equal(a, b) for a, b in zip(first, second, strict=True)) and not self.close(first, second):
             raise Refusal(
@@ -444,10 +552,10 @@ class Clips:
         return all(
             a.shape == b.shape
             and torch.allclose(a, b, rtol=0, atol=MIXING * max(1.0, float(b.abs().max())), equal_nan=True)
-            for a, b in zip(ours, theirs, strict=True)
+            for a, b in zip(map(Tensor.double, ours), map(Tensor.double, theirs), strict=True)
         )
 
-    def try_two(self, request: Mapping[str, Any]) -> None:
+    def try_two(self) -> None:
         """Runs two clips at once, where nothing fixes the batch.
 
         Raises:
@@ -459,10 +567,7 @@ class Clips:
         except Refusal:
             together = []
         if not together or any(t.dim() == 0 or len(t) != 2 for t in together):
-            self.fixed = 1
-            self.source.notes.append("the batch is fixed at 1: the network does not take two clips at once")
-            self.inputs[2] = self.random(np.random.default_rng(request["seed"] + 1), 1, -0.5)
-            self.outputs.append(self.run(self.inputs[2]))
+            self.fix_at_one("the network does not take two clips at once")
             return
         for k, alone in enumerate(self.outputs):
             if not self.close([t[k : k + 1] for t in together], alone):
@@ -471,6 +576,13 @@ class Clips:
                     "mixed; call model.eval() before it is saved, or give --batch 1 if that is meant"
                 )
         self.outputs.append(self.run(self.inputs[2]))
+
+    def fix_at_one(self, why: str) -> None:
+        """Leaves batches of one clip only."""
+        self.fixed = 1
+        self.source.notes.append(f"the batch is fixed at 1: {why}")
+        self.inputs[2] = self.random(np.random.default_rng(self.seed + 1), 1, -0.5)
+        self.outputs[2:] = [self.run(self.inputs[2])]
 
     def examples(self) -> tuple[Tensor, ...]:
         """Clips to trace with; two of them where the batch is dynamic, since a batch of one is taken for a constant."""
@@ -487,8 +599,33 @@ class Clips:
         out = {}
         for k, (inputs, outputs) in enumerate(zip(self.inputs, self.outputs, strict=True)):
             out.update({f"input_{k}_{n}": t.numpy() for n, t in zip(self.shapes, inputs, strict=True)})
-            out.update({f"output_{k}_{n}": t.float().numpy() for n, t in zip(self.output_names, outputs, strict=True)})
+            plain = [t.float() if t.is_floating_point() else t for t in outputs]
+            named = sorted(zip(self.output_names, plain, strict=True), key=lambda pair: not pair[1].is_floating_point())
+            out.update({f"output_{k}_{n}": t.numpy() for n, t in named})
         return out
+
+
+def run(network: Callable[..., Any], clip: Sequence[Tensor]) -> list[Tensor]:
+    """A network's tensors on one clip.
+
+    Raises:
+        Refusal: If it fails.
+    """
+    try:
+        with torch.no_grad():
+            return flat(network(*clip))
+    except Refusal:
+        raise
+    except Exception as error:
+        sizes = ", ".join(str(tuple(t.shape)) for t in clip)
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        said = lines[-1] if lines else type(error).__name__
+        advice = (
+            "it computes in another float than float32 by itself; take its casts out, or save it after .float()"
+            if re.search(r"scalar type|should be the same|same dtype", said)
+            else "check --input-shape, and the network's own code"
+        )
+        raise Refusal(f"the network does not take an input of {sizes} ({said}); {advice}") from error
 
 
 def flat(value: Any) -> list[Tensor]:
@@ -499,6 +636,37 @@ def flat(value: Any) -> list[Tensor]:
 # ------------------------------------------------------------------------------------------------------ export
 
 
+def export(source: Source, clips: Clips, inputs: list[str], opset: int | None, file: Path) -> None:
+    """Writes the model: for any batch where that can be, else for one clip.
+
+    Raises:
+        Refusal: If it cannot be exported for one clip either; for the first reason.
+    """
+    free = clips.fixed is None
+    try:
+        write(source, clips, inputs, opset, file)
+    except Unexported as reason:
+        if not free:
+            raise
+        clips.fix_at_one("the exporter does not get through the network where it may vary")
+        with contextlib.suppress(Refusal):
+            write(source, clips, inputs, opset, file)
+            return
+        raise reason from reason.__cause__
+
+
+def write(source: Source, clips: Clips, inputs: list[str], opset: int | None, file: Path) -> None:
+    """Writes the model for the batch of the clips.
+
+    Raises:
+        Refusal: If it cannot be exported.
+    """
+    source.export(clips.examples(), inputs, clips.output_names, clips.fixed, opset, file)
+    ports = onnx.load(file, load_external_data=False).graph.input
+    if clips.fixed is None and any(port.type.tensor_type.shape.dim[0].HasField("dim_value") for port in ports):
+        raise Unexported(f"the network cannot be exported for more batches than one of {len(clips.examples()[0])}")
+
+
 @contextlib.contextmanager
 def exporting(what: str) -> Iterator[None]:
     """The exporter's prints go nowhere, and its failure becomes one sentence."""
@@ -506,15 +674,32 @@ def exporting(what: str) -> Iterator[None]:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             yield
     except Exception as error:
-        raise Refusal(f"{what} cannot be exported: {root_cause(error)}") from error
+        raise Unexported(f"{what} cannot be exported: {root_cause(error)}") from error
 
 
 def root_cause(error: BaseException) -> str:
-    """The first words of the error that started it."""
+    """The first words of the error that started it, or what it means where it is known."""
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = str(error)
+    for pattern, meaning in CAUSES.items():
+        if found := re.search(pattern, f"{type(error).__name__}: {said}"):
+            return meaning.format(*found.groups())
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"[:400]
+
+
+CAUSES = {
+    r"GuardOnDataDependentSymNode(?s:.*)File \"([^\"]+)\", line (\d+)": "{0}, line {1}: the code decides by the values "
+    "of a clip (an if, .item(), a size), and a file has one course only; write that with tensors, as torch.where does",
+    r"GuardOnDataDependentSymNode": "the code decides by the values of a clip (an if, .item(), a size), and a file has "
+    "one course only; write that with tensors, as torch.where does",
+    r"No ONNX function found for <OpOverload\(op='([\w.]+)'": "ONNX has no operator for {0} as it is used there; write "
+    "that part with other layers",
+    r"numpy\(\) is not supported for tensor subclasses": "the code makes a tensor of a clip's sizes by "
+    "torch.Tensor(..), which cannot be traced; write torch.zeros(..) or x.new_zeros(..)",
+}
+"""What an exporter's errors mean, by a pattern of their text."""
 
 
 def export_module(
@@ -522,9 +707,19 @@ def export_module(
     opset: int | None, file: Path,
 ) -> None:  # fmt: skip
     """Through ``torch.export``."""
-    batch = {0: torch.export.Dim("batch", min=1)}
-    dynamic = None if fixed else {"dynamic_shapes": (batch,) * len(clips)}
-    write_program(network, clips, inputs, outputs, opset, file, dynamic or {})
+    batch: Any = {0: torch.export.Dim("batch", min=1)}
+    sizes = nested(network, [batch] * len(clips))
+    dynamic = {} if fixed else {"dynamic_shapes": sizes if sizes is not None else ([batch] * len(clips),)}
+    write_program(network, (list(clips),) if sizes is None else clips, inputs, outputs, opset, file, dynamic)
+
+
+def nested(network: nn.Module, values: list[Any]) -> tuple[Any, ...] | None:
+    """One value per input, those of ``*clips`` in a tuple, as parameters have them; None where they are one list."""
+    places = [p.kind for p in inspect.signature(network.forward).parameters.values()]
+    star = places.index(inspect.Parameter.VAR_POSITIONAL) if inspect.Parameter.VAR_POSITIONAL in places else len(values)
+    if len(places) == 1 < len(values) and star:
+        return None
+    return (*values[:star], *([tuple(values[star:])] if star < len(values) else []))
 
 
 def export_program(
@@ -591,6 +786,9 @@ def clean(file: Path) -> onnx.ModelProto:
         del function.metadata_props[:]
         clean_nodes(function.node)
     clean_graph(model.graph)
+    outputs = sorted(model.graph.output, key=lambda port: port.type.tensor_type.elem_type not in FLOATS)
+    del model.graph.output[:]
+    model.graph.output.extend(outputs)  # the first is the one to explain, and no place of a class
     refuse_training(model.graph)
     file.write_bytes(model.SerializeToString())
     return model
@@ -631,7 +829,8 @@ def refuse_training(graph: onnx.GraphProto) -> None:
             any(a.name == "training_mode" and a.i for a in node.attribute) or node.input[3] in moving
         ):
             raise Refusal(
-                f"batch norm {node.name!r} is in training mode whatever the module's; call model.eval() first"
+                f"batch norm {node.name!r} takes the clip's own statistics, by training mode or since it keeps none "
+                "(track_running_stats=False); call model.eval(), or give it running statistics"
             )
 
 
