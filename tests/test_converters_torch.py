@@ -250,6 +250,7 @@ def test_what_exporters_freeze_in_silence_is_right_or_refused(make, source):
         ("fixed.pt2", {"batch": 2}, "bound to a batch of 1"),
         ("fixed.pt2", {"input_shape": (1, 3, 8, 16, 16)}, "was exported for input 1,3,4,16,16"),
         ("traced.pt", {"input_shape": (1, 4, 4, 16, 16)}, "does not take an input of (1, 4, 4, 16, 16)"),
+        ("blocks_torch:Unwritten", {}, "no signature found"),
         ("blocks_torch:leaves", {}, "cannot be made (SystemExit: set DATA first)"),
         ("blocks_torch:casts", {}, "it computes in another float than float32 by itself"),
         ("blocks_torch:meta", {}, "on the meta device"),

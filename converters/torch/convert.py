@@ -715,7 +715,10 @@ def export_module(
 
 def nested(network: nn.Module, values: list[Any]) -> tuple[Any, ...] | None:
     """One value per input, those of ``*clips`` in a tuple, as parameters have them; None where they are one list."""
-    places = [p.kind for p in inspect.signature(network.forward).parameters.values()]
+    try:
+        places = [p.kind for p in inspect.signature(network.forward).parameters.values()]
+    except (TypeError, ValueError):  # a function that Python did not write says nothing
+        return tuple(values)
     star = places.index(inspect.Parameter.VAR_POSITIONAL) if inspect.Parameter.VAR_POSITIONAL in places else len(values)
     if len(places) == 1 < len(values) and star:
         return None
