@@ -168,7 +168,8 @@ class Case:
         cause = "; ".join(f.text for f in found) or "what it reads differs, and nothing that can be seen explains it"
         if not sources:
             return Parting("input", pair.a.name, pair.b.name, (), pair.a.name, cause)
-        last = pairs[max(sources)]
+        main = {int(o) for x in pair.a.arrivals if not x.shortcut for o in np.unique(x.owner)}
+        last = pairs[max([o for o in sources if o in main] or sources)]
         return Parting("between", last.a.name, last.b.name, (), pair.a.name, cause)
 
     def _unread(self, pair: Pair, sources: Sequence[int]) -> Pair | None:

@@ -195,6 +195,21 @@ def test_a_missing_activation_before_a_block_is_still_named(tmp_path: Path) -> N
     assert found.first.cause == "an activation (Relu) is missing in B"
 
 
+def projected(path: Path, *, silent: bool = False) -> Path:
+    """A block whose shortcut is a convolution, which stands behind the block's own in the file."""
+    s = Sheet()
+    stem = s.relu(s.conv("clip", "stem", 6, 3), "stem")
+    x = s.conv(s.relu(s.conv(stem, "one", 6, 6), "one"), "two", 6, 6)
+    x = s.add("Add", [x, s.conv(stem, "side", 6, 6, 1)], "add")
+    return s.save(path, s.head(s.relu(s.conv(x if silent else s.relu(x, "sum"), "after", 6, 6), "after"), 6))
+
+
+def test_what_follows_an_add_is_named_by_the_path_that_is_no_shortcut(tmp_path: Path) -> None:
+    found = compare(projected(tmp_path / "a.onnx"), projected(tmp_path / "b.onnx", silent=True))
+    assert (found.first.where, found.first.layer, found.first.reader) == ("between", "two", "after")
+    assert found.first.cause == "an activation (Relu) is missing in B"
+
+
 def gated(path: Path, *, shortcut: bool = True, gate: bool = True) -> Path:
     """A block with a gate and a shortcut."""
     s = Sheet()
