@@ -309,22 +309,28 @@ def test_an_interrupted_converter_leaves_nothing(order, tmp_path, monkeypatch, c
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     started = tmp_path / "started"
+    number = signal.Signals[name]
+    usual = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
+    before = signal.signal(number, usual)  # a run in the background may ignore it, as the program then does too
 
     def interrupt():
         while not (started.is_file() and started.read_text().endswith("\n")):
             time.sleep(0.01)
-        os.kill(os.getpid(), signal.Signals[name])  # to the process: the main thread wakes up
+        os.kill(os.getpid(), number)  # to the process: the main thread wakes up
 
     waiting = threading.Thread(target=interrupt)
     waiting.start()
     call = ["convert", "torch", order(sleep=str(started)), "-o", tmp_path / "m.onnx", "--input-shape", "1,3,4,8,8",
             "--python", sys.executable]  # fmt: skip
-    assert cli.main([str(a) for a in call]) == code
-    waiting.join()
+    try:
+        assert cli.main([str(a) for a in call]) == code
+        waiting.join()
+        assert signal.getsignal(number) is usual
+    finally:
+        signal.signal(number, before)
     assert capsys.readouterr().err == f"cfp-onnx: error: {says}\n"
-    assert signal.getsignal(signal.Signals[name]) in {signal.SIG_DFL, signal.default_int_handler}
-    for number in started.read_text().split():
-        stat = Path(f"/proc/{number}/stat")
+    for child in started.read_text().split():
+        stat = Path(f"/proc/{child}/stat")
         for _ in range(1000):  # killed at once; the system may need a moment to clear it away
             try:
                 if ") Z " in stat.read_text():
