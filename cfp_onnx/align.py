@@ -854,12 +854,11 @@ class _Aligner:
                 continue
             arrives = np.full(pair.b.channels, NOWHERE)
             arrives[other[0]] = other[1]
-            implied = np.full(above.a.kernels, NOWHERE)
-            implied[kernels] = arrives[pair.channels[channels]]
-            if (arrives[channels] != kernels).any() and not _by_whole_kernels(
-                kernels, arrives[pair.channels[channels]]
-            ):
+            told = arrives[pair.channels[channels]]
+            if (arrives[channels] != kernels).any() and not _by_whole_kernels(kernels, told):
                 continue
+            implied = np.full(above.a.kernels, NOWHERE)
+            implied[kernels] = told
             if (implied >= 0).any() and len(np.unique(implied[implied >= 0])) == (implied >= 0).sum():
                 kept = (implied < 0) & ~np.isin(above.kernels, implied)  # the others are not read here, or exchanged
                 implied = fill(np.where(kept, above.kernels, implied))
