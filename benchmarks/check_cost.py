@@ -21,9 +21,9 @@ from typing import Any, Final
 import numpy as np
 
 import cfp_onnx as cfp
-from cfp_onnx import record
-from cfp_onnx.baselines import load_baseline
-from cfp_onnx.reasons import Recorder
+from cfp_onnx.checking.baseline import load_baseline
+from cfp_onnx.checking.fingerprint import Recorder
+from cfp_onnx.runtime import session as record
 
 ONE: Final = 1.3
 EACH: Final = 1.15

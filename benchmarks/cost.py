@@ -20,11 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cfp_onnx import record
-from cfp_onnx.explain import Engine, specs
-from cfp_onnx.media import Clip, Preprocess, load_clip
-from cfp_onnx.model import Model, load
-from cfp_onnx.walk import Settings
+from cfp_onnx.clips.load import Clip, Preprocess, load_clip
+from cfp_onnx.explanation.call import Engine, specs
+from cfp_onnx.model.reader import Model, load
+from cfp_onnx.relevance.pooled_walk import Settings
+from cfp_onnx.runtime import session as record
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,8 @@ def measure(path: Path, clip: Path | None, *, depth: int | None, pairs: int) -> 
 
 
 def _import_seconds() -> float:
-    code = "import time; t = time.perf_counter(); import cfp_onnx.explain, cfp_onnx.media, cfp_onnx.saving, onnxruntime"
+    modules = "cfp_onnx.explanation.call, cfp_onnx.clips.load, cfp_onnx.pyramid.folder, onnxruntime"
+    code = f"import time; t = time.perf_counter(); import {modules}"
     done = subprocess.run(
         [sys.executable, "-c", f"{code}; print(time.perf_counter() - t)"], capture_output=True, text=True, check=True
     )

@@ -24,14 +24,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.motion import clips
-from cfp_onnx import pictures, saving
-from cfp_onnx.explain import explain
-from cfp_onnx.files import write_bytes
-from cfp_onnx.media import PRESETS, Preprocess
-from cfp_onnx.model import load
-from cfp_onnx.pyramid import Pyramid
-from cfp_onnx.results import Kernel
-from cfp_onnx.tubes import Tube, Tubes, resample
+from cfp_onnx.clips.load import PRESETS, Preprocess
+from cfp_onnx.explanation.call import explain
+from cfp_onnx.files.whole import write_bytes
+from cfp_onnx.model.reader import load
+from cfp_onnx.pictures import sheets as pictures
+from cfp_onnx.pyramid import folder as saving
+from cfp_onnx.pyramid.result import Pyramid
+from cfp_onnx.pyramid.tubes import Tube, Tubes, resample
+from cfp_onnx.pyramid.values import Kernel
 
 Array = NDArray[Any]
 

@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from cfp_onnx.explain import Engine
-    from cfp_onnx.probe import Probe
-    from cfp_onnx.record import Graph
+    from cfp_onnx.explanation.call import Engine
+    from cfp_onnx.runtime.probe import Probe
+    from cfp_onnx.runtime.session import Graph
 
 # A child that measures memory imports this module too: cfp_onnx and onnx are imported inside functions only.
 
@@ -74,7 +74,9 @@ def make_engine(
     path: Path, clip: Path | None, threads: int | None, device: str = "cpu"
 ) -> tuple[Engine, dict[str, Array]]:
     """The engine of a file, and what to feed it: the clip, or seeded random arrays."""
-    from cfp_onnx import explain, model, record
+    from cfp_onnx.explanation import call as explain
+    from cfp_onnx.model import reader as model
+    from cfp_onnx.runtime import session as record
 
     loaded = model.load(path)
     feeds = record.random_feeds(loaded) if clip is None else _clip_feeds(loaded, clip)
@@ -82,8 +84,8 @@ def make_engine(
 
 
 def _clip_feeds(loaded: Any, clip: Path) -> dict[str, Array]:
-    from cfp_onnx import explain
-    from cfp_onnx.media import Preprocess, load_clip
+    from cfp_onnx.clips.load import Preprocess, load_clip
+    from cfp_onnx.explanation import call as explain
 
     own = loaded.preprocess
     preprocess = Preprocess() if own is None else Preprocess.from_json(dict(own))
@@ -97,7 +99,7 @@ def plain(engine: Engine, feeds: Feeds) -> Measured:
 
 def own_file(engine: Engine, feeds: Feeds) -> Measured:
     """The plain forward pass of the file as it is."""
-    from cfp_onnx import record
+    from cfp_onnx.runtime import session as record
 
     return Measured(record.plain_session(engine.file, engine.device), _outputs(engine), dict(feeds))
 
@@ -108,7 +110,7 @@ def probed(engine: Engine, feeds: Feeds, mode: str, index: int) -> Measured:
     Raises:
         RuntimeError: If the engine has made this session before, so that its graph is gone.
     """
-    from cfp_onnx.probe import SEED
+    from cfp_onnx.runtime.probe import SEED
 
     base, kept = engine.graph, _keeping(engine.graph)
     engine.graph = kept
@@ -136,7 +138,7 @@ def _outputs(engine: Engine) -> list[str]:
 
 def _keeping(graph: Graph) -> Any:
     """The same graph, which notes what is made of it: the engine keeps the session only."""
-    from cfp_onnx.record import Graph
+    from cfp_onnx.runtime.session import Graph
 
     class Keeping(Graph):
         made: list[tuple[Graph, Probe]] = []  # noqa: RUF012  (one class for each call)
@@ -211,7 +213,7 @@ class WalkTime:
 
 def time_walk(engine: Engine, feeds: Feeds, index: int, theta: float) -> WalkTime:
     """Time the published walk, links included; a theta of 0 expands every kernel that has any relevance."""
-    from cfp_onnx import walk
+    from cfp_onnx.relevance import pooled_walk as walk
 
     statistics, results = engine.statistics(feeds, "published", None)
     settings = walk.Settings(theta, None, None, "weights", index)
@@ -278,7 +280,8 @@ def child_session(folder: Path, threads: int | None) -> None:
 def child_engine(mode: str, path: Path, clip: Path | None, threads: int | None) -> None:
     """In the child: everything the package does up to the same session, as a user's process would."""
     if mode == "plain":
-        from cfp_onnx import model, record
+        from cfp_onnx.model import reader as model
+        from cfp_onnx.runtime import session as record
 
         loaded = model.load(path)
         feeds = record.random_feeds(loaded) if clip is None else _clip_feeds(loaded, clip)

@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.motion import clips
-from cfp_onnx import tubes
-from cfp_onnx.explain import Engine, specs
-from cfp_onnx.media import Preprocess, load_clip
-from cfp_onnx.model import Model, load
-from cfp_onnx.pyramid import Pyramid
-from cfp_onnx.walk import Settings
+from cfp_onnx.clips.load import Preprocess, load_clip
+from cfp_onnx.explanation.call import Engine, specs
+from cfp_onnx.model.reader import Model, load
+from cfp_onnx.pyramid import tubes
+from cfp_onnx.pyramid.result import Pyramid
+from cfp_onnx.relevance.pooled_walk import Settings
 
 Array = NDArray[Any]
 PUBLISHED = "published, last layer"

@@ -10,8 +10,6 @@ Everything but the errors is loaded when it is first used, so that the import co
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from cfp_onnx.errors import (
@@ -28,17 +26,18 @@ from cfp_onnx.errors import (
 )
 
 if TYPE_CHECKING:
-    from cfp_onnx.baselines import Baseline, baseline, load_baseline
-    from cfp_onnx.checked import Checked
-    from cfp_onnx.compare import compare
-    from cfp_onnx.comparison import Comparison
-    from cfp_onnx.explain import explain, topology
-    from cfp_onnx.gate import check
-    from cfp_onnx.limits import Limits, Policy, read_policy
-    from cfp_onnx.media import PRESETS, Preprocess
-    from cfp_onnx.model import load
-    from cfp_onnx.pyramid import Pyramid, load_pyramid
-    from cfp_onnx.saving import Drawing
+    from cfp_onnx.checking.baseline import Baseline, baseline, load_baseline
+    from cfp_onnx.checking.call import check
+    from cfp_onnx.checking.policy import Limits, Policy, read_policy
+    from cfp_onnx.checking.result import Checked
+    from cfp_onnx.clips.load import PRESETS, Preprocess
+    from cfp_onnx.comparison.call import compare
+    from cfp_onnx.comparison.result import Comparison
+    from cfp_onnx.conversion.call import Conversion, convert
+    from cfp_onnx.explanation.call import explain, topology
+    from cfp_onnx.model.reader import load
+    from cfp_onnx.pyramid.folder import Drawing
+    from cfp_onnx.pyramid.result import Pyramid, load_pyramid
 
 __version__ = "0.1.0"
 
@@ -49,6 +48,7 @@ __all__ = [  # noqa: RUF022 - grouped by what a reader looks for
     "compare",
     "baseline",
     "check",
+    "convert",
     "load_baseline",
     "load_pyramid",
     "read_policy",
@@ -57,6 +57,7 @@ __all__ = [  # noqa: RUF022 - grouped by what a reader looks for
     "Baseline",
     "Checked",
     "Comparison",
+    "Conversion",
     "Drawing",
     "Limits",
     "Policy",
@@ -78,59 +79,36 @@ __all__ = [  # noqa: RUF022 - grouped by what a reader looks for
 ]  # fmt: skip
 
 _HOMES = {
-    "load": "cfp_onnx.model",
-    "explain": "cfp_onnx.explain",
-    "compare": "cfp_onnx.compare",
-    "baseline": "cfp_onnx.baselines",
-    "Baseline": "cfp_onnx.baselines",
-    "load_baseline": "cfp_onnx.baselines",
-    "check": "cfp_onnx.gate",
-    "Checked": "cfp_onnx.checked",
-    "Limits": "cfp_onnx.limits",
-    "Policy": "cfp_onnx.limits",
-    "read_policy": "cfp_onnx.limits",
-    "Comparison": "cfp_onnx.comparison",
-    "topology": "cfp_onnx.explain",
-    "PRESETS": "cfp_onnx.media",
-    "Preprocess": "cfp_onnx.media",
-    "Pyramid": "cfp_onnx.pyramid",
-    "load_pyramid": "cfp_onnx.pyramid",
-    "Drawing": "cfp_onnx.saving",
+    "load": "cfp_onnx.model.reader",
+    "explain": "cfp_onnx.explanation.call",
+    "compare": "cfp_onnx.comparison.call",
+    "convert": "cfp_onnx.conversion.call",
+    "baseline": "cfp_onnx.checking.baseline",
+    "Baseline": "cfp_onnx.checking.baseline",
+    "load_baseline": "cfp_onnx.checking.baseline",
+    "check": "cfp_onnx.checking.call",
+    "Checked": "cfp_onnx.checking.result",
+    "Limits": "cfp_onnx.checking.policy",
+    "Policy": "cfp_onnx.checking.policy",
+    "read_policy": "cfp_onnx.checking.policy",
+    "Comparison": "cfp_onnx.comparison.result",
+    "Conversion": "cfp_onnx.conversion.call",
+    "topology": "cfp_onnx.explanation.call",
+    "PRESETS": "cfp_onnx.clips.load",
+    "Preprocess": "cfp_onnx.clips.load",
+    "Pyramid": "cfp_onnx.pyramid.result",
+    "load_pyramid": "cfp_onnx.pyramid.result",
+    "Drawing": "cfp_onnx.pyramid.folder",
 }
-
-_VERBS = ("explain", "compare")
-"""Modules that are called like what they hold."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(_HOMES[name])
-    if name in _VERBS:
-        return module
-    value = getattr(module, name)
+    value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-class _Verb(ModuleType):
-    """The module `cfp_onnx.explain` or `cfp_onnx.compare`, which is also the call of its own name."""
-
-    def __call__(self, *arguments: Any, **options: Any) -> Any:
-        return getattr(self, self.__name__.rpartition(".")[2])(*arguments, **options)
-
-
-class _Package(ModuleType):
-    """Lets a verb and its module share a name, whichever of them is asked for first."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name in _VERBS and isinstance(value, ModuleType):
-            value.__class__ = _Verb
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -30,10 +30,10 @@ from cfp_onnx.errors import CfpError, LimitError, OutputError, UsageError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from cfp_onnx.limits import Policy
-    from cfp_onnx.media import Preprocess
-    from cfp_onnx.model import Model
-    from cfp_onnx.results import Progress
+    from cfp_onnx.checking.policy import Policy
+    from cfp_onnx.clips.load import Preprocess
+    from cfp_onnx.model.reader import Model
+    from cfp_onnx.values import Progress
 
 PROGRAM = "cfp-onnx"
 SAVED = ("report.html", "pyramid.json", "tubes.npz")
@@ -118,7 +118,7 @@ def _ending_tidily() -> Iterator[None]:
 
 
 def _fail(message: object, code: int, *, debug: bool) -> int:
-    from cfp_onnx.tree import printable
+    from cfp_onnx.text import printable
 
     if debug:
         traceback.print_exc()
@@ -414,7 +414,7 @@ def _named_shape(text: str) -> tuple[str, tuple[int, ...]]:
 
 def _demo(options: argparse.Namespace) -> int:
     from cfp_onnx.demo import run_demo
-    from cfp_onnx.tree import pyramid_tree
+    from cfp_onnx.pyramid.text import pyramid_tree
 
     out = Path(options.out)
     _check_folder(options.out, *SAVED)
@@ -426,10 +426,10 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from cfp_onnx.describe import topology_json, write_graphml
-    from cfp_onnx.explain import topology
-    from cfp_onnx.model import load
-    from cfp_onnx.tree import topology_tree
+    from cfp_onnx.explanation.call import topology
+    from cfp_onnx.model.reader import load
+    from cfp_onnx.pyramid.text import topology_tree
+    from cfp_onnx.pyramid.topology_json import topology_json, write_graphml
 
     if options.graphml == "-":
         raise UsageError("--graphml needs a file name; only --json can go to stdout")
@@ -450,10 +450,10 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    from cfp_onnx.explain import RULES, explain, read_labels
-    from cfp_onnx.model import load
-    from cfp_onnx.saving import Drawing
-    from cfp_onnx.tree import pyramid_tree
+    from cfp_onnx.explanation.call import RULES, explain, read_labels
+    from cfp_onnx.model.reader import load
+    from cfp_onnx.pyramid.folder import Drawing
+    from cfp_onnx.pyramid.text import pyramid_tree
 
     if options.rule not in RULES:
         raise UsageError(f"rule {options.rule!r} is unknown; choose one of {', '.join(RULES)}")
@@ -499,8 +499,8 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _convert(options: argparse.Namespace) -> int:
-    from cfp_onnx.convert import convert
-    from cfp_onnx.explain import read_labels
+    from cfp_onnx.conversion.call import convert
+    from cfp_onnx.explanation.call import read_labels
 
     out = _check_file(options.out, options.source, options.weights, options.labels, options.preprocess)
     if out is None:
@@ -539,10 +539,10 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from cfp_onnx.compare import compare
-    from cfp_onnx.comparison import comparison_text
-    from cfp_onnx.explain import read_labels
-    from cfp_onnx.model import load
+    from cfp_onnx.comparison.call import compare
+    from cfp_onnx.comparison.result import comparison_text
+    from cfp_onnx.explanation.call import read_labels
+    from cfp_onnx.model.reader import load
 
     out = None if options.out is None else Path(options.out)
     if out is not None:
@@ -569,10 +569,10 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _baseline(options: argparse.Namespace) -> int:
-    from cfp_onnx.baselines import baseline
-    from cfp_onnx.explain import read_labels
-    from cfp_onnx.files import folder_of
-    from cfp_onnx.model import load
+    from cfp_onnx.checking.baseline import baseline
+    from cfp_onnx.explanation.call import read_labels
+    from cfp_onnx.files.whole import folder_of
+    from cfp_onnx.model.reader import load
 
     out = _check_file(options.out, options.model, *options.clips, options.labels, options.preprocess)
     if out is None:
@@ -596,13 +596,13 @@ def _baseline(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from cfp_onnx.baselines import load_baseline
-    from cfp_onnx.checked import checked_text, first_text, verdict
-    from cfp_onnx.checkfiles import junit, markdown, save_page
-    from cfp_onnx.files import append_text, folder_of, write_text
-    from cfp_onnx.gate import check, renewed
-    from cfp_onnx.model import load
-    from cfp_onnx.tree import printable
+    from cfp_onnx.checking.baseline import load_baseline
+    from cfp_onnx.checking.call import check, renewed
+    from cfp_onnx.checking.ci_files import junit, markdown, save_page
+    from cfp_onnx.checking.result import checked_text, first_text, verdict
+    from cfp_onnx.files.whole import append_text, folder_of, write_text
+    from cfp_onnx.model.reader import load
+    from cfp_onnx.text import printable
 
     inputs = (options.model, options.baseline, *options.clips, options.config, options.preprocess)
     json_file, junit_file = (_check_file(f, *inputs) for f in (options.json, options.junit))
@@ -654,7 +654,7 @@ def _policy(options: argparse.Namespace) -> Policy:
     Raises:
         UsageError: If the file cannot be read or a limit is out of range.
     """
-    from cfp_onnx.limits import NAMES, Policy, read_policy
+    from cfp_onnx.checking.policy import NAMES, Policy, read_policy
 
     here = Path("pyproject.toml")
     base = Policy()
@@ -715,8 +715,8 @@ def _written_preprocess(options: argparse.Namespace) -> Preprocess | None:
     Raises:
         UsageError: If the preset is unknown or the file cannot be read.
     """
-    from cfp_onnx.convert import preset_of
-    from cfp_onnx.media import Preprocess
+    from cfp_onnx.clips.load import Preprocess
+    from cfp_onnx.conversion.call import preset_of
 
     base = _base(options) or preset_of(options.arch)
     sized = options.arch is None and (base is None or not base.yields)
@@ -731,7 +731,7 @@ def _base(options: argparse.Namespace) -> Preprocess | None:
     Raises:
         UsageError: If the preset is unknown or the file cannot be read.
     """
-    from cfp_onnx.media import PRESETS, Preprocess
+    from cfp_onnx.clips.load import PRESETS, Preprocess
 
     if options.preset is not None and options.preset not in PRESETS:
         raise UsageError(f"preset {options.preset!r} is unknown; choose one of {', '.join(PRESETS)}")
@@ -746,7 +746,7 @@ def _preprocess(model: Model, options: argparse.Namespace) -> Preprocess | None:
     Raises:
         UsageError: If the preset is unknown, the file cannot be read, or an option contradicts the model.
     """
-    from cfp_onnx.media import Preprocess
+    from cfp_onnx.clips.load import Preprocess
 
     base = _base(options)
     names = ("frames", "stride", "size", "mean", "std")
@@ -765,8 +765,8 @@ def _preprocess(model: Model, options: argparse.Namespace) -> Preprocess | None:
 
 def _fitted(base: Preprocess, model: Model, layout: str | None) -> Preprocess:
     """A preset at the sizes that the model fixes, so that an option which contradicts them is an error."""
-    from cfp_onnx.explain import specs
-    from cfp_onnx.media import layout_of
+    from cfp_onnx.clips.load import layout_of
+    from cfp_onnx.explanation.call import specs
 
     spec = specs(model)[0]
     return base.fitted(spec, layout_of(spec, layout or base.layout))
@@ -834,7 +834,7 @@ def _check_writable(folder: Path) -> None:
 
 
 def _deliver(value: Mapping[str, Any], file: Path | None, name: str | None) -> None:
-    from cfp_onnx.files import write_json
+    from cfp_onnx.files.whole import write_json
 
     if name == "-":
         sys.stdout.write(json.dumps(value, allow_nan=False, indent=1) + "\n")
@@ -856,7 +856,7 @@ def _print(result: RenderableType) -> None:
 
 
 def _shown(path: Path) -> str:
-    from cfp_onnx.tree import printable
+    from cfp_onnx.text import printable
 
     return printable(path)
 
@@ -874,7 +874,7 @@ def _progress(text: str, options: argparse.Namespace) -> Iterator[Progress | Non
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from cfp_onnx.tree import printable
+    from cfp_onnx.text import printable
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     bars = Progress(*columns, console=Console(stderr=True), transient=True)

@@ -6,9 +6,9 @@ from importlib import resources
 from pathlib import Path
 
 from cfp_onnx.errors import ModelError
-from cfp_onnx.explain import explain
-from cfp_onnx.pyramid import Pyramid
-from cfp_onnx.results import Progress
+from cfp_onnx.explanation.call import explain
+from cfp_onnx.pyramid.result import Pyramid
+from cfp_onnx.values import Progress
 
 
 def run_demo(out: Path, progress: Progress | None = None) -> tuple[Pyramid, Path]:

@@ -6,11 +6,11 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from cfp_onnx.baselines import Baseline
-from cfp_onnx.checked import Checked
-from cfp_onnx.gate import check
-from cfp_onnx.limits import Policy
-from cfp_onnx.model import Model
+from cfp_onnx.checking.baseline import Baseline
+from cfp_onnx.checking.call import check
+from cfp_onnx.checking.policy import Policy
+from cfp_onnx.checking.result import Checked
+from cfp_onnx.model.reader import Model
 
 
 def assert_same_reasons(
@@ -35,7 +35,7 @@ def assert_same_reasons(
         clips: Where the baseline's clips are; where it says they are by default.
         policy: Limits; the defaults where None.
         max_flips: Clips whose strongest class may be another; each limit given here replaces that of `policy`.
-        max_drift: See `cfp_onnx.limits.Limits`, as the others.
+        max_drift: See `cfp_onnx.checking.policy.Limits`, as the others.
         min_overlap: As there.
         min_rank: As there.
         max_activity: As there.

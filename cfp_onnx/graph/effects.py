@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cfp_onnx.graph.layers import Geometry, Part
-
-Array = npt.NDArray[Any]
+from cfp_onnx.values import Array
 
 NONE = -1
 """Label of an element that comes from no kernel: padding or a constant."""

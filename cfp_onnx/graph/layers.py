@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cfp_onnx.errors import ModelError
-from cfp_onnx.model import Node, Program, show
-
-Array = npt.NDArray[Any]
+from cfp_onnx.model.reader import Node, Program, show
+from cfp_onnx.values import Array
 
 CONVOLUTIONS = frozenset(
     {"Conv", "com.microsoft::FusedConv", "ConvInteger", "QLinearConv", "com.microsoft::QLinearConv"}

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.layers import Geometry, Part
 from cfp_onnx.graph.topology import Topology
-from cfp_onnx.model import Node
+from cfp_onnx.model.reader import Node
+from cfp_onnx.values import Array
 
-Array = npt.NDArray[Any]
 Coordinates = tuple[Array, ...]
 
 DIGITS = 6

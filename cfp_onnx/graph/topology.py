@@ -9,19 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import networkx as nx
 import numpy as np
-import numpy.typing as npt
 
 from cfp_onnx.errors import ModelError, TargetError, UnsupportedOperatorError
 from cfp_onnx.graph import effects as fx
-from cfp_onnx.graph.flow import State, Track, View, effect_of
 from cfp_onnx.graph.layers import Fibers, Part, find_fibers, find_parts
-from cfp_onnx.model import Node, Program
-
-Array = npt.NDArray[Any]
+from cfp_onnx.graph.operators.registry import State, Track, View, effect_of
+from cfp_onnx.model.reader import Node, Program
+from cfp_onnx.values import Array
 
 Means = Callable[[str], "Array | None"]
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from cfp_onnx.results import module_of
+from cfp_onnx.naming import module_of
 
 FORMAT = 1
 
@@ -233,7 +233,7 @@ def _hash(text: str) -> str:
 
 
 def part(name: str) -> str:
-    return (resources.files("cfp_onnx.report") / name).read_text("utf-8")
+    return (resources.files("cfp_onnx.report") / "assets" / name).read_text("utf-8")
 
 
 __all__ = ["compact", "embedded", "render"]

@@ -1,0 +1,78 @@
+"""Where a change begins: a layer and its kernels, and a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cfp_onnx.checking.baseline import Baseline
+from cfp_onnx.checking.change import Change
+from cfp_onnx.checking.fingerprint import Traits
+from cfp_onnx.checking.layer_match import Match, weight_change
+from cfp_onnx.checking.policy import Limits
+from cfp_onnx.checking.result import WINDOW, CheckedLayer, First
+from cfp_onnx.matching.wording import few, some
+
+ONSET = 0.25
+"""Part of an activity limit from which a change is taken to have begun, once a limit is broken."""
+
+
+def acts_otherwise(found: Change, limits: Limits) -> bool:
+    """Whether a layer's activity changed enough for a change to have reached it."""
+    return found.activity > ONSET * limits.max_activity
+
+
+def first_change(
+    layers: Sequence[CheckedLayer], matches: Sequence[Match], traits: Sequence[Traits], baseline: Baseline,
+    missing: Sequence[str], added: Sequence[str], *, eight_bits: bool,
+) -> First | None:  # fmt: skip
+    """Where the change begins: missing layers, then changed weights, then the first layer that acts differently."""
+    if missing:
+        gone = next(t for t in baseline.traits if t.name == missing[0])
+        news = [f"{t.name} ({t.kernels} kernels)" for t in traits if t.name in added]
+        more = f"; {news[0]} is new" if news else ""
+        return First(gone.name, gone.weight, (), f"this layer ({gone.kernels} kernels) is not in the file{more}")
+    if added:
+        return First(added[0], "", (), "this layer is new")
+    if not any(x.breaches for x in layers):
+        return None
+    for layer, match in zip(layers, matches, strict=True):
+        if any(b.measure == WINDOW for b in layer.breaches):
+            return First(layer.name, layer.weight, (), "; ".join(layer.window))
+        if any(b.measure == "weights" for b in layer.breaches):
+            per_kernel = weight_change(baseline.traits[match.old], traits[match.new], match.kernels)
+            which = np.flatnonzero(per_kernel > layer.limits.max_weights)
+            words = some(which, len(per_kernel)) if which.size else "all kernels"
+            text = f"weights changed in {words}, by {100 * layer.weights:.3g} % of the layer's"
+            return First(
+                layer.name, layer.weight, few(which), f"{text} (allowed {100 * layer.limits.max_weights:.3g} %)"
+            )
+    return _onset(layers, eight_bits=eight_bits)
+
+
+def _onset(layers: Sequence[CheckedLayer], *, eight_bits: bool) -> First:
+    """Where it begins where no weights changed.
+
+    Activity changes downwards of the cause only, relevance above it too: the first layer that acts differently is
+    nearest to the cause. Where all act as before, it is what follows them.
+    """
+    for position, layer in enumerate(layers):
+        broken = [b for b in layer.breaches if b.measure == "activity"]
+        if broken or acts_otherwise(layer.change, layer.limits):
+            of_class = next((f" on class {b.label!r}" for b in broken[:1] if b.label is not None), "")
+            moved = broken[0].value if of_class else layer.change.activity
+            allowed = "did not" if layer.weights <= Limits.max_weights else "did not by more than is allowed"
+            most = f", most in {some(np.array(layer.kernels), 0)}," if layer.kernels else ""
+            by = f"its kernels' activity changed by {100 * moved:.3g} %{of_class}{most} though its weights {allowed}"
+            before = "what lies before it, or the order in which it takes channels,"
+            where = before if position else "what reaches it (preprocessing, channels, frames)"
+            cause = f"{by}: {where} differs{', or the ranges of its integers' * eight_bits}"
+            cause = "; ".join((cause, *layer.window))
+            return First(layer.name, layer.weight, layer.kernels, cause)
+    last = min((x for x in layers if x.breaches), key=lambda x: len(layers) if x.depth is None else x.depth)
+    cause = f"{last.breaches[0]}, though every layer acts as before: what follows the layers differs"
+    return First(last.name, last.weight, last.kernels, cause)
+
+
+__all__ = ["ONSET", "acts_otherwise", "first_change"]

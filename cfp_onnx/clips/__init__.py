@@ -1,0 +1,1 @@
+"""From a clip as people keep it to the arrays that a network takes."""

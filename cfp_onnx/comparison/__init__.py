@@ -1,0 +1,1 @@
+"""Whether two files are one network, and where they part."""

@@ -1,0 +1,308 @@
+"""What differs between two layers that are the same one: weights, windows, activations, wires; in sentences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cfp_onnx.matching.align import Pair, Unit, assign, directions, reordered
+from cfp_onnx.matching.chains import Between
+from cfp_onnx.matching.wording import NAMED, Finding, few, kernels_named, some
+from cfp_onnx.values import Array
+
+WEIGHTS = 3e-5
+"""Largest difference of a kernel's weights, over its largest, that counts as none where both files keep float32;
+rounded ones are judged by what they do."""
+
+
+BIASES = 3e-4
+"""The same for biases."""
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """How far the weights of a pair agree once affine maps are folded in, per kernel of the first.
+
+    Attributes:
+        weights: Largest difference over the kernel's largest weight.
+        bias: Difference over the layer's largest bias.
+        bad: Kernels whose weights differ by more than the limit.
+        ours: (bad, n) their effective weights in the first file.
+        theirs: Those in the second, channels in the order of the first.
+    """
+
+    weights: Array
+    bias: Array
+    bad: Array
+    ours: Array
+    theirs: Array
+
+
+def weigh(pair: Pair, limit: float) -> Weighed:
+    """Compare the effective weights and biases of a pair.
+
+    Args:
+        pair: A layer of both files.
+        limit: Largest difference that is none.
+    """
+    a, b = pair.a, pair.b
+    ours, raw = a.effective().reshape(a.kernels, -1), b.effective()
+    table, group = reordered(raw, b.groups, pair.channels)
+    theirs = table.reshape(a.kernels, -1)
+    if not np.array_equal(pair.kernels, np.arange(a.kernels)) or (group != np.arange(a.groups)).any():
+        per = a.kernels // a.groups
+        mine = np.arange(a.kernels) // per
+        fits = group[mine] == pair.kernels // per
+        rows = theirs[mine * per + pair.kernels % per]
+        theirs = np.where(fits[:, None], rows, raw.reshape(b.kernels, -1)[pair.kernels])
+    top = np.abs(ours).max(axis=1, initial=0.0)
+    floor = 1e-3 * float(top.max(initial=0.0)) + 1e-30
+    far = np.abs(ours - theirs).max(axis=1, initial=0.0) / np.maximum(top, floor)
+    bias = np.zeros(a.kernels)
+    if a.bias is not None and b.bias is not None:
+        largest = max(float(np.abs(a.bias).max(initial=0.0)), float(np.abs(b.bias).max(initial=0.0)))
+        least = floor * ours.shape[1] ** 0.5  # of what such weights make of inputs of size 1
+        bias = np.abs(a.bias - b.bias[pair.kernels]) / max(largest, least)
+    bad = np.flatnonzero(far > limit)
+    return Weighed(far, bias, bad, ours[bad], theirs[bad])
+
+
+def explain_weights(pair: Pair, weighed: Weighed, *, limit_bias: float = BIASES, exact: bool = True) -> list[Finding]:
+    """What differs in the weights and biases of a pair.
+
+    Args:
+        pair: A layer of both files.
+        weighed: How far they agree.
+        limit_bias: Largest difference of biases that is none.
+        exact: Whether another epsilon over the same variances counts where these are so large that it hardly shows.
+    """
+    bad, biased = weighed.bad, np.flatnonzero(weighed.bias > limit_bias)
+    if not bad.size and not biased.size:
+        text = _epsilons(pair.a, pair.b) if exact and _same_variance(pair.a.variance, pair.b.variance) else None
+        return [Finding(text)] if text else []
+    if (order := _exchanged(weighed)) is not None:
+        return [order]
+    ratio, rest = _factors(weighed)
+    scaled = bool((rest <= 1e-3 * np.maximum(np.abs(ratio), 1e-3)).all())
+    if scaled and (epsilon := _epsilons(pair.a, pair.b)):
+        return [Finding(epsilon)]
+    if not bad.size:
+        return [Finding(f"bias differs in {some(biased, pair.a.kernels)}", few(biased))]
+    if scaled:
+        return [_scaled(ratio, bad, pair.a.kernels)]
+    most = 100 * float(weighed.weights[bad].max())
+    return [Finding(f"weights differ in {some(bad, pair.a.kernels)}, by up to {most:.3g} %", few(bad))]
+
+
+def _factors(weighed: Weighed) -> tuple[Array, Array]:
+    """The factor between differing kernels that fits best, and what it leaves over the size of the first."""
+    size = np.einsum("kn,kn->k", weighed.ours, weighed.ours, dtype=np.float64)
+    ratio = np.einsum("kn,kn->k", weighed.ours, weighed.theirs, dtype=np.float64) / np.maximum(size, 1e-30)
+    left = np.linalg.norm(weighed.theirs - ratio[:, None].astype(np.float32) * weighed.ours, axis=1)
+    return ratio, left / np.sqrt(np.maximum(size, 1e-30))
+
+
+def _epsilons(a: Unit | Between, b: Unit | Between) -> str | None:
+    one, two = a.epsilon, b.epsilon
+    if one is None or two is None or abs(one - two) <= 1e-6 * max(one, two):
+        return None
+    return f"the batch norm's epsilon is {one:.3g} in A and {two:.3g} in B"
+
+
+def _same_variance(one: Array | None, two: Array | None) -> bool:
+    """Whether two batch norms keep the same variances, in any order."""
+    if one is None or two is None or one.size != two.size:
+        return False
+    return bool((np.abs(np.sort(one) - np.sort(two)) <= 1e-6 * np.sort(np.abs(one))).all())
+
+
+def explain_maps(pair: Pair, limit: float, *, limit_bias: float = BIASES, exact: bool = True) -> list[Finding]:
+    """What differs in factors and offsets on the way to a layer that no layer above has for itself.
+
+    They are compared in order of size: what lies between may order channels otherwise.
+
+    Args:
+        pair: The layer that reads.
+        limit: Largest difference of factors, over the largest, that is none.
+        limit_bias: The same of offsets.
+        exact: See `explain_weights`.
+    """
+    found: list[Finding] = []
+    if pair.a.way.form != pair.b.way.form:
+        return found
+    for one, two in zip(pair.a.way.maps, pair.b.way.maps, strict=True):
+        if one.scale.size != two.scale.size:
+            return []
+        top = float(np.abs(one.scale).max(initial=1e-30))
+        scale = float(np.abs(np.sort(one.scale) - np.sort(two.scale)).max()) / top
+        most = max(top, float(np.abs(one.bias).max(initial=0.0)))
+        bias = float(np.abs(np.sort(one.bias) - np.sort(two.bias)).max()) / most
+        far = scale > limit or bias > limit_bias
+        if (far or (exact and _same_variance(one.variance, two.variance))) and (text := _epsilons(one, two)):
+            found.append(Finding(text))
+        elif far:
+            what = f"factors differ by up to {100 * scale:.3g} %" if scale > limit else "offsets differ"
+            found.append(Finding(f"{what} in what scales {one.scale.size} channels between the layers"))
+    return found
+
+
+def _exchanged(weighed: Weighed) -> Finding | None:
+    """Kernels that stand in each other's place."""
+    bad = weighed.bad
+    if not 2 <= bad.size <= 1024:
+        return None
+    chosen = assign(directions(weighed.ours) @ directions(weighed.theirs).T)
+    ours, theirs = weighed.ours, weighed.theirs[chosen]
+    size = np.abs(ours).max(axis=1)
+    if np.array_equal(chosen, np.arange(bad.size)):
+        return None
+    fits = np.abs(ours - theirs).max(axis=1) <= 1e-3 * np.maximum(size, 1e-30)
+    if fits.all():
+        return _exchange(bad)
+    parallel = np.einsum("kn,kn->k", directions(ours), directions(theirs)) >= 1 - 1e-6
+    if parallel.all() and ours.shape[1] > 1:
+        return _exchange(bad, what="the weights of ", left="their scale")
+    return None
+
+
+def _exchange(which: Array, *, what: str = "", left: str = "what reads them") -> Finding:
+    words = "are swapped" if which.size == 2 else "stand in another order"
+    return Finding(f"{what}{kernels_named(which)} {words}, and {left} was not changed with them", few(which))
+
+
+def explain_order(pair: Pair) -> Finding:
+    """The kernels of a layer that stand elsewhere in the second file."""
+    return _exchange(np.flatnonzero(pair.kernels != np.arange(pair.a.kernels)))
+
+
+def _scaled(ratios: Array, bad: Array, kernels: int) -> Finding:
+    low, high = float(ratios.min()), float(ratios.max())
+    if bad.size == 1 or high - low <= 1e-4 * abs(high):
+        return Finding(f"{some(bad, kernels)}: weights scaled by {high:.5g}", few(bad))
+    most = float(np.median(ratios))  # of a kernel without variance little is left
+    one_way = 0.5 < most < 2 and low > 0 and (high <= 1 or low >= 1)
+    hint = ", as another epsilon of a batch norm does" if one_way else ""
+    return Finding(f"scale differs in {some(bad, kernels)}, by factors {low:.5g} to {high:.5g}{hint}", few(bad))
+
+
+def explain_activation(a: Unit, b: Unit) -> list[Finding]:
+    """An activation that only one of them has; not where an Add stands between in one of the files."""
+    if (
+        bool(a.activation) == bool(b.activation)
+        or a.answers(b)
+        or (a.joined != b.joined and (b if a.activation else a).joined)
+    ):
+        return []
+    name, side = (a.activation, "B") if a.activation else (b.activation, "A")
+    return [Finding(f"an activation ({name}) is missing after it in {side}")]
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a sentence calls the layers and inputs of a file: names by index, and the number of layers."""
+
+    layers: Mapping[int, str]
+    count: int
+
+    def of(self, owner: int) -> str:
+        """What it is called."""
+        return "the input" if owner >= self.count else repr(self.layers.get(owner, "?"))
+
+
+def explain_missing(pair: Pair, owners: Mapping[int, int], names: tuple[Names, Names]) -> list[Finding]:
+    """Layers and inputs that arrive at a layer in only one of the files.
+
+    Args:
+        pair: The layer that reads.
+        owners: Layers and inputs of the first file to those of the second.
+        names: What both files' layers are called.
+    """
+    a, b = pair.a, pair.b
+    ours, theirs = above(a), above(b)
+    lost = sorted(o for o in ours if owners.get(o) not in theirs)
+    gained = sorted(theirs - {owners.get(o) for o in ours})
+    return [*_missing(lost, names[0], "B", a, b), *_missing(gained, names[1], "A", b, a)]
+
+
+def explain_path(pair: Pair, names: tuple[Names, Names]) -> list[Finding]:
+    """What differs between the layers above and this one, where both files have the same ones there.
+
+    Args:
+        pair: The layer that reads.
+        names: What both files' layers are called.
+    """
+    if pair.reordered:
+        return [_order(pair, at_input=all(o >= names[0].count for o in above(pair.a)))]
+    return _steps(pair.a.path, pair.b.path)
+
+
+def above(unit: Unit) -> set[int]:
+    """Layers and inputs that arrive at a layer, gates included."""
+    return {int(o) for x in unit.arrivals for o in np.unique(x.owner) if o >= 0}
+
+
+def _missing(lost: Sequence[int], names: Names, side: str, here: Unit, there: Unit) -> list[Finding]:
+    """What arrives at a layer in this file and not in the other: what is added or carried, else what only gates."""
+    carried = [o for o in lost if o in here.carried]
+    less = {word: here.path.get(word, 0) > there.path.get(word, 0) for word in ("an Add", "a product")}
+    if not lost:
+        return []
+    who = _several([names.of(o) for o in carried or lost])
+    if carried and less["an Add"]:
+        return [Finding(f"the shortcut from {who} is missing in {side} at the Add that follows")]
+    if not carried and less["a product"]:
+        return [Finding(f"the gate from {who} is missing in {side}")]
+    return [Finding(f"what comes from {who} does not arrive in {side}")]
+
+
+def _several(names: Sequence[str]) -> str:
+    """Names in a sentence; of many the last ones, which lie nearest."""
+    if len(names) > NAMED // 2:
+        return f"{', '.join(names[-1 : -NAMED // 2 - 1 : -1])} and {len(names) - NAMED // 2} more"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _order(pair: Pair, *, at_input: bool) -> Finding:
+    """Channels that arrive in another order than the weights expect."""
+    if at_input:
+        places = np.empty_like(pair.wired)
+        places[pair.wired] = np.arange(pair.wired.size)
+        order = ", ".join(map(str, places[pair.channels].tolist()[:NAMED]))
+        hint = " (RGB against BGR)" if order == "2, 1, 0" else ""
+        return Finding(f"the input's channels arrive in the order {order} in B{hint}")
+    moved = int((pair.channels != pair.wired).sum())
+    return Finding(f"{moved} of {pair.a.channels} channels arrive from other kernels: the order of a shuffle differs")
+
+
+def _steps(ours: Mapping[str, int], theirs: Mapping[str, int]) -> list[Finding]:
+    """Activations, pools and the like that only one of two paths has."""
+    lost, gained = Counter(ours) - Counter(theirs), Counter(theirs) - Counter(ours)
+    pools = [[w for w in side if " pool " in w] for side in (lost, gained)]
+    if all(pools):
+        return [Finding(f"what is pooled differs: {pools[0][0]} in A, {pools[1][0]} in B")]
+    found = []
+    for words, side in ((lost, "B"), (gained, "A")):
+        for word in words:
+            kind, _, name = word.partition(" ")
+            text = f"an activation ({name})" if kind == "activation" else word
+            found.append(Finding(f"{text} is missing in {side}"))
+    return found
+
+
+__all__ = [
+    "BIASES",
+    "WEIGHTS",
+    "Names",
+    "Weighed",
+    "above",
+    "explain_activation",
+    "explain_maps",
+    "explain_missing",
+    "explain_order",
+    "explain_path",
+    "explain_weights",
+    "weigh",
+]

@@ -1,0 +1,1 @@
+"""A model and a clip in, a class feature pyramid out."""

@@ -1,0 +1,1 @@
+"""Which operator does what to channels: one registry, one file per family of operators."""

@@ -1,0 +1,1 @@
+"""Which layer and kernel of one network is which of another."""

@@ -1,0 +1,1 @@
+"""The only reader of `.onnx`: one canonical form, weights on demand."""

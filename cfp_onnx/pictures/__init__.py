@@ -1,0 +1,1 @@
+"""Pictures and films of tubes, pyramids and curves."""

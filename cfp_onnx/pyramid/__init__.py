@@ -1,0 +1,1 @@
+"""The result of an explanation: its values, tubes, text, drawings and files."""

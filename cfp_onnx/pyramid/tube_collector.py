@@ -1,0 +1,168 @@
+"""From what a run returned to tubes: which element of a map looks where in the clip, and which maps are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cfp_onnx.graph.features import Feature
+from cfp_onnx.graph.positions import Grid, grid_of, positions, spatial_axes
+from cfp_onnx.graph.topology import KernelLayer, Topology
+from cfp_onnx.pyramid.tubes import Centres, Size, Tube, Tubes, combine, density, settle
+from cfp_onnx.values import Array
+
+PER_LAYER = 32
+"""Most kernels of a layer whose own tubes are kept, the strongest; and the strongest against the class."""
+
+AGAINST = 3
+"""Kernels of a layer that speak against the class whose tubes are kept too."""
+
+BYTES = 2**27
+"""Most bytes of tubes of one pyramid."""
+
+
+def clip_size(shape: tuple[int, ...], channel_axis: int) -> Size | None:
+    """Frames, height and width of an input; None where it has no spatial axes or more than three."""
+    sizes = [shape[a] for a in spatial_axes(len(shape), channel_axis)]
+    if not 1 <= len(sizes) <= 3:
+        return None
+    frames, height, width = (1,) * (3 - len(sizes)) + tuple(sizes)
+    return frames, height, width
+
+
+@dataclass
+class Collector:
+    """Gathers the tubes of one pyramid, layer by layer, as its runs return.
+
+    Attributes:
+        topology: The network.
+        depths: Layer index to its depth.
+        size: Frames, height and width of the clip.
+        coordinates: Clip coordinates of every tensor.
+        omitted: Chosen kernels without a tube.
+    """
+
+    topology: Topology
+    depths: Mapping[int, int]
+    size: Size
+    coordinates: Mapping[str, tuple[Array, ...]]
+    _items: list[Tube] = field(default_factory=list)
+    _levels: dict[int, list[tuple[Array, Centres]]] = field(default_factory=dict)
+    _grids: dict[tuple[str, int], Grid] = field(default_factory=dict)
+    omitted: int = 0
+    _bytes: int = 0
+
+    @classmethod
+    def of(cls, topology: Topology, depths: Mapping[int, int], source: str, channel_axis: int) -> Collector | None:
+        """A collector for the clip in one input; None where that input has no space or time."""
+        size = clip_size(topology.program.shapes[source], channel_axis)
+        if size is None:
+            return None
+        return cls(topology, depths, size, positions(topology, source, channel_axis))
+
+    def _grid(self, feature: Feature) -> Grid:
+        key = (feature.tensor, feature.axis)
+        if key not in self._grids:
+            shape = self.topology.program.shapes[feature.tensor]
+            nowhere = np.full((1,) * len(shape), np.nan)
+            found = self.coordinates.get(feature.tensor, (nowhere,) * 3)
+            self._grids[key] = grid_of(found, shape, feature.axis)
+        return self._grids[key]
+
+    def _centres(self, grid: Grid) -> Centres:
+        """Three axes, whatever the input has; a place that is none is the middle of the clip."""
+        given = [c if np.isfinite(c).all() else np.zeros(1) for c in grid.centres]
+        full = [np.zeros(1)] * (3 - len(given)) + given
+        middle = [np.array([(n - 1) / 2]) if len(c) == 1 else c for c, n in zip(full, self.size, strict=True)]
+        return middle[0], middle[1], middle[2]
+
+    def add_activations(self, layer: KernelLayer, feature: Feature, value: Array, kernels: Array) -> None:
+        """Keep the maps of some kernels of a layer.
+
+        Args:
+            layer: The layer.
+            feature: Where its kernels are judged.
+            value: That tensor, batch first; the first item counts, or all where frames lie along the batch.
+            kernels: Kernels, strongest first.
+        """
+        self._add_kernels("activation", layer, feature, value, kernels)
+
+    def add_relevances(self, layer: KernelLayer, feature: Feature, value: Array, kernels: Array) -> None:
+        """Keep the relevance maps of some kernels of a layer, per clip pixel."""
+        self._add_kernels("relevance", layer, feature, value, kernels)
+
+    def _add_kernels(self, kind: str, layer: KernelLayer, feature: Feature, value: Array, kernels: Array) -> None:
+        if not kernels.size:
+            return
+        grid = self._grid(feature)
+        picked = np.moveaxis(np.take(np.asarray(value), kernels, axis=feature.axis), feature.axis, 0)
+        picked = _items(picked, grid, 1, summed=kind == "relevance").astype(np.float32)
+        maps = grid.mean(picked) if kind == "activation" else grid.total(picked)
+        centres = self._centres(grid)
+        shape = [len(c) for c in centres]
+        for kernel, one in zip(kernels.tolist(), maps, strict=True):
+            if self._bytes + one.nbytes > BYTES:
+                self.omitted += 1
+                continue
+            values = one.reshape(shape)
+            if kind == "relevance":
+                values = density(values, centres, self.size)
+            self._items.append(Tube(kind, self.depths[layer.index], layer.name, int(kernel), values, centres))
+            self._bytes += values.nbytes
+
+    def add_relevance(self, layer: KernelLayer, feature: Feature, total: Array) -> None:
+        """Keep the relevance of a layer, summed over its kernels.
+
+        Args:
+            layer: The layer.
+            feature: Where its kernels are judged.
+            total: The feature's axes without the kernels', batch first; the first item counts, or all where frames lie
+                along the batch.
+        """
+        grid = self._grid(feature)
+        centres = self._centres(grid)
+        summed = grid.total(_items(np.asarray(total, np.float32), grid, 0, summed=True)).reshape(
+            [len(c) for c in centres]
+        )
+        values = density(summed, centres, self.size)
+        depth = self.depths[layer.index]
+        self._items.append(Tube("relevance", depth, layer.name, None, values, centres))
+        self._levels.setdefault(depth, []).append((values, centres))
+        self._bytes += values.nbytes
+
+    def finish(self) -> Tubes:
+        """All tubes, with those of whole depths."""
+        levels = []
+        for depth, maps in sorted(self._levels.items()):
+            values, centres = combine(maps)
+            levels.append(Tube("relevance", depth, None, None, values, centres))
+        notes = []
+        if self.omitted:
+            notes.append(
+                f"{self.omitted} chosen kernels have no tube of their own: at most {PER_LAYER} per layer, "
+                "the strongest, are kept"
+            )
+        return settle(self.size, [*levels, *self._items], notes)
+
+
+def _items(values: Array, grid: Grid, axis: int, *, summed: bool) -> Array:
+    """One item of a batch; all of them where they are frames, which the grid then tells apart.
+
+    The items of a fixed batch are equal, and share the relevance: that is summed, of activations the first is taken.
+    """
+    if values.ndim - axis == grid.index.ndim:
+        return values
+    return np.asarray(values.sum(axis=axis)) if summed else np.take(values, 0, axis=axis)
+
+
+def shown_kernels(relevance: Array, chosen: Array) -> tuple[Array, int]:
+    """Kernels of a layer that get a tube: chosen ones and the strongest against; and how many chosen are left out."""
+    against = np.argsort(relevance, kind="stable")[:AGAINST]
+    against = against[relevance[against] < 0]
+    kept = chosen[:PER_LAYER]
+    return np.concatenate([kept, np.setdiff1d(against, kept)]).astype(np.int64), int(chosen.size - kept.size)
+
+
+__all__ = ["Collector", "clip_size", "shown_kernels"]

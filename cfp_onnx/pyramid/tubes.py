@@ -1,0 +1,256 @@
+"""Saliency tubes: where in space and time a kernel fires, and where a class's relevance lies (docs/method.md, tubes).
+
+A tube is kept at the resolution of its layer, with the clip coordinates of its elements; `Tube.at` lays it over the
+frames. Pictures of one depth share one scale, so that weak kernels look weak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cfp_onnx.values import Array
+
+Size = tuple[int, int, int]
+Centres = tuple[Array, Array, Array]
+
+KINDS = ("activation", "relevance")
+UNITS = ("kernel", "layer", "depth")
+
+SATURATED = 0.005
+"""Share of a relevance map's elements that may lie above its scale."""
+
+FLAT = 1e-4
+"""A map that varies by less than this part of its scale says nothing about places."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the colours of one depth mean.
+
+    Attributes:
+        low: Value drawn as nothing.
+        high: Value drawn with the last colour.
+        unit: ``activation``, or ``relevance`` per clip pixel.
+    """
+
+    low: float
+    high: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class Tube:
+    """One saliency volume.
+
+    Attributes:
+        kind: ``activation`` (where it fires) or ``relevance`` (the class's evidence, rule `zplus`).
+        depth: Depth of its layers.
+        layer: Layer name; None for all layers of the depth.
+        kernel: Kernel; None for the whole layer or depth.
+        values: (t, h, w) float32 at the layer's own resolution.
+        centres: Clip coordinates of its elements, rising, one array per axis; the centre of clip pixel i is i.
+        constant: Whether it does not vary enough to tell places apart.
+    """
+
+    kind: str
+    depth: int
+    layer: str | None
+    kernel: int | None
+    values: Array
+    centres: Centres
+    constant: bool = False
+
+    def at(self, size: Size) -> Array:
+        """The tube over the clip: linear between the centres of its elements, constant beyond the outer ones.
+
+        Args:
+            size: Frames, height and width of the clip.
+
+        Returns:
+            (T, H, W) float32.
+        """
+        return resample(self.values, self.centres, [np.arange(n, dtype=np.float64) for n in size])
+
+
+def resample(values: Array, centres: Sequence[Array], places: Sequence[Array]) -> Array:
+    """Separable linear interpolation of a map at given coordinates, constant beyond its ends.
+
+    Args:
+        values: (t, h, w).
+        centres: Coordinates of its elements per axis, rising.
+        places: Coordinates wanted per axis.
+
+    Returns:
+        (len(places[0]), len(places[1]), len(places[2])) float32.
+    """
+    out = np.asarray(values, np.float32)
+    for axis, (known, wanted) in enumerate(zip(centres, places, strict=True)):
+        weights = _weights(np.asarray(known, np.float64), np.asarray(wanted, np.float64))
+        out = np.moveaxis(np.tensordot(weights, out, axes=(1, axis)), 0, axis)
+    return np.ascontiguousarray(out, dtype=np.float32)
+
+
+def _weights(known: Array, wanted: Array) -> Array:
+    """Matrix that interpolates: (len(wanted), len(known)) float32."""
+    unit = np.eye(len(known))
+    rows = [np.interp(wanted, known, column) for column in unit]
+    return np.asarray(np.stack(rows, axis=1), np.float32)
+
+
+def density(total: Array, centres: Sequence[Array], size: Sequence[int]) -> Array:
+    """Relevance per clip pixel of a map of sums, so that coarse and fine maps of one depth may be added.
+
+    Args:
+        total: (t, h, w) sums over the elements.
+        centres: Their coordinates.
+        size: Frames, height and width of the clip.
+    """
+    cell = 1.0
+    for known, n in zip(centres, size, strict=True):
+        cell *= float(known[-1] - known[0]) / (len(known) - 1) if len(known) > 1 else float(n)
+    return np.asarray(total / np.float32(max(cell, 1e-12)), np.float32)
+
+
+def combine(maps: Sequence[tuple[Array, Centres]]) -> tuple[Array, Centres]:
+    """The sum of maps with grids of their own, on the finest of these grids, axis by axis."""
+    frames, rows, columns = (max((c[axis] for _, c in maps), key=len) for axis in range(3))
+    centres = (frames, rows, columns)
+    total = np.zeros([len(c) for c in centres], np.float32)
+    for values, own in maps:
+        same = all(len(a) == len(b) and np.allclose(a, b) for a, b in zip(own, centres, strict=True))
+        total += values if same else resample(values, own, centres)
+    return total, centres
+
+
+@dataclass(frozen=True)
+class Tubes:
+    """All tubes of a pyramid.
+
+    Attributes:
+        size: Frames, height and width of the clip; 1 on axes that the model's input lacks.
+        items: The tubes.
+        notes: What was left out, in sentences.
+    """
+
+    size: Size
+    items: tuple[Tube, ...]
+    notes: tuple[str, ...] = ()
+
+    def scale(self, kind: str, depth: int) -> Scale:
+        """The one scale of a kind at a depth: 0 to the largest value (of activations: size) of any of its tubes.
+
+        Of relevance, which a few elements can dominate, the largest half percent of each tube's elements may lie above.
+        """
+        mine = [t for t in self.items if t.kind == kind and t.depth == depth]
+        return Scale(0.0, max((_top(t.values, kind) for t in mine), default=0.0), kind)
+
+    def find(self, kind: str, *, depth: int | None = None, layer: str | None = None, kernel: int | None = None) -> Tube:
+        """The tube of a kernel (layer and kernel given), of a layer, or of a depth.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        for tube in self.items:
+            if (tube.kind, tube.layer, tube.kernel) == (kind, layer, kernel) and depth in {None, tube.depth}:
+                return tube
+        what = f"depth {depth}" if layer is None else f"layer {layer!r}" if kernel is None else f"{layer!r}:{kernel}"
+        raise KeyError(f"no {kind} tube of {what}")
+
+    def of(self, kind: str, unit: str) -> tuple[Tube, ...]:
+        """All tubes of a kind, one per kernel, layer or depth."""
+        return tuple(t for t in self.items if t.kind == kind and unit_of(t) == unit)
+
+
+def _top(values: Array, kind: str) -> float:
+    """Value that takes the last colour; of activations, which are drawn by their size, the largest size."""
+    largest = (
+        float(np.abs(values).max(initial=0.0)) if kind == "activation" else max(float(values.max(initial=0.0)), 0.0)
+    )
+    if kind != "relevance" or not values.size:
+        return largest
+    usual = float(np.quantile(values, 1.0 - SATURATED, method="higher"))
+    return usual if usual > 0 else largest
+
+
+def unit_of(tube: Tube) -> str:
+    """``kernel``, ``layer`` or ``depth``: what a tube belongs to."""
+    if tube.layer is None:
+        return "depth"
+    return "layer" if tube.kernel is None else "kernel"
+
+
+def settle(size: Size, items: Iterable[Tube], notes: Iterable[str] = ()) -> Tubes:
+    """Tubes with those marked constant that do not vary by `FLAT` of their depth's scale."""
+    found = Tubes(size, tuple(items), tuple(notes))
+    tops: dict[tuple[str, int], float] = {}
+    marked = []
+    for tube in found.items:
+        key = (tube.kind, tube.depth)
+        if key not in tops:
+            tops[key] = found.scale(*key).high
+        spread = float(np.ptp(tube.values)) if tube.values.size else 0.0
+        largest = max(tops[key], float(np.abs(tube.values).max(initial=0.0)))
+        marked.append(replace(tube, constant=spread <= FLAT * largest))
+    return replace(found, items=tuple(marked))
+
+
+def weighted(tubes: Sequence[tuple[Tube, float]], *, layer: str | None) -> Tube:
+    """Activation of a layer or depth: its kernels' tubes, each times its share of the strongest kernel's relevance.
+
+    Raises:
+        ValueError: If there is nothing to add up.
+    """
+    if not tubes:
+        raise ValueError("no tubes to add up")
+    maps = [(t.values * np.float32(v), t.centres) for t, v in tubes]
+    values, centres = combine(maps)
+    total = float(sum(v for _, v in tubes))
+    first = tubes[0][0]
+    return Tube("activation", first.depth, layer, None, values / np.float32(total or 1.0), centres)
+
+
+@dataclass(frozen=True)
+class Media:
+    """What a person sees of the clip.
+
+    Attributes:
+        kind: ``video``, ``image``, ``curve`` (one-dimensional data) or ``none``.
+        size: Frames, height and width; 1 on axes that the input lacks.
+        frames: (T, H, W, 3) uint8 RGB of a video or picture.
+        curve: (channels, L) float32 of one-dimensional data.
+        note: What is shown, in a sentence.
+    """
+
+    kind: str
+    size: Size
+    frames: Array | None = None
+    curve: Array | None = None
+    note: str = ""
+
+
+def stretched(array: Array, axes: Mapping[str, int]) -> Array:
+    """Frames of an array that was fed as it is: its range becomes 0..255; channels beyond the third are left out.
+
+    Args:
+        array: The input, batch first.
+        axes: Axis of ``C`` and of those of ``T``, ``H``, ``W`` that it has.
+
+    Returns:
+        (T, H, W, 3) uint8.
+    """
+    order = [axes[k] for k in "THWC" if k in axes]
+    moved = np.transpose(np.asarray(array, np.float32)[:1], [0, *order])[0]
+    if "T" not in axes:
+        moved = moved[None]
+    colours = moved[..., :3] if moved.shape[-1] >= 3 else np.repeat(moved[..., :1], 3, axis=-1)
+    low, high = (float(colours.min()), float(colours.max())) if colours.size else (0.0, 0.0)
+    return np.asarray(np.round((colours - low) / max(high - low, 1e-12) * 255), np.uint8)
+
+
+__all__ = [
+    "KINDS", "UNITS", "Media", "Scale", "Tube", "Tubes", "combine", "density", "resample", "settle", "stretched",
+    "unit_of", "weighted",
+]  # fmt: skip

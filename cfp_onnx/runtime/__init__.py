@@ -1,0 +1,1 @@
+"""Sessions and runs: the only user of onnxruntime."""
