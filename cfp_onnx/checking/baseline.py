@@ -18,8 +18,9 @@ from cfp_onnx.checking.fingerprint import PATTERNS, RULES, Recorder, Sight, Trai
 from cfp_onnx.clips.lists import Listed, clips_in
 from cfp_onnx.clips.load import Clip, InputSpec, Preprocess, load_clip
 from cfp_onnx.errors import ModelError, RunError, UsageError
-from cfp_onnx.explanation.call import deepest, pick_class
-from cfp_onnx.explanation.inputs import Taker
+from cfp_onnx.explanation.call import deepest
+from cfp_onnx.explanation.classes import pick_class
+from cfp_onnx.explanation.shared_clip import ModelInputs
 from cfp_onnx.files.strict_json import Reader, packed, read_object, rounded
 from cfp_onnx.files.whole import write_text
 from cfp_onnx.graph.layers import Geometry
@@ -337,7 +338,7 @@ def baseline(
         raise UsageError(f"a baseline is made by one of the rules {', '.join(RULES)}, not {rule!r}")
     levels = deepest(depth)
     loaded = model if isinstance(model, Model) else load(model)
-    taker = Taker.of(loaded, preprocess)
+    taker = ModelInputs.of(loaded, preprocess)
     listed = clips_in([clips] if isinstance(clips, str | os.PathLike) else clips, pictures=without_time(loaded))
     if not listed:
         raise UsageError("there is no clip to make a baseline of; give at least one")
@@ -387,7 +388,7 @@ class _Making:
     """Recorders by input size, and what the first clips need again for the noise."""
 
     def __init__(
-        self, model: Model, taker: Taker, device: record.Device, output: str | None, rule: str, depth: int | None,
+        self, model: Model, taker: ModelInputs, device: record.Device, output: str | None, rule: str, depth: int | None,
         *, barriers: bool,
     ) -> None:  # fmt: skip
         self.model, self.taker, self.device = model, taker, device

@@ -17,8 +17,10 @@ from cfp_onnx.comparison.differences import weigh
 from cfp_onnx.comparison.judge import TOLERANCE, Case, Judge, Seen, results, worse
 from cfp_onnx.comparison.result import Comparison, Outputs, Parting
 from cfp_onnx.errors import RunError, UsageError
-from cfp_onnx.explanation.call import Engine, Wanted, deepest, pick_class
-from cfp_onnx.explanation.inputs import Source, Taker, partners, read_both
+from cfp_onnx.explanation.call import Engine, deepest
+from cfp_onnx.explanation.classes import pick_class
+from cfp_onnx.explanation.field_run import Wanted
+from cfp_onnx.explanation.shared_clip import ModelInputs, Source, partners, read_both
 from cfp_onnx.matching.agreement import Agreement, agreement, overlap, rows_of, spearman, tube_cosine
 from cfp_onnx.matching.align import Alignment, Network, Pair, Place, align, network, places
 from cfp_onnx.matching.wording import by_sizes
@@ -277,7 +279,7 @@ def compare(
         raise UsageError(f"theta is {theta}, it must lie between 0 and 1")
     levels = deepest(depth)
     one, two = (m if isinstance(m, Model) else load(m) for m in (a, b))
-    takers = Taker.of(one, preprocess), Taker.of(two, preprocess_b or preprocess)
+    takers = ModelInputs.of(one, preprocess), ModelInputs.of(two, preprocess_b or preprocess)
     listed = _listed(clips)
     if not listed:
         raise UsageError("there is no clip to compare on; give at least one")

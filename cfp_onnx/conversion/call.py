@@ -29,7 +29,8 @@ import onnx
 from cfp_onnx.conversion.environments import environment, install_command, last_line, silent
 from cfp_onnx.conversion.file_kinds import is_code, named, refuse_other, refuse_unsupported, weights_beside
 from cfp_onnx.errors import CfpError, DeviceError, LimitError, ModelError, OutputError, UsageError
-from cfp_onnx.explanation.call import Engine, specs, topology
+from cfp_onnx.explanation.call import Engine, topology
+from cfp_onnx.explanation.inputs import specs
 from cfp_onnx.files.whole import write_bytes
 from cfp_onnx.model.reader import Model, first_line, load, show
 from cfp_onnx.runtime import session as record

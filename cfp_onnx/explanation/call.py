@@ -6,43 +6,53 @@ import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cfp_onnx.errors import ModelError, RunError, TargetError, UsageError
-from cfp_onnx.graph.features import Feature
+from cfp_onnx.errors import RunError, UsageError
+from cfp_onnx.explanation import assemble
+from cfp_onnx.explanation.assemble import TOP, largest_difference
+from cfp_onnx.explanation.classes import label_of, pick_class
+from cfp_onnx.explanation.field_run import KERNEL_BLOCK, LINK_LIMIT, PASS_BUDGET, FieldProbe, Wanted
+from cfp_onnx.explanation.inputs import specs
+from cfp_onnx.explanation.network import channel_axes, output_named
 from cfp_onnx.graph.layers import Part
 from cfp_onnx.graph.operators.registry import State
 from cfp_onnx.graph.positions import spatial_axes
-from cfp_onnx.graph.topology import KernelLayer, build, channel_axis, shared_states, target_tensor
-from cfp_onnx.model.reader import Model, Program, input_shape, load
+from cfp_onnx.graph.topology import KernelLayer, build, shared_states, target_tensor
+from cfp_onnx.model.reader import Model, load
 from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.pyramid.topology_json import topology_json
 from cfp_onnx.pyramid.tube_collector import Collector, clip_size, shown_kernels
 from cfp_onnx.pyramid.tubes import Media, stretched
-from cfp_onnx.relevance import messages
-from cfp_onnx.relevance import pooled_walk as walk
+from cfp_onnx.relevance import links, pooled_walk, walked
 from cfp_onnx.relevance import scores as rules
 from cfp_onnx.relevance.field_walk import Message, Walk
-from cfp_onnx.relevance.pooled_walk import Settings, Walked
 from cfp_onnx.relevance.statistics import Statistics
+from cfp_onnx.relevance.walked import Settings, Walked
 from cfp_onnx.relevance.zplus import ZPlus
 from cfp_onnx.runtime import session as record
-from cfp_onnx.runtime.probe import SEED, TUBE_SEED, Probe, Values
+from cfp_onnx.runtime.probe import SEED, TUBE_SEED, Probe
 from cfp_onnx.values import Array, Progress
 
 if TYPE_CHECKING:
-    from cfp_onnx.clips.load import Clip, InputSpec, Preprocess
-
+    from cfp_onnx.clips.load import Clip, Preprocess
 
 FIELD_RULES = ("positional", "active", "zplus")
+
+
 POOLED_RULES = ("published", "mean")
+
+
 RULES = (*FIELD_RULES, *POOLED_RULES)
+
+
 CLASS_STEPS = ("weights", "contribution", "contrast")
+
+
 DEFAULT_STEP = {
     "positional": "contrast",
     "active": "contrast",
@@ -50,69 +60,6 @@ DEFAULT_STEP = {
     "published": "weights",
     "mean": "contribution",
 }
-
-PASS_BUDGET = 2**30
-"""Bytes of inputs, fields and maps fetched by one forward pass for links and tubes; more layers take a further pass."""
-
-_FEEDABLE = frozenset(
-    {"float16", "float32", "float64", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "bool"}
-)
-
-LINK_LIMIT = 2**17
-"""Most links of one pyramid; where kernels tie by the thousand the strongest are kept and the rest is counted."""
-
-KERNEL_BLOCK = 256
-"""Kernels whose messages are computed at a time."""
-
-TOP = 5
-
-
-@dataclass(frozen=True)
-class FieldProbe:
-    """A session that returns relevance, and the names to fetch.
-
-    Attributes:
-        session: onnxruntime session.
-        relevance: Layer index to output name.
-        links: (layer index, part index) to what the messages of its channels are computed from.
-        statistics: Reader of the addends' means.
-        features: Layer index to where its kernels are judged.
-        activations: Layer index to the name of that tensor, where it was asked for.
-        maps: Layer index to the class's relevance summed over its kernels, where it was asked for.
-        volumes: Layer index to the relevance of all its kernels, place by place, where it was asked for.
-        taps: Tensor of the model to the name of its float32 form, where it was asked for.
-    """
-
-    session: Any
-    relevance: Mapping[int, str]
-    links: Mapping[tuple[int, int], tuple[Message, ...]]
-    statistics: Statistics
-    features: Mapping[int, Feature]
-    activations: Mapping[int, str]
-    maps: Mapping[int, str]
-    volumes: Mapping[int, str]
-    taps: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What one session returns besides relevance.
-
-    Attributes:
-        linked: Layers whose links are computed.
-        shown: Layers whose activation maps are returned.
-        maps: Whether the class's relevance of every layer walked is returned, by rule `zplus`.
-        volumes: Whether the relevance of each kernel of the `shown` layers is returned, by rule `zplus`.
-        places: Whether `maps` are returned by the rule itself, which costs no second walk.
-        taps: Tensors of the model that are returned, as float32.
-    """
-
-    linked: tuple[int, ...] = ()
-    shown: tuple[int, ...] = ()
-    maps: bool = False
-    volumes: bool = False
-    places: bool = False
-    taps: tuple[str, ...] = ()
 
 
 class Engine:
@@ -151,7 +98,7 @@ class Engine:
         self.file = model
         self.axes = channel_axes(self.program)
         self.topology = build(self.program, channel_axes=self.axes, barriers=barriers)
-        self.output = _output(model, output)
+        self.output = output_named(model, output)
         self.target = target_tensor(self.topology, self.output)
         self.depths = self.topology.depths(self.target)
         self.coverage = self.topology.coverage(self.target)
@@ -313,7 +260,7 @@ class Engine:
 
     def _joints(self, depth: int | None) -> list[str]:
         """Adds that feed a layer within the depth."""
-        deepest = walk.deepest_level(self.depths, depth)
+        deepest = walked.deepest_level(self.depths, depth)
         stack = [p.source for i, d in self.depths.items() if d < deepest for p in self.topology.layers[i].parts]
         ends = {p.output for layer in self.topology.layers for p in layer.parts}
         seen: set[str] = set()
@@ -449,7 +396,7 @@ class Engine:
         piece = layer.parts[part]
 
         def signed(kernels: Array) -> Array:
-            each = [messages.messages(m.part, results[m.x], results[m.g], kernels) for m in found]
+            each = [links.messages(m.part, results[m.x], results[m.g], kernels) for m in found]
             return np.asarray(np.sum(each, axis=0))
 
         offset = sum(p.kernels for p in layer.parts[:part])
@@ -461,7 +408,7 @@ class Engine:
                 total[group * width : (group + 1) * width] = z[group * per : (group + 1) * per].sum(axis=0)
             kernel = int(walked.chosen[layer.index][0])
             walked.relevance[layer.index][kernel] = float(total.sum())
-            walked.links[layer.index, kernel], omitted = walk.link_messages(total, 0, settings.theta, LINK_LIMIT)
+            walked.links[layer.index, kernel], omitted = links.link_messages(total, 0, settings.theta, LINK_LIMIT)
             walked.omitted += omitted
             return
         kernels = np.sort(walked.chosen[layer.index])
@@ -472,8 +419,8 @@ class Engine:
         for start in range(0, mine.size, KERNEL_BLOCK):
             block = mine[start : start + KERNEL_BLOCK]
             for kernel, row in zip(block, signed(block), strict=True):
-                low, _ = walk.group_slices(layer, int(kernel) + offset)
-                links, omitted = walk.link_messages(row, low, settings.theta, limit)
+                low, _ = links.group_slices(layer, int(kernel) + offset)
+                links, omitted = links.link_messages(row, low, settings.theta, limit)
                 walked.links[layer.index, int(kernel) + offset] = links
                 walked.omitted += omitted
 
@@ -482,14 +429,14 @@ class Engine:
     def mean_weights(self, part: Part) -> Array:
         """Mean over the taps of a part's weights, (kernels, channels / groups), kept for the next walk."""
         if part.node.name not in self._pooled_weights:
-            self._pooled_weights[part.node.name] = walk.mean_weights(part)
+            self._pooled_weights[part.node.name] = pooled_walk.mean_weights(part)
         return self._pooled_weights[part.node.name]
 
     def statistics_session(self, rule: str, depth: int | None) -> tuple[Any, Statistics]:
         """The session that returns the pooled statistics of a rule for all layers within the depth."""
         key = (rule, depth)
         if key not in self._statistics:
-            deepest = walk.deepest_level(self.depths, depth)
+            deepest = walked.deepest_level(self.depths, depth)
             probe = Probe(self.model.opset)
             statistics = Statistics.begin(self.topology, probe)
             for i, d in self.depths.items():
@@ -532,9 +479,9 @@ class Engine:
             return [statistics.tap_means(p, results) for p in layer.parts]
 
         if rule == "published":
-            walked = walk.published(self.topology, self.depths, pooled, settings, self.mean_weights)
+            walked = pooled_walk.published(self.topology, self.depths, pooled, settings, self.mean_weights)
         else:
-            walked = walk.mean_rule(self.topology, self.depths, taps, settings, states)
+            walked = pooled_walk.mean_rule(self.topology, self.depths, taps, settings, states)
         if collector is not None:
             steps = replace(settings, class_step="contrast")
             self._pooled_tubes(feeds, walked, steps, collector, volumes=volumes, progress=progress)
@@ -584,8 +531,8 @@ class Engine:
         walked, states, outputs = walker(
             clip.feeds, rule, settings, collector, volumes=kernel_relevance, progress=progress or _silent
         )
-        difference = _difference(plain, outputs)
-        layers = walk.layer_results(self.topology, self.depths, walked)
+        difference = largest_difference(plain, outputs)
+        layers = assemble.layer_results(self.topology, self.depths, walked)
         if not all(np.isfinite(r).all() for r in walked.relevance.values()):
             raise RunError(
                 f"the relevance of {self.file.path} is not finite on this clip; its activations overflow float32"
@@ -608,17 +555,17 @@ class Engine:
                 "undefined": walked.undefined, "negative_sums": walked.negative_sums, "links_omitted": walked.omitted,
             },
             target={
-                "output": self.output, "index": settings.index, "label": _label(labels, settings.index),
+                "output": self.output, "index": settings.index, "label": label_of(labels, settings.index),
                 "score": float(scores[settings.index]),
-                "top": [[int(i), _label(labels, int(i)), float(scores[i])] for i in order],
+                "top": [[int(i), label_of(labels, int(i)), float(scores[i])] for i in order],
             },
             coverage={
                 "channels": self.coverage.channels, "layers": self.coverage.layers,
                 "operators_unknown": list(self.coverage.operators_unknown),
             },
             layers=layers,
-            levels=walk.levels(self.topology, self.depths, walked),
-            edges=walk.edges(self.topology, walked, states),
+            levels=assemble.levels(self.topology, self.depths, walked),
+            edges=assemble.edges(self.topology, walked, states),
             tubes=None if collector is None else collector.finish(),
             media=self._media(clip, main) if tubes else None,
             topology=topology_json(self) if tubes else None,
@@ -651,42 +598,6 @@ def _silent(_what: str, _done: int, _of: int) -> None:
     """Progress that nobody watches."""
 
 
-def _label(labels: Sequence[str] | None, index: int) -> str | None:
-    return labels[index] if labels is not None and index < len(labels) else None
-
-
-def _difference(plain: Mapping[str, Array], probed: Mapping[str, Array]) -> float:
-    """Largest absolute difference of the model's outputs with and without probes."""
-    pairs = [(plain[k], v) for k, v in probed.items() if k in plain and np.issubdtype(np.asarray(v).dtype, np.number)]
-    return max(
-        (float(np.max(np.abs(a.astype(np.float64) - b.astype(np.float64)), initial=0.0)) for a, b in pairs), default=0.0
-    )
-
-
-def _output(model: Model, name: str | None) -> str:
-    names = [p.name for p in model.outputs]
-    if name is None:
-        if not names:
-            raise ModelError(f"{model.path}: the model has no output")
-        return names[0]
-    if name not in names:
-        raise TargetError(f"{model.path} has no output {name!r}; its outputs are: {', '.join(names)}")
-    return name
-
-
-def channel_axes(program: Program) -> dict[str, int]:
-    """Channel axis of every input: what its first layers read, else axis 1."""
-    axes = {}
-    for port in program.model.inputs:
-        rank = len(program.shapes[port.name])
-        found = channel_axis(program, port.name)
-        axes[port.name] = found if found is not None else min(1, max(0, rank - 1))
-    return axes
-
-
-# -------------------------------------------------------------------------------------------- public calls
-
-
 def topology(
     model: Model | str | os.PathLike[str],
     *,
@@ -703,34 +614,6 @@ def topology(
     loaded = model if isinstance(model, Model) else load(model)
     feeds = record.random_feeds(loaded, input_shape)
     return Engine(loaded, feeds, device=record.Device("cpu"), barriers=barriers)
-
-
-def specs(model: Model) -> list[InputSpec]:
-    """The model's inputs as the clip reader wants them; the graph tells the channel axis where the shape does not."""
-    from cfp_onnx.clips.load import InputSpec, layout_of
-
-    for port in model.inputs:
-        if port.dtype not in _FEEDABLE:
-            raise ModelError(
-                f"{model.path}: input {port.name!r} is {port.dtype}, which cannot be fed from a clip; "
-                "export the model with float32 inputs"
-            )
-    shapes = input_shape(model, {})
-    out = [InputSpec(p.name, tuple(shapes[p.name]), p.dtype, None) for p in model.inputs]
-    if len(out) != 1 or len(out[0].shape) < 3:
-        return out
-    try:
-        layout_of(out[0])
-    except (UsageError, ModelError):
-        pass
-    else:
-        if sum(d in {1, 3} for d in out[0].shape[1:]) == 1:
-            return out
-    try:
-        axis = channel_axis(record.observe(model, record.random_feeds(model)), out[0].name)
-    except RunError:
-        return out
-    return [replace(out[0], channel_axis=axis)] if axis is not None else out
 
 
 def explain(
@@ -858,56 +741,14 @@ def deepest(depth: int | str) -> int | None:
     return int(text)
 
 
-def pick_class(
-    engine: Engine, outputs: Mapping[str, Array], target: int | str | None, labels: Sequence[str] | None
-) -> int:
-    """The class index for an index, a label, or None (the top-1 class of the model's outputs).
-
-    Raises:
-        TargetError: If there is no such class.
-    """
-    count, _ = engine.classes()
-    if target is None:
-        return int(np.argmax(engine.scores(outputs[engine.output])))
-    text = str(target).strip()
-    if labels is not None and text in labels and not isinstance(target, int):
-        index = list(labels).index(text)
-    elif text.lstrip("-").isdigit():
-        index = int(text)
-    else:
-        known = (
-            "the model has no labels, give --labels or an index" if labels is None else "see --labels, or give an index"
-        )
-        raise TargetError(f"label {text!r} is unknown; {known}")
-    if not 0 <= index < count:
-        raise TargetError(f"class {index} is out of range; {engine.file.path} has {count} classes, 0 to {count - 1}")
-    return index
-
-
-def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Class names from a text file, one a line, or a JSON list.
-
-    Raises:
-        UsageError: If it cannot be read.
-    """
-    import json
-
-    file = Path(path)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot read labels from {file}: {error}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"cannot read labels from {file}: {error}; save it as text in UTF-8") from error
-    if text.lstrip().startswith(("[", "{")):
-        try:
-            value = json.loads(text)
-        except ValueError as error:
-            raise UsageError(f"{file} is not a JSON list of labels: {error}") from error
-        if not isinstance(value, list) or not all(isinstance(x, str) for x in value):
-            raise UsageError(f"{file} is not a JSON list of strings")
-        return tuple(value)
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
-
-
-__all__ = ["Engine", "Values", "deepest", "explain", "pick_class", "read_labels", "specs", "topology"]
+__all__ = [
+    "CLASS_STEPS",
+    "DEFAULT_STEP",
+    "FIELD_RULES",
+    "POOLED_RULES",
+    "RULES",
+    "Engine",
+    "deepest",
+    "explain",
+    "topology",
+]

@@ -14,7 +14,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 from operator_rows import CASES, ROWS, Row
 
-from cfp_onnx.explanation.call import channel_axes
+from cfp_onnx.explanation.network import channel_axes
 from cfp_onnx.graph.layers import Part
 from cfp_onnx.graph.operators.registry import OPERATORS
 from cfp_onnx.graph.topology import Topology, build
