@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from cfp_onnx.clips.load import Clip, Preprocess, load_clip
-from cfp_onnx.explanation.call import Engine
+from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.explanation.inputs import specs
 from cfp_onnx.model.reader import Model, load
 from cfp_onnx.relevance.walked import Settings

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from cfp_onnx.explanation.call import Engine
+    from cfp_onnx.explanation.engine import Engine
     from cfp_onnx.runtime.probe import Probe
     from cfp_onnx.runtime.session import Graph
 
@@ -74,7 +74,7 @@ def make_engine(
     path: Path, clip: Path | None, threads: int | None, device: str = "cpu"
 ) -> tuple[Engine, dict[str, Array]]:
     """The engine of a file, and what to feed it: the clip, or seeded random arrays."""
-    from cfp_onnx.explanation.call import Engine
+    from cfp_onnx.explanation.engine import Engine
     from cfp_onnx.model import reader as model
     from cfp_onnx.runtime import session as record
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from benchmarks.motion import clips
 from cfp_onnx.clips.load import Preprocess, load_clip
-from cfp_onnx.explanation.call import Engine
+from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.explanation.inputs import specs
 from cfp_onnx.model.reader import Model, load
 from cfp_onnx.pyramid import tubes

@@ -450,11 +450,12 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    from cfp_onnx.explanation.call import RULES, explain
+    from cfp_onnx.explanation.call import explain
     from cfp_onnx.explanation.labels import read_labels
     from cfp_onnx.model.reader import load
     from cfp_onnx.pyramid.folder import Drawing
     from cfp_onnx.pyramid.text import pyramid_tree
+    from cfp_onnx.relevance.rules import RULES
 
     if options.rule not in RULES:
         raise UsageError(f"rule {options.rule!r} is unknown; choose one of {', '.join(RULES)}")

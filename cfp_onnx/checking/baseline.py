@@ -18,8 +18,7 @@ from cfp_onnx.checking.fingerprint import PATTERNS, RULES, Recorder, Sight, Trai
 from cfp_onnx.clips.lists import Listed, clips_in
 from cfp_onnx.clips.load import Clip, InputSpec, Preprocess, load_clip
 from cfp_onnx.errors import ModelError, RunError, UsageError
-from cfp_onnx.explanation.call import deepest
-from cfp_onnx.explanation.classes import pick_class
+from cfp_onnx.explanation.options import deepest
 from cfp_onnx.explanation.shared_clip import ModelInputs
 from cfp_onnx.files.strict_json import Reader, packed, read_object, rounded
 from cfp_onnx.files.whole import write_text
@@ -413,7 +412,7 @@ class _Making:
         """One clip's reasons, as they are kept."""
         recorder = self.recorder(clip.feeds)
         engine = recorder.engine
-        index = pick_class(engine, {} if target is not None else engine.plain(clip.feeds), target, labels)
+        index = engine.pick_class({} if target is not None else engine.plain(clip.feeds), target, labels)
         seen = recorder.look(clip.feeds, index)
         kept = Sight(
             rounded(seen.scores), tuple(rounded(a) for a in seen.activity),

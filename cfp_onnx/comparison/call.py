@@ -17,9 +17,9 @@ from cfp_onnx.comparison.differences import weigh
 from cfp_onnx.comparison.judge import TOLERANCE, Case, Judge, Seen, results, worse
 from cfp_onnx.comparison.result import Comparison, Outputs, Parting
 from cfp_onnx.errors import RunError, UsageError
-from cfp_onnx.explanation.call import Engine, deepest
-from cfp_onnx.explanation.classes import pick_class
-from cfp_onnx.explanation.field_run import Wanted
+from cfp_onnx.explanation.engine import Engine
+from cfp_onnx.explanation.options import deepest
+from cfp_onnx.explanation.sessions import Wanted
 from cfp_onnx.explanation.shared_clip import ModelInputs, Source, partners, read_both
 from cfp_onnx.matching.agreement import Agreement, agreement, overlap, rows_of, spearman, tube_cosine
 from cfp_onnx.matching.align import Alignment, Network, Pair, Place, align, network, places
@@ -71,7 +71,7 @@ class _Side:
         """Tensors of one forward pass, as float32."""
         made = self.made(tensors, feeds)
         session, names = self.taps.get(made) or self._tap(made)
-        if self.engine.keep:
+        if self.engine.sessions.keep:
             self.taps[made] = session, names
         wanted = list(dict.fromkeys(names.values()))
         found = dict(zip(wanted, record.run(session, wanted, feeds), strict=True))
@@ -344,7 +344,7 @@ class _Run:
         self.fed = self.fed and _fed_alike(a, b, clips)
         plain = a.engine.plain(clips[0].feeds), b.engine.plain(clips[1].feeds)
         if self.index is None:
-            self.index = pick_class(a.engine, plain[0], target, self.labels)
+            self.index = a.engine.pick_class(plain[0], target, self.labels)
         scores = a.engine.scores(plain[0][a.engine.output]), b.engine.scores(plain[1][b.engine.output])
         self.outputs.append(scores)
         pairs = self._aligned(a, b, clips).pairs

@@ -29,8 +29,9 @@ import onnx
 from cfp_onnx.conversion.environments import environment, install_command, last_line, silent
 from cfp_onnx.conversion.file_kinds import is_code, named, refuse_other, refuse_unsupported, weights_beside
 from cfp_onnx.errors import CfpError, DeviceError, LimitError, ModelError, OutputError, UsageError
-from cfp_onnx.explanation.call import Engine, topology
+from cfp_onnx.explanation.call import topology
 from cfp_onnx.explanation.inputs import specs
+from cfp_onnx.explanation.network import Network
 from cfp_onnx.files.whole import write_bytes
 from cfp_onnx.model.reader import Model, first_line, load, show
 from cfp_onnx.runtime import session as record
@@ -359,7 +360,7 @@ def _probe(work: Path) -> list[ProbeClip]:
     return [clips[k] for k in sorted(clips)]
 
 
-def _verify(file: Path, clips: Sequence[ProbeClip], wanted: Shape | None) -> tuple[Engine, float]:
+def _verify(file: Path, clips: Sequence[ProbeClip], wanted: Shape | None) -> tuple[Network, float]:
     """Checks the file, runs every clip of the probe, and traces the channels as far as they can be followed.
 
     Returns:
@@ -438,9 +439,9 @@ def _difference(
 # ------------------------------------------------------------------------------------------------------ results
 
 
-def _untraced(engine: Engine) -> list[str]:
+def _untraced(network: Network) -> list[str]:
     """A sentence where channels could not be followed all the way."""
-    unknown = engine.coverage.operators_unknown
+    unknown = network.coverage.operators_unknown
     if not unknown:
         return []
     names = ", ".join(unknown)

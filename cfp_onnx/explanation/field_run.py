@@ -1,73 +1,154 @@
-"""Field rules: sessions that return relevance, and the passes that fetch it."""
+"""Explaining by a field rule: relevance, links and tubes out of as few forward passes as memory allows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from cfp_onnx.graph.features import Feature
+import numpy as np
+
+from cfp_onnx.explanation import tube_run
+from cfp_onnx.explanation.classes import Classes
+from cfp_onnx.explanation.run import Found, Request
+from cfp_onnx.explanation.sessions import FieldProbe, Sessions
+from cfp_onnx.graph.operators.registry import State
+from cfp_onnx.graph.topology import KernelLayer, shared_states
+from cfp_onnx.relevance import links, scores
 from cfp_onnx.relevance.field_walk import Message
-from cfp_onnx.relevance.statistics import Statistics
-
-PASS_BUDGET = 2**30
-"""Bytes of inputs, fields and maps fetched by one forward pass for links and tubes; more layers take a further pass."""
-
+from cfp_onnx.relevance.walked import Settings, Walked
+from cfp_onnx.runtime import session as record
+from cfp_onnx.runtime.probe import SEED, TUBE_SEED
+from cfp_onnx.values import Array
 
 LINK_LIMIT = 2**17
 """Most links of one pyramid; where kernels tie by the thousand the strongest are kept and the rest is counted."""
-
 
 KERNEL_BLOCK = 256
 """Kernels whose messages are computed at a time."""
 
 
-@dataclass(frozen=True)
-class FieldProbe:
-    """A session that returns relevance, and the names to fetch.
+def run(sessions: Sessions, request: Request) -> Found:
+    """Walk by a field rule.
 
-    Attributes:
-        session: onnxruntime session.
-        relevance: Layer index to output name.
-        links: (layer index, part index) to what the messages of its channels are computed from.
-        statistics: Reader of the addends' means.
-        features: Layer index to where its kernels are judged.
-        activations: Layer index to the name of that tensor, where it was asked for.
-        maps: Layer index to the class's relevance summed over its kernels, where it was asked for.
-        volumes: Layer index to the relevance of all its kernels, place by place, where it was asked for.
-        taps: Tensor of the model to the name of its float32 form, where it was asked for.
+    Args:
+        sessions: Sessions of the network.
+        request: Clip, rule, class, and what else is wanted.
     """
+    network, settings, collector = sessions.network, request.settings, request.collector
+    depths, deepest = network.depths, settings.deepest(network.depths)
+    layers = [i for i, d in sorted(depths.items(), key=lambda x: x[1]) if d <= deepest]
+    expanded = [i for i in layers if depths[i] < deepest]
+    shown = [i for i in layers if depths[i] > 0] if collector is not None else []
+    walked, states, outputs = Walked(), network.topology.states, {}
+    chunks = tube_run.passes(network, expanded, shown, volumes=request.volumes)
+    for n, chunk in enumerate(chunks):
+        request.progress("explaining", n, len(chunks))
+        probe = sessions.field(request.rule, settings.depth, replace(chunk, maps=n == 0 and collector is not None))
+        first = [*probe.relevance.values(), *probe.statistics.addends.values()] if n == 0 else []
+        own = [p.name for p in network.file.outputs] if n == 0 else []
+        results = fetch(sessions, probe, request.feeds, [*own, *first], settings)
+        if n == 0:
+            outputs = {k: results[k] for k in own}
+            states = _take_relevance(sessions, probe, results, walked, settings)
+        linker = _Linker(walked, depths, settings)
+        for (layer, part), messages in probe.links.items():
+            linker.link(network.topology.layers[layer], part, messages, results)
+        if collector is not None:
+            tube_run.collect(collector, network, probe, results, walked)
+        del probe, results  # before the next session is made
+    return Found(walked, states, outputs)
 
-    session: Any
-    relevance: Mapping[int, str]
-    links: Mapping[tuple[int, int], tuple[Message, ...]]
-    statistics: Statistics
-    features: Mapping[int, Feature]
-    activations: Mapping[int, str]
-    maps: Mapping[int, str]
-    volumes: Mapping[int, str]
-    taps: Mapping[str, str]
 
+def fetch(
+    sessions: Sessions, probe: FieldProbe, feeds: Mapping[str, Array], names: Iterable[str], settings: Settings
+) -> dict[str, Array]:
+    """One forward pass: the tensors named and everything the probe was made for.
 
-@dataclass(frozen=True)
-class Wanted:
-    """What one session returns besides relevance.
-
-    Attributes:
-        linked: Layers whose links are computed.
-        shown: Layers whose activation maps are returned.
-        maps: Whether the class's relevance of every layer walked is returned, by rule `zplus`.
-        volumes: Whether the relevance of each kernel of the `shown` layers is returned, by rule `zplus`.
-        places: Whether `maps` are returned by the rule itself, which costs no second walk.
-        taps: Tensors of the model that are returned, as float32.
+    Args:
+        sessions: Sessions of the network.
+        probe: What to fetch.
+        feeds: Arrays for all inputs.
+        names: Further tensors.
+        settings: The class.
     """
+    classes = Classes.of(sessions.network.topology, sessions.network.target)
+    seeds = {SEED: classes.seed(settings.index, settings.class_step)}
+    if TUBE_SEED in probe.statistics.probe.seeds:
+        seeds[TUBE_SEED] = classes.seed(settings.index, "contrast", settings.rivals)
+    linked = [n for found in probe.links.values() for m in found for n in (m.x, m.g)]
+    maps = [*probe.activations.values(), *probe.maps.values(), *probe.volumes.values()]
+    wanted = [n for n in dict.fromkeys([*names, *linked, *maps]) if n not in feeds]
+    results = dict(zip(wanted, record.run(probe.session, wanted, {**feeds, **seeds}), strict=True))
+    return {**results, **{k: np.asarray(v, np.float32) for k, v in feeds.items()}}
 
-    linked: tuple[int, ...] = ()
-    shown: tuple[int, ...] = ()
-    maps: bool = False
-    volumes: bool = False
-    places: bool = False
-    taps: tuple[str, ...] = ()
+
+def _take_relevance(
+    sessions: Sessions, probe: FieldProbe, results: Mapping[str, Array], walked: Walked, settings: Settings
+) -> Mapping[str, State]:
+    """Relevance and chosen kernels of every layer; labels with the shares of every addend."""
+    network = sessions.network
+    for i, name in probe.relevance.items():
+        walked.relevance[i] = results[name].astype(np.float64).reshape(-1)
+        walked.chosen[i] = scores.choose(walked.relevance[i], theta=settings.theta, top_k=settings.top_k)
+    deepest = settings.deepest(network.depths)
+    for i, d in network.depths.items():
+        kernels = network.topology.layers[i].kernels
+        if i not in walked.relevance and d <= deepest:
+            walked.relevance[i] = np.zeros(kernels)
+            walked.chosen[i] = np.zeros(0, np.int64)
+        if d == 0:
+            walked.chosen[i] = np.array([min(settings.index, kernels - 1)])
+    means = {t: results[o] for t, o in probe.statistics.addends.items()}
+    return shared_states(network.topology, network.axes, means.get) if means else network.topology.states
 
 
-__all__ = ["KERNEL_BLOCK", "LINK_LIMIT", "PASS_BUDGET", "FieldProbe", "Wanted"]
+class _Linker:
+    """Links of the chosen kernels, part by part; of the classifier, those of the class."""
+
+    def __init__(self, walked: Walked, depths: Mapping[int, int], settings: Settings) -> None:
+        self._walked = walked
+        self._depths = depths
+        self._settings = settings
+
+    def link(self, layer: KernelLayer, index: int, messages: Sequence[Message], results: Mapping[str, Array]) -> None:
+        """Keep the links of one part.
+
+        Args:
+            layer: The layer.
+            index: Number of the part.
+            messages: What the messages of its channels are computed from.
+            results: Recorded inputs and fields.
+        """
+
+        def signed(kernels: Array) -> Array:
+            each = [links.messages(m.part, results[m.x], results[m.g], kernels) for m in messages]
+            return np.asarray(np.sum(each, axis=0))
+
+        part = layer.parts[index]
+        if self._depths[layer.index] == 0:
+            z = signed(np.arange(part.kernels))
+            total = np.zeros(part.channels)
+            width, per = part.channels // part.groups, part.kernels // part.groups
+            for group in range(part.groups):
+                total[group * width : (group + 1) * width] = z[group * per : (group + 1) * per].sum(axis=0)
+            kernel = int(self._walked.chosen[layer.index][0])
+            self._walked.relevance[layer.index][kernel] = float(total.sum())
+            self._keep(layer, kernel, total, 0, LINK_LIMIT)
+            return
+        first = sum(p.kernels for p in layer.parts[:index])
+        kernels = np.sort(self._walked.chosen[layer.index])
+        mine = kernels[(kernels >= first) & (kernels < first + part.kernels)] - first
+        limit = max(4, LINK_LIMIT // max(1, len(self._depths)) // max(1, kernels.size))
+        for start in range(0, mine.size, KERNEL_BLOCK):
+            block = mine[start : start + KERNEL_BLOCK]
+            for kernel, row in zip((block + first).tolist(), signed(block), strict=True):
+                low, _ = links.group_slices(layer, kernel)
+                self._keep(layer, kernel, row, low, limit)
+
+    def _keep(self, layer: KernelLayer, kernel: int, row: Array, low: int, limit: int) -> None:
+        found, omitted = links.link_messages(row, low, self._settings.theta, limit)
+        self._walked.links[layer.index, kernel] = found
+        self._walked.omitted += omitted
+
+
+__all__ = ["KERNEL_BLOCK", "LINK_LIMIT", "fetch", "run"]

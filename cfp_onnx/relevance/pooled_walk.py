@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,6 +21,29 @@ from cfp_onnx.relevance.walked import Settings, Walked
 from cfp_onnx.values import Array
 
 PooledWeights = Callable[[Part], Array]
+
+
+@dataclass(frozen=True)
+class PooledRun:
+    """What a pooled rule reads.
+
+    Attributes:
+        topology: The network.
+        depths: Depth of each layer upstream of the target.
+        settings: Threshold, depth, class.
+        states: Labels with the shares of every addend on this clip.
+        means: Mean input of a layer, (channels,) float64; for statistics `pooled`.
+        taps: Per part of a layer what its taps read on average, (channels, taps) float64; for statistics `taps`.
+        mean_weights: Mean over the taps of a part's weights, (kernels, channels / groups).
+    """
+
+    topology: Topology
+    depths: Mapping[int, int]
+    settings: Settings
+    states: Mapping[str, State]
+    means: Callable[[KernelLayer], Array]
+    taps: Callable[[KernelLayer], Sequence[Array]]
+    mean_weights: PooledWeights
 
 
 def _blank(topology: Topology, depths: Mapping[int, int], deepest: int) -> Walked:

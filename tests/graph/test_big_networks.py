@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import pytest
 
-from cfp_onnx.explanation.call import Engine
+from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.model.reader import load
 from cfp_onnx.runtime import session as record
 from tests.explanation.test_goldens import clip

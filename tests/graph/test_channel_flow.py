@@ -17,7 +17,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from cfp_onnx.explanation.call import Engine
+from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.graph.layers import Part
 from cfp_onnx.model.reader import load
 from cfp_onnx.runtime import session as record

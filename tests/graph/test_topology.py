@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 from operator_rows import CASES, ROWS, Row
 
 from cfp_onnx.errors import CfpError, ModelError, RunError, TargetError, UnsupportedOperatorError
-from cfp_onnx.explanation.call import Engine
+from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.explanation.network import channel_axes
 from cfp_onnx.graph.effects import Move
 from cfp_onnx.graph.features import feature_of

@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
-from cfp_onnx.explanation.call import Engine
-from cfp_onnx.explanation.field_run import Wanted
+from cfp_onnx.explanation.engine import Engine
+from cfp_onnx.explanation.sessions import Wanted
 from cfp_onnx.graph.features import feature_of
 from cfp_onnx.model.reader import load
 from cfp_onnx.relevance import links

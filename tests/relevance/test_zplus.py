@@ -18,11 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cfp_onnx import explain
-from cfp_onnx.explanation.call import Engine
-from cfp_onnx.explanation.field_run import Wanted
+from cfp_onnx.explanation.engine import Engine
+from cfp_onnx.explanation.sessions import Wanted
 from cfp_onnx.graph.features import feature_of
 from cfp_onnx.graph.topology import KernelLayer
 from cfp_onnx.relevance import links
+from cfp_onnx.relevance.field_walk import Walk
 from cfp_onnx.relevance.zplus import ABSORBED, ZPlus
 from cfp_onnx.runtime import session as record
 from cfp_onnx.runtime.probe import SEED, Probe, Values
@@ -199,9 +200,8 @@ class Found:
 def prepared(engine: Engine, *, absorbing: bool = False) -> tuple[Any, tuple[dict[int, str], ...]]:
     """A session with the walk alone, and its outputs: relevance, maps, volumes."""
     probe = Probe(engine.model.opset)
-    steps = ZPlus(
-        engine.topology, engine.target, depths=engine.depths, depth=None, rule="zplus", probe=probe, absorbing=absorbing
-    )
+    rule = functools.partial(ZPlus, absorbing=absorbing)
+    steps = Walk(engine.topology, engine.target, depths=engine.depths, depth=None, rule=rule, probe=probe, places=True)
     steps.run()
     groups = (steps.relevance, steps.maps, steps.volumes)
     probe.outputs = list(dict.fromkeys(n for group in groups for n in group.values()))
