@@ -1077,7 +1077,7 @@ def _no_encoder(path: Path) -> str:
     other, newest = (".mp4", " >= 4.11") if path.suffix.lower() == ".gif" else (".gif", "")
     return (
         f"cannot write {named(path)}: this OpenCV ({cv2.__version__}) cannot make such a file; "
-        f"install opencv-python{newest}, or name it {other}"
+        f"install opencv-python-headless{newest}, or name it {other}"
     )
 
 

@@ -20,6 +20,7 @@ import onnx
 import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
+from cfp_onnx.doctor import cannot_load
 from cfp_onnx.errors import DeviceError, ModelError, RunError
 from cfp_onnx.model.reader import (
     Model,
@@ -65,7 +66,7 @@ def runtime() -> Any:
     """The onnxruntime module; what is installed is looked at once.
 
     Raises:
-        DeviceError: If it is missing, or two flavours of it are installed over each other.
+        DeviceError: If it or a system library of its is missing, or two flavours are installed over each other.
     """
     found = sorted(
         {
@@ -82,9 +83,10 @@ def runtime() -> Any:
         )
     try:
         import onnxruntime as ort
-    except ImportError as error:
-        raise DeviceError(f'onnxruntime is not installed ({error}); type: pip install "cfp-onnx[gpu]"') from error
-    ort.set_default_logger_severity(4)
+
+        ort.set_default_logger_severity(4)
+    except (ImportError, AttributeError) as error:
+        raise DeviceError(cannot_load("onnxruntime", error)) from error
     return ort
 
 
