@@ -774,6 +774,28 @@ def test_a_probe_that_was_run_before_the_export_is_written_as_it_is(tmp_path: Pa
 # ------------------------------------------------------------------------------- where the shared files are found
 
 
+STARTED = """
+import ast, importlib.util, sys
+from pathlib import Path
+
+script = Path(sys.argv[1])
+body = ast.parse(script.read_text("utf-8")).body
+(end,) = (k for k, line in enumerate(body) if ast.unparse(line) == "sys.path.pop(0)")
+before, known = list(sys.path), set(sys.modules)
+exec(compile(ast.Module(body[: end + 1], []), str(script), "exec"), {"__file__": str(script), "__name__": "convert"})
+assert Path(sys.modules["contract"].__file__).parent == script.parents[1]
+assert sys.path == before, "the folders of the frameworks would stand for packages that are not installed"
+"""
+
+
+@pytest.mark.parametrize("script", sorted(CONVERTERS.glob("*/convert.py")), ids=lambda script: script.parent.name)
+def test_a_converter_finds_the_contract_and_leaves_no_folder_where_packages_are_looked_for(script: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", STARTED, script], capture_output=True, text=True, check=False, env=quiet()
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_users_own_modules_are_found_whatever_their_names(tmp_path: Path) -> None:
     """A network's code may well lie in `convert.py`, or import its own `contract`."""
     for folder in ("own", "user"):
