@@ -212,7 +212,8 @@ def test_wheel_holds_the_converters_as_data(wheel_names):
         if file.is_file() and "__pycache__" not in file.parts
     }
     assert {name for name in wheel_names if name.startswith("cfp_onnx/_converters/")} == files
-    assert {"cfp_onnx/_converters/torch/convert.py", "cfp_onnx/_converters/torch/requirements.txt"} <= files
+    own = {"contract.py", "torch/convert.py", "torch/requirements.txt"}
+    assert {f"cfp_onnx/_converters/{name}" for name in own} <= files
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".npz"])
