@@ -25,8 +25,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 import cfp_onnx as cfp
-from cfp_onnx import align, cli
+from cfp_onnx import align
 from cfp_onnx.agreement import agreement, cosine, overlap, spearman
+from cfp_onnx.cli import main as cli
 from cfp_onnx.comparison import comparison_text, parting_text
 from cfp_onnx.errors import CfpError
 from cfp_onnx.report.compare import payload

@@ -17,7 +17,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import cfp_onnx
-from cfp_onnx import cli, convert, environments, foreign
+from cfp_onnx import convert, environments, foreign
+from cfp_onnx.cli import main as cli
 from cfp_onnx.errors import CfpError, DeviceError, LimitError, ModelError, OutputError, UsageError
 from cfp_onnx.explain import read_labels
 from cfp_onnx.model import load

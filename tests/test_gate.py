@@ -31,8 +31,9 @@ from onnx import helper, numpy_helper
 
 import cfp_onnx as cfp
 from benchmarks.motion.clips import TEST_SEED, make_clip
-from cfp_onnx import cli, gate, measures, strict
+from cfp_onnx import gate, measures, strict
 from cfp_onnx.checkfiles import junit, markdown
+from cfp_onnx.cli import main as cli
 from cfp_onnx.errors import CfpError, ClipError, OutputError, UsageError
 from cfp_onnx.limits import Limits, Policy, read_policy
 from cfp_onnx.testing import assert_same_reasons

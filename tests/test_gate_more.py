@@ -20,8 +20,9 @@ import pytest
 from onnx import helper, numpy_helper
 
 import cfp_onnx as cfp
-from cfp_onnx import cli, gate
+from cfp_onnx import gate
 from cfp_onnx.checkfiles import junit, markdown
+from cfp_onnx.cli import main as cli
 from cfp_onnx.cliplist import clips_in
 from cfp_onnx.errors import ModelError, UsageError
 from cfp_onnx.limits import Limits, Policy, read_policy

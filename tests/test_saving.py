@@ -16,7 +16,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import cfp_onnx as cfp
-from cfp_onnx import cli, saving
+from cfp_onnx import saving
+from cfp_onnx.cli import main as cli
 from cfp_onnx.errors import OutputError, UsageError
 from cfp_onnx.files import write_bytes, write_json, write_text
 from cfp_onnx.saving import Drawing

@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import cfp_onnx
-from cfp_onnx import cli
+from cfp_onnx.cli import main as cli
 
 CLIP = (1, 3, 4, 8, 8)
 
