@@ -59,7 +59,12 @@ GATE = {
     "testing",
     "report.check",
 }
-CLI = {"cli", "cli.main"}
+COMMANDS = ("baseline", "check", "compare", "completion", "convert", "demo", "doctor", "explain", "inspect")
+CLI = {
+    "cli",
+    *(f"cli.{name}" for name in ("main", "options", "output", "preprocessing", "progress", "completion", "commands")),
+    *(f"cli.commands.{name}" for name in COMMANDS),
+}
 ALL = {"", *ENGINE, *COMPARE, *GATE, "foreign", "environments", "convert", "demo", *CLI}
 
 #: Module -> the modules of the package that it may import. "" is the package itself.
