@@ -48,6 +48,7 @@ COMMANDS = {
     "baseline": Command(f"{_HOME}.baseline", "what a model decides for on some clips, and by which kernels"),
     "check": Command(f"{_HOME}.check", "whether a model still decides as its baseline did, for the same reasons"),
     "doctor": Command(f"{_HOME}.doctor", "what is installed, and the command that mends what is wrong"),
+    "completion": Command(f"{_HOME}.completion", "a script that completes this command line in bash, zsh or fish"),
 }
 """Every command, in the order of the help text; a module is imported when its command is called."""
 
