@@ -88,7 +88,7 @@ def imports_of(module: str) -> set[str]:
         ("from ..model import Model", "graph.flow", False, {"model"}),
         ("from .flow import operator", "graph", True, {"graph.flow"}),
         ("from .errors import CfpError", "", True, {"errors"}),
-        ("def f():\n    from cfp_onnx.cli import main", "walk", False, {"cli"}),
+        ("def f():\n    from cfp_onnx.cli import main", "walk", False, {"cli.main"}),
         ("import numpy as np", "walk", False, set()),
     ],
 )

@@ -31,11 +31,11 @@ from onnx import helper, numpy_helper
 
 import cfp_onnx as cfp
 from benchmarks.motion.clips import TEST_SEED, make_clip
-from cfp_onnx import cli
 from cfp_onnx.checking import call as gate
 from cfp_onnx.checking import change as measures
 from cfp_onnx.checking.ci_files import junit, markdown
 from cfp_onnx.checking.policy import Limits, Policy, read_policy
+from cfp_onnx.cli import main as cli
 from cfp_onnx.errors import CfpError, ClipError, OutputError, UsageError
 from cfp_onnx.files import strict_json as strict
 from cfp_onnx.testing import assert_same_reasons

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 import cfp_onnx as cfp
-from cfp_onnx import cli
+from cfp_onnx.cli import main as cli
 from cfp_onnx.comparison.result import comparison_text, parting_text
 from cfp_onnx.errors import CfpError
 from cfp_onnx.matching import align

@@ -17,7 +17,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import cfp_onnx
-from cfp_onnx import cli
+from cfp_onnx.cli import main as cli
 from cfp_onnx.conversion import call as convert
 from cfp_onnx.conversion import environments
 from cfp_onnx.conversion import file_kinds as foreign

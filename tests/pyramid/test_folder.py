@@ -16,7 +16,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import cfp_onnx as cfp
-from cfp_onnx import cli
+from cfp_onnx.cli import main as cli
 from cfp_onnx.errors import OutputError, UsageError
 from cfp_onnx.files.whole import write_bytes, write_json, write_text
 from cfp_onnx.pyramid import folder as saving
