@@ -20,7 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cfp_onnx.clips.load import Clip, Preprocess, load_clip
+from cfp_onnx.clips.clip import Clip
+from cfp_onnx.clips.load import load_clip
+from cfp_onnx.clips.preprocess import Preprocess
 from cfp_onnx.explanation.call import Engine, specs
 from cfp_onnx.model.reader import Model, load
 from cfp_onnx.relevance.pooled_walk import Settings

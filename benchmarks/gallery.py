@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.motion import clips
-from cfp_onnx.clips.load import PRESETS, Preprocess
+from cfp_onnx.clips.preprocess import Preprocess
+from cfp_onnx.clips.presets import PRESETS
 from cfp_onnx.explanation.call import explain
 from cfp_onnx.files.whole import write_bytes
 from cfp_onnx.model.reader import load

@@ -84,7 +84,8 @@ def make_engine(
 
 
 def _clip_feeds(loaded: Any, clip: Path) -> dict[str, Array]:
-    from cfp_onnx.clips.load import Preprocess, load_clip
+    from cfp_onnx.clips.load import load_clip
+    from cfp_onnx.clips.preprocess import Preprocess
     from cfp_onnx.explanation import call as explain
 
     own = loaded.preprocess

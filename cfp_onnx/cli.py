@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from cfp_onnx.checking.policy import Policy
-    from cfp_onnx.clips.load import Preprocess
+    from cfp_onnx.clips.preprocess import Preprocess
     from cfp_onnx.model.reader import Model
     from cfp_onnx.values import Progress
 
@@ -715,7 +715,7 @@ def _written_preprocess(options: argparse.Namespace) -> Preprocess | None:
     Raises:
         UsageError: If the preset is unknown or the file cannot be read.
     """
-    from cfp_onnx.clips.load import Preprocess
+    from cfp_onnx.clips.preprocess import Preprocess
     from cfp_onnx.conversion.call import preset_of
 
     base = _base(options) or preset_of(options.arch)
@@ -731,7 +731,8 @@ def _base(options: argparse.Namespace) -> Preprocess | None:
     Raises:
         UsageError: If the preset is unknown or the file cannot be read.
     """
-    from cfp_onnx.clips.load import PRESETS, Preprocess
+    from cfp_onnx.clips.preprocess import Preprocess
+    from cfp_onnx.clips.presets import PRESETS
 
     if options.preset is not None and options.preset not in PRESETS:
         raise UsageError(f"preset {options.preset!r} is unknown; choose one of {', '.join(PRESETS)}")
@@ -746,7 +747,7 @@ def _preprocess(model: Model, options: argparse.Namespace) -> Preprocess | None:
     Raises:
         UsageError: If the preset is unknown, the file cannot be read, or an option contradicts the model.
     """
-    from cfp_onnx.clips.load import Preprocess
+    from cfp_onnx.clips.preprocess import Preprocess
 
     base = _base(options)
     names = ("frames", "stride", "size", "mean", "std")
@@ -765,7 +766,7 @@ def _preprocess(model: Model, options: argparse.Namespace) -> Preprocess | None:
 
 def _fitted(base: Preprocess, model: Model, layout: str | None) -> Preprocess:
     """A preset at the sizes that the model fixes, so that an option which contradicts them is an error."""
-    from cfp_onnx.clips.load import layout_of
+    from cfp_onnx.clips.layout import layout_of
     from cfp_onnx.explanation.call import specs
 
     spec = specs(model)[0]

@@ -36,7 +36,9 @@ from cfp_onnx.runtime.probe import SEED, TUBE_SEED, Probe, Values
 from cfp_onnx.values import Array, Progress
 
 if TYPE_CHECKING:
-    from cfp_onnx.clips.load import Clip, InputSpec, Preprocess
+    from cfp_onnx.clips.clip import Clip
+    from cfp_onnx.clips.preprocess import Preprocess
+    from cfp_onnx.clips.spec import InputSpec
 
 
 FIELD_RULES = ("positional", "active", "zplus")
@@ -707,7 +709,8 @@ def topology(
 
 def specs(model: Model) -> list[InputSpec]:
     """The model's inputs as the clip reader wants them; the graph tells the channel axis where the shape does not."""
-    from cfp_onnx.clips.load import InputSpec, layout_of
+    from cfp_onnx.clips.layout import layout_of
+    from cfp_onnx.clips.spec import InputSpec
 
     for port in model.inputs:
         if port.dtype not in _FEEDABLE:
@@ -779,7 +782,8 @@ def explain(
     Raises:
         CfpError: With one sentence that says what cannot be used and what to do.
     """
-    from cfp_onnx.clips.load import Preprocess, load_clip
+    from cfp_onnx.clips.load import load_clip
+    from cfp_onnx.clips.preprocess import Preprocess
 
     settings = _settings(rule, class_step, theta, top_k, depth)
     clock = _Clock()

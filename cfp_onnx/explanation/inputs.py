@@ -8,7 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cfp_onnx.clips.load import Clip, InputSpec, Preprocess, layout_of, load_clip
+from cfp_onnx.clips.clip import Clip
+from cfp_onnx.clips.layout import layout_of
+from cfp_onnx.clips.load import load_clip
+from cfp_onnx.clips.preprocess import Preprocess
+from cfp_onnx.clips.spec import InputSpec
 from cfp_onnx.errors import CfpError, ClipError, ModelError, UsageError
 from cfp_onnx.explanation.call import specs
 from cfp_onnx.model.reader import Model

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from cfp_onnx.clips import load as media
 from cfp_onnx.errors import OutputError
+from cfp_onnx.opencv import PIXEL_LIMIT
 from cfp_onnx.pictures import sheets as pictures
 
 INFERNO_ENDS = [(0, 0, 4), (252, 255, 164)]
@@ -690,7 +690,7 @@ def test_drawing_first_leaves_the_cap_on_decoded_pixels():
     code = "import os, cfp_onnx.pictures; print(os.environ['OPENCV_IO_MAX_IMAGE_PIXELS'])"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENCV_")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert int(done.stdout) == media.PIXEL_LIMIT
+    assert int(done.stdout) == PIXEL_LIMIT
 
 
 def rows_of_dots() -> list[pictures.DotRow]:

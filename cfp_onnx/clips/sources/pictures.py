@@ -1,0 +1,92 @@
+"""Pictures: one, a folder of them, or a pattern of their names."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from cfp_onnx.clips.clip import Frame
+from cfp_onnx.clips.names import natural_path
+from cfp_onnx.clips.sources.opened import Footage
+from cfp_onnx.clips.sources.regular_file import read_bytes, unreadable
+from cfp_onnx.errors import ClipError
+from cfp_onnx.opencv import PIXEL_LIMIT, cv2, quiet
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+
+
+# --- pictures and folders ------------------------------------------------------------------------------
+def decode_picture(data: bytes, file: str) -> Frame:
+    """Decodes a picture to ``(H, W, 3)`` RGB, turned upright where it says so.
+
+    OpenCV fills what a cut-off JPEG or PNG lacks with grey, so their end marks are looked for first.
+    """
+    cut_jpeg = data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+    cut_png = data.startswith(b"\x89PNG") and b"IEND" not in data
+    if cut_jpeg or cut_png or not data:
+        raise ClipError(f"{file} is cut off; copy or extract the picture again")
+    try:
+        with quiet():
+            picture = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise ClipError(f"{file} cannot be decoded, or has more than {PIXEL_LIMIT} pixels") from error
+    if picture is None:
+        raise ClipError(f"{file} cannot be decoded as a picture; convert it to PNG or JPEG")
+    return cast("Frame", cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+
+
+def open_folder(file: str, paths: Sequence[Path]) -> Footage:
+    """Reads a folder's pictures, in the order given."""
+    frames = [p for p in paths if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+    if not frames:
+        raise ClipError(f"{file} holds no frames; put pictures ({', '.join(sorted(IMAGE_SUFFIXES))}) there")
+    digest = hashlib.sha256()
+    for path in frames:
+        data = read_bytes(str(path))
+        digest.update(f"{path.name}\0{len(data)}\0".encode("utf-8", "surrogateescape"))
+        digest.update(data)
+
+    def read(wanted: Sequence[int]) -> Iterator[Frame]:
+        named = ((str(frames[i]), read_bytes(str(frames[i]))) for i in wanted)
+        return same_size(named)
+
+    return Footage(file, digest.hexdigest(), len(frames), read)
+
+
+def same_size(named: Iterator[tuple[str, bytes]]) -> Iterator[Frame]:
+    """Decodes pictures that must be frames of one clip."""
+    first: tuple[int, ...] | None = None
+    for name, data in named:
+        frame = decode_picture(data, name)
+        first = first or frame.shape
+        if frame.shape != first:
+            raise ClipError(
+                f"{name} is {frame.shape[0]}x{frame.shape[1]}, the first frame {first[0]}x{first[1]}; "
+                "frames of one clip must have one size"
+            )
+        yield frame
+
+
+def open_pattern(file: str, error: Exception) -> Footage:
+    """Opens frames named by a printf pattern or a glob, in the last part of a path that does not exist."""
+    folder, name = os.path.split(file)
+    number = re.search(r"%0?[0-9]*d", name)
+    if number is not None:
+        before, after = re.escape(name[: number.start()]), re.escape(name[number.end() :])
+        accepted = re.compile(f"{before}[0-9]+{after}")
+    elif set("*?[") & set(name):
+        accepted = re.compile(fnmatch.translate(name))
+    else:
+        raise ClipError(unreadable(file, error)) from error
+    try:
+        paths = sorted(Path(folder or ".").iterdir(), key=natural_path)
+    except (OSError, ValueError) as missing:
+        raise ClipError(unreadable(folder, missing)) from missing
+    return open_folder(file, [path for path in paths if accepted.fullmatch(path.name)])
