@@ -14,6 +14,16 @@ from cfp_onnx.pictures.page import page_of, paper, put, rounded_point
 from cfp_onnx.pictures.scale import Scale, check_scale, number_text, scale_of
 from cfp_onnx.values import Array
 
+_LEFT, _RIGHT, _TOP = 64, 12, 10
+"""Pixels around the plot, for its numbers."""
+
+_WIDTH, _HEIGHT, _BAND = 900, 260, 40
+"""Width and height of the plot in pixels, and height of the band under it."""
+
+_BAND_TOP = _TOP + _HEIGHT + 8
+_BASE = _BAND_TOP + _BAND + 17
+"""Baseline of the numbers of samples."""
+
 
 def curve(
     signal: Array,
@@ -53,62 +63,84 @@ def curve(
 
 
 def _plot(signal: Array, tube: Array, scale: Scale, opacity: float) -> Picture:
-    """Axes, one curve per row of the signal, and the tube as a band that shares the axis of samples."""
-    left, right, top, width, height, band = 64, 12, 10, 900, 260, 40
+    """Draws axes, a curve for each row of the signal, and the tube as a band on the same axis of samples."""
     several = len(signal) > 1
-    band_top = top + height + 8
-    block = paper(band_top + band + 44 + (22 if several else 0), left + width + right)
+    block = paper(_BAND_TOP + _BAND + 44 + (22 if several else 0), _LEFT + _WIDTH + _RIGHT)
     low, high = float(signal.min()), float(signal.max())
     if high <= low:
         low, high = low - 1, high + 1
     count = signal.shape[1]
-    places = left + (np.arange(count) / max(count - 1, 1) if count > 1 else np.array([0.5])) * (width - 1)
-    for part in (0, 0.25, 0.5, 0.75, 1):
-        y = round(_height_of(part, top, height))
-        cv2.line(block, (left, y), (left + width - 1, y), (230, 231, 233), 1)
-        value = (1 - part) * low + part * high
-        text = number_text(0.0 if abs(value) < 1e-3 * (high / 2 - low / 2) else value)
-        if part in (0, 0.5, 1):
-            draw_text(block, text, (left - 8, y + 5), 13, color=FADED, align=1)
-    values = np.interp(np.arange(left, left + width), places, tube)
-    grey = np.full((band, width, 3), 225, dtype=np.uint8)
-    ramp = np.broadcast_to(values, (band, width)) if scale.drawn else None
-    put(block, blend(grey, ramp, scale.low, scale.high, opacity), band_top, left)
-    if scale.drawn:
-        plot = block[top : top + height, left : left + width]
-        tint = np.broadcast_to(values, (height, width))
-        plot[:] = blend(plot, tint, scale.low, scale.high, 0.3 * opacity)
+    parts = np.arange(count) / (count - 1) if count > 1 else np.array([0.5])
+    columns = _LEFT + parts * (_WIDTH - 1)
+    _draw_value_axis(block, low, high)
+    _draw_band(block, np.interp(np.arange(_LEFT, _LEFT + _WIDTH), columns, tube), scale, opacity)
     half = high / 2 - low / 2
-    rows = _height_of((signal / half - low / half) / 2, top, height)
-    for row, color in zip(rows, CURVE_COLOURS, strict=False):
-        points = np.stack(_thinned(places, row, width), axis=1)
-        if count == 1:
-            cv2.circle(block, rounded_point(points[0]), 4, color, -1, cv2.LINE_AA)
-        fixed = np.rint(points * 16).astype(np.int32)
-        cv2.polylines(block, [fixed], False, color, 2, cv2.LINE_AA, 4)  # noqa: FBT003  (open)
-    cv2.rectangle(block, (left - 1, top - 1), (left + width, top + height), RULE, 1)
-    cv2.rectangle(block, (left - 1, band_top - 1), (left + width, band_top + band), RULE, 1)
-    draw_text(block, "map", (left - 8, band_top + band // 2 + 5), 13, color=FADED, align=1)
-    base = band_top + band + 17
-    for i in sorted({0, (count - 1) // 2, count - 1}):
-        part = i / (count - 1) if count > 1 else 0.5
-        draw_text(block, str(i), (round(float(places[i])), base), 13, color=FADED, align=part)
-    draw_text(block, "sample", (left + width // 2, base + 17), 13, color=FADED, align=0.5)
-    x = left
-    for i in range(len(signal) if several else 0):
-        cv2.line(block, (x, base + 34), (x + 22, base + 34), CURVE_COLOURS[i], 2, cv2.LINE_AA)
-        draw_text(block, f"channel {i}", (x + 28, base + 39), 13, color=FADED)
-        x += 28 + text_width(f"channel {i}", 13) + 18
+    _draw_curves(block, columns, _row_of((signal / half - low / half) / 2))
+    cv2.rectangle(block, (_LEFT - 1, _TOP - 1), (_LEFT + _WIDTH, _TOP + _HEIGHT), RULE, 1)
+    cv2.rectangle(block, (_LEFT - 1, _BAND_TOP - 1), (_LEFT + _WIDTH, _BAND_TOP + _BAND), RULE, 1)
+    _draw_sample_axis(block, columns, parts)
+    if several:
+        _draw_channel_names(block, len(signal))
     return block
 
 
-def _height_of(part: Any, top: int, height: int) -> Any:
+def _draw_value_axis(block: Picture, low: float, high: float) -> None:
+    """Draws lines across the plot, and the values of the first, the middle and the last of them."""
+    for part in (0, 0.25, 0.5, 0.75, 1):
+        y = round(_row_of(part))
+        cv2.line(block, (_LEFT, y), (_LEFT + _WIDTH - 1, y), (230, 231, 233), 1)
+        value = (1 - part) * low + part * high
+        text = number_text(0.0 if abs(value) < 1e-3 * (high / 2 - low / 2) else value)
+        if part in (0, 0.5, 1):
+            draw_text(block, text, (_LEFT - 8, y + 5), 13, color=FADED, align=1)
+
+
+def _draw_band(block: Picture, values: Array, scale: Scale, opacity: float) -> None:
+    """Colours the band by the map, one value per column of pixels, and the plot above it more weakly."""
+    grey = np.full((_BAND, _WIDTH, 3), 225, dtype=np.uint8)
+    ramp = np.broadcast_to(values, (_BAND, _WIDTH)) if scale.drawn else None
+    put(block, blend(grey, ramp, scale.low, scale.high, opacity), _BAND_TOP, _LEFT)
+    if scale.drawn:
+        plot = block[_TOP : _TOP + _HEIGHT, _LEFT : _LEFT + _WIDTH]
+        plot[:] = blend(plot, np.broadcast_to(values, (_HEIGHT, _WIDTH)), scale.low, scale.high, 0.3 * opacity)
+
+
+def _draw_curves(block: Picture, columns: Array, rows: Array) -> None:
+    """Draws one curve per row of `rows` ``(C, L)``; a single sample is a disc."""
+    for row, color in zip(rows, CURVE_COLOURS, strict=False):
+        points = np.stack(_thinned(columns, row, _WIDTH), axis=1)
+        if len(columns) == 1:
+            cv2.circle(block, rounded_point(points[0]), 4, color, -1, cv2.LINE_AA)
+        fixed = np.rint(points * 16).astype(np.int32)
+        cv2.polylines(block, [fixed], False, color, 2, cv2.LINE_AA, 4)  # noqa: FBT003  (open)
+
+
+def _draw_sample_axis(block: Picture, columns: Array, parts: Array) -> None:
+    """Writes the numbers of the first, the middle and the last sample under the band."""
+    draw_text(block, "map", (_LEFT - 8, _BAND_TOP + _BAND // 2 + 5), 13, color=FADED, align=1)
+    last = len(columns) - 1
+    for i in sorted({0, last // 2, last}):
+        at = (round(float(columns[i])), _BASE)
+        draw_text(block, str(i), at, 13, color=FADED, align=float(parts[i]))
+    draw_text(block, "sample", (_LEFT + _WIDTH // 2, _BASE + 17), 13, color=FADED, align=0.5)
+
+
+def _draw_channel_names(block: Picture, count: int) -> None:
+    """Writes which colour is which channel."""
+    x = _LEFT
+    for i in range(count):
+        cv2.line(block, (x, _BASE + 34), (x + 22, _BASE + 34), CURVE_COLOURS[i], 2, cv2.LINE_AA)
+        draw_text(block, f"channel {i}", (x + 28, _BASE + 39), 13, color=FADED)
+        x += 28 + text_width(f"channel {i}", 13) + 18
+
+
+def _row_of(part: Any) -> Any:
     """Row of the page for 0 (lowest value) to 1 (highest), a little away from the plot's edges."""
-    return top + 8 + (1 - part) * (height - 17)
+    return _TOP + 8 + (1 - part) * (_HEIGHT - 17)
 
 
 def _thinned(x: Array, y: Array, width: int) -> tuple[Array, Array]:
-    """Of a long curve, the smallest and largest value per half pixel: the same picture from fewer points."""
+    """Keeps the smallest and the largest value per half pixel of a long curve: the same picture from fewer points."""
     if len(x) <= 4 * width:
         return x, y
     starts = np.linspace(0, len(x), 2 * width, endpoint=False).astype(int)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,22 @@ from cfp_onnx.pictures.colours import CURVE_COLOURS, FADED, INK, PAPER, RULE, Pi
 from cfp_onnx.pictures.lettering import draw_text, drawable, shortened, text_width, wrapped
 from cfp_onnx.pictures.page import MIN_WIDTH, page_of, paper, put, row_caption
 
+_LEFT, _ROW_HEIGHT = 215, 84
+"""Pixels for the words at the left of a row, and height of a row."""
+
+_LEAST_RADIUS, _MOST_RADIUS = 9, 15
+"""Radius in pixels of a disc whose share is 0, and of one whose share is 1."""
+
+_GROUP_GAP = 1.2
+"""Space between two groups, in dots."""
+
+_LINK_COLORS = {
+    "chain": CURVE_COLOURS[0],
+    "branch": CURVE_COLOURS[2],
+    "shortcut": CURVE_COLOURS[1],
+    "gate": CURVE_COLOURS[3],
+}
+
 
 @dataclass(frozen=True)
 class Dot:
@@ -20,9 +36,9 @@ class Dot:
 
     Attributes:
         key: What lines refer to.
-        text: What stands in it, if it fits.
-        share: Its part of the strongest of its group, 0..1: the disc's size.
-        chosen: Drawn as a disc, otherwise as a ring.
+        text: Drawn in it where it fits.
+        share: The kernel's relevance as a part of the strongest one's in its group, 0..1: the size of the disc.
+        chosen: Whether it is drawn as a disc, otherwise as a ring.
     """
 
     key: Hashable
@@ -33,7 +49,13 @@ class Dot:
 
 @dataclass(frozen=True)
 class DotRow:
-    """A row of `pyramid_diagram`: its title and words at the left, and groups of kernels with their names."""
+    """A row of `pyramid_diagram`.
+
+    Attributes:
+        title: First line at its left.
+        words: Sentences under the title.
+        groups: Names of groups, each with its kernels.
+    """
 
     title: str
     words: Sequence[str]
@@ -42,7 +64,14 @@ class DotRow:
 
 @dataclass(frozen=True)
 class DotLine:
-    """A link of `pyramid_diagram`: keys of a dot and of one that feeds it, strength 0..1, and a word for its kind."""
+    """A link of `pyramid_diagram`.
+
+    Attributes:
+        reader: Key of a dot.
+        source: Key of a dot that feeds it.
+        strength: 0..1: how wide and dark the line is.
+        kind: How the two are connected: chain, branch, shortcut or gate.
+    """
 
     reader: Hashable
     source: Hashable
@@ -55,11 +84,11 @@ def pyramid_diagram(
 ) -> Picture:
     """Draws kernels as dots, one row per depth, with lines to what feeds them.
 
-    Within a group dots stand where their readers are, so that few lines cross.
+    Within a group the dots are in the order of their readers above, so that few lines cross.
 
     Args:
         rows: From top to bottom.
-        lines: Those whose ends are not drawn are left out.
+        lines: Links; one whose ends are not both in `rows` is left out.
         title: First line; shortened in the middle where it does not fit.
         subtitle: Second line.
         width: Width of the rows in pixels, at least 680; more where a row has many dots.
@@ -76,48 +105,21 @@ def pyramid_diagram(
     if not all(0 <= x <= 1 for x in (*(d.share for d in dots), *(line.strength for line in lines))):
         raise ValueError("a share or strength is outside 0..1")
     slots = [sum(len(g) for _, g in row.groups) + _GROUP_GAP * max(0, len(row.groups) - 1) for row in rows]
-    width = max(width, MIN_WIDTH, _DOT_LEFT + round(max(slots) * 2 * (_DOT_MOST + 1)))
-    body = paper(_DOT_ROW * len(rows), width)
+    width = max(width, MIN_WIDTH, _LEFT + round(max(slots) * 2 * (_MOST_RADIUS + 1)))
+    body = paper(_ROW_HEIGHT * len(rows), width)
     placed = _dot_places(rows, slots, lines, width)
     drawn = [line for line in lines if line.reader in placed and line.source in placed]
     for line in sorted(drawn, key=lambda x: x.strength):
         _draw_link(body, placed[line.reader], placed[line.source], line.strength, _LINK_COLORS.get(line.kind, FADED))
     for number, row in enumerate(rows):
-        put(body, row_caption(row.title, row.words, _DOT_LEFT - 30, 0)[:_DOT_ROW], number * _DOT_ROW, 0)
-        for name, group in row.groups:
-            for dot in group:
-                _draw_dot(body, dot, placed[dot.key])
-            if len(row.groups) > 1 and group:
-                xs = [placed[dot.key][0] for dot in group]
-                text = shortened(drawable(name), max(90, round(max(xs) - min(xs)) + 40), 11)
-                middle, base, half = (
-                    round((min(xs) + max(xs)) / 2),
-                    number * _DOT_ROW + 68,
-                    text_width(text, 11) // 2 + 3,
-                )
-                body[base - 11 : base + 4, max(0, middle - half) : middle + half] = PAPER  # over the lines
-                draw_text(body, text, (middle, base), 11, color=FADED, align=0.5)
+        _draw_row(body, row, number * _ROW_HEIGHT, placed)
     return page_of(body, title, subtitle, _link_legend(list(dict.fromkeys(line.kind for line in drawn))))
-
-
-_DOT_LEFT, _DOT_ROW, _DOT_LEAST, _DOT_MOST = 215, 84, 9, 15
-
-
-_GROUP_GAP = 1.2
-
-
-_LINK_COLORS = {
-    "chain": CURVE_COLOURS[0],
-    "branch": CURVE_COLOURS[2],
-    "shortcut": CURVE_COLOURS[1],
-    "gate": CURVE_COLOURS[3],
-}
 
 
 def _dot_places(
     rows: Sequence[DotRow], slots: Sequence[float], lines: Sequence[DotLine], width: int
 ) -> dict[Hashable, tuple[float, float]]:
-    """Centres of all dots; a row's dots follow the mean place of their readers, weighted by strength."""
+    """Returns the centres of all dots; a group is in the order of the mean places of its readers, by strength."""
     readers: dict[Hashable, list[tuple[Hashable, float]]] = {}
     for line in lines:
         readers.setdefault(line.source, []).append((line.reader, line.strength))
@@ -129,21 +131,39 @@ def _dot_places(
         return sum(x * strength for x, strength in known) / total if total > 0 else width / 2
 
     for number, (row, count) in enumerate(zip(rows, slots, strict=True)):
-        step = min(62.0, (width - _DOT_LEFT) / max(count, 1))
-        x = _DOT_LEFT + (width - _DOT_LEFT - step * count) / 2 + step / 2
+        step = min(62.0, (width - _LEFT) / max(count, 1))
+        x = _LEFT + (width - _LEFT - step * count) / 2 + step / 2
         wanted = {dot.key: pull(dot) for _, group in row.groups for dot in group}
         for _, group in row.groups:
             for dot in sorted(group, key=lambda d: wanted[d.key]):
-                placed[dot.key] = (x, number * _DOT_ROW + 34.0)
+                placed[dot.key] = (x, number * _ROW_HEIGHT + 34.0)
                 x += step
             x += step * _GROUP_GAP
     return placed
 
 
+def _draw_row(page: Picture, row: DotRow, top: int, placed: Mapping[Hashable, tuple[float, float]]) -> None:
+    """Draws a row's words and dots, and the names of its groups where there are several."""
+    put(page, row_caption(row.title, row.words, _LEFT - 30, 0)[:_ROW_HEIGHT], top, 0)
+    for name, group in row.groups:
+        for dot in group:
+            _draw_dot(page, dot, placed[dot.key])
+        if len(row.groups) > 1 and group:
+            _draw_group_name(page, name, [placed[dot.key][0] for dot in group], top + 68)
+
+
+def _draw_group_name(page: Picture, name: str, xs: Sequence[float], base: int) -> None:
+    """Writes a group's name under its dots, over the lines."""
+    text = shortened(drawable(name), max(90, round(max(xs) - min(xs)) + 40), 11)
+    middle, half = round((min(xs) + max(xs)) / 2), text_width(text, 11) // 2 + 3
+    page[base - 11 : base + 4, max(0, middle - half) : middle + half] = PAPER
+    draw_text(page, text, (middle, base), 11, color=FADED, align=0.5)
+
+
 def _draw_link(
     page: Picture, top: tuple[float, float], end: tuple[float, float], strength: float, color: tuple[int, int, int]
 ) -> None:
-    """A curve that leaves and arrives upright; weak links are paler and thinner."""
+    """Draws a curve that starts and ends upright; a weak link is pale and thin."""
     t = np.linspace(0, 1, 40)[:, None]
     lean = np.array([0.0, 0.5 * (end[1] - top[1])])
     a, d = np.array(top), np.array(end)
@@ -156,7 +176,10 @@ def _draw_link(
 
 
 def _draw_dot(page: Picture, dot: Dot, at: tuple[float, float]) -> None:
-    radius = _DOT_LEAST + (_DOT_MOST - _DOT_LEAST) * math.sqrt(dot.share) if dot.chosen else _DOT_LEAST + 3
+    """Draws a disc or a ring, and its text where it fits."""
+    radius: float = _LEAST_RADIUS + 3
+    if dot.chosen:
+        radius = _LEAST_RADIUS + (_MOST_RADIUS - _LEAST_RADIUS) * math.sqrt(dot.share)
     centre = (round(at[0] * 16), round(at[1] * 16))
     cv2.circle(page, centre, round(16 * radius), INK if dot.chosen else PAPER, -1, cv2.LINE_AA, 4)
     if not dot.chosen:
@@ -169,6 +192,7 @@ def _draw_dot(page: Picture, dot: Dot, at: tuple[float, float]) -> None:
 
 
 def _link_legend(kinds: Sequence[str]) -> Callable[[int], Picture]:
+    """Returns a function that draws the legend once the width of the page is known."""
     words = (
         "A disc is a chosen kernel, its size the share of the strongest in its layer; a ring only feeds chosen ones.",
         "Lines lead down to what feeds a kernel, stronger where it carries more.",

@@ -13,7 +13,8 @@ from cfp_onnx.files.whole import named, write_bytes
 from cfp_onnx.opencv import cv2, quiet
 from cfp_onnx.pictures.colours import Picture
 
-_GIF_DITHER = 1  # of -1 (most) to 3 (none): smooth maps without bands, backgrounds without patterns
+_GIF_DITHER = 1
+"""How much OpenCV dithers a GIF, from -1 (most) to 3 (none): maps get no bands, plain areas no patterns."""
 
 
 def encode_png(image: Picture) -> bytes:
@@ -73,21 +74,21 @@ def write_animation(path: str | os.PathLike[str], frames: Picture, *, fps: float
     Raises:
         OutputError: The suffix is another one, OpenCV lacks the writer, or the folder cannot be made or written to;
             nothing half-written stays.
-        ValueError: The frames are none, or fps is out of range.
+        ValueError: There are no such frames, or fps is out of range.
     """
     path = Path(path)
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or not frames.size:
         raise ValueError(f"frames are {frames.dtype} {frames.shape}; they must be uint8 RGB (T, H, W, 3), not empty")
     if not 0 < fps <= 50:
         raise ValueError(f"fps is {fps}; it must be above 0 and at most 50")
-    encoders = {".gif": _gif, ".mp4": _mp4}
-    encode = encoders.get(path.suffix.lower())
+    suffix = path.suffix.lower()
+    encode = {".gif": _write_gif, ".mp4": _write_mp4}.get(suffix)
     if encode is None:
         raise OutputError(f"cannot write {named(path)}: give the name of an animation the suffix .gif or .mp4")
     try:
-        # OpenCV wants a file, and fails on names that are no text: one of ours, read back.
+        # OpenCV can only write to a file, and not under every name: a temporary one is written and read back.
         with tempfile.TemporaryDirectory(prefix="cfp-") as folder:
-            file = Path(folder) / f"animation{path.suffix.lower()}"
+            file = Path(folder) / f"animation{suffix}"
             done = encode(file, frames[..., ::-1], fps)
             data = file.read_bytes() if done and file.is_file() else b""
     except OSError as error:
@@ -107,8 +108,8 @@ def _no_encoder(path: Path) -> str:
     )
 
 
-def _gif(file: Path, frames: Picture, fps: float) -> bool:
-    """Writes BGR frames; an OpenCV before 4.11 cannot."""
+def _write_gif(file: Path, frames: Picture, fps: float) -> bool:
+    """Writes BGR frames; False where this OpenCV is older than 4.11, which cannot."""
     if not hasattr(cv2, "imwriteanimation"):
         return False
     animation = cv2.Animation()
@@ -118,8 +119,8 @@ def _gif(file: Path, frames: Picture, fps: float) -> bool:
         return bool(cv2.imwriteanimation(str(file), animation, [cv2.IMWRITE_GIF_DITHER, _GIF_DITHER]))
 
 
-def _mp4(file: Path, frames: Picture, fps: float) -> bool:
-    """Writes BGR frames; the codec halves the colours' resolution, so the sides must be even."""
+def _write_mp4(file: Path, frames: Picture, fps: float) -> bool:
+    """Writes BGR frames with even sides, which the codec needs; False where this OpenCV has no such codec."""
     padded = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
     height, width = padded.shape[1:3]
     with quiet():

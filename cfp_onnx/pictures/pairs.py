@@ -87,7 +87,7 @@ def film(
 
 
 def _pair_of(frame: Picture, values: Array, scale: Scale, opacity: float, text: str) -> Picture:
-    """A frame, and beside it the frame under its map."""
+    """Draws a frame with a line of text, and beside it the frame under its map."""
     height, width = size_on_page(frame.shape[0], frame.shape[1], 300, 420)
     plain = cast("Picture", resized(frame, height, width, cv2.INTER_CUBIC))
     over = frame_under_map(frame, values, scale, opacity, 300, 420)

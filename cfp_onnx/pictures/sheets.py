@@ -22,7 +22,7 @@ class Level:
     """One row of `levels`: a class's tube at one depth, with its scale.
 
     Attributes:
-        title: What stands at the left of the row, e.g. ``"depth 2"``.
+        title: Written at the left of the row, e.g. ``"depth 2"``.
         tube: ``(T, H, W)`` float, at the frames' pixels.
         low: Value drawn as nothing.
         high: Value drawn with the last colour.
