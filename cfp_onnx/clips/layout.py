@@ -8,26 +8,26 @@ from collections.abc import Sequence
 from cfp_onnx.clips.spec import InputSpec, shape_text
 from cfp_onnx.errors import UsageError
 
-_CHANNEL_LAYOUTS = {
+LAYOUTS = {
     2: {1: "NC"},
     3: {1: "NCL", 2: "NLC"},
     4: {1: "NCHW", 3: "NHWC"},
     5: {1: "NCTHW", 2: "NTCHW", 4: "NTHWC"},
 }
-"""Per rank of the input, the layout that each place of the channels implies."""
+"""By the number of axes and by the axis of the channels, the usual layout."""
 
 
 def layout_of(spec: InputSpec, requested: str | None = None) -> str:
     """Names the axes of an input with the letters N, C, T, H, W (and L for one-dimensional data).
 
-    The channels are where the graph says; where it does not, they are the one axis of size 3, else of size 1.
+    The graph says which axis holds the channels; where it does not, it is the one of size 3, else the one of size 1.
 
     Raises:
         UsageError: The layout is ambiguous, or the requested one contradicts the model.
     """
     if requested is not None:
         return _checked_layout(spec, requested)
-    known = _CHANNEL_LAYOUTS.get(len(spec.shape), {})
+    known = LAYOUTS.get(len(spec.shape), {})
     axes = [spec.channel_axis]
     if spec.channel_axis is None:
         axes = list(known) if len(known) == 1 else _axes_of_size(spec, 3) or _axes_of_size(spec, 1)
@@ -41,7 +41,7 @@ def layout_of(spec: InputSpec, requested: str | None = None) -> str:
 
 
 def _axes_of_size(spec: InputSpec, size: int) -> list[int | None]:
-    return [axis for axis in _CHANNEL_LAYOUTS.get(len(spec.shape), {}) if spec.shape[axis] == size]
+    return [axis for axis in LAYOUTS.get(len(spec.shape), {}) if spec.shape[axis] == size]
 
 
 def letters_of(layout: str) -> str:
@@ -50,14 +50,14 @@ def letters_of(layout: str) -> str:
 
 
 def layout_for(spec: InputSpec, inputs: Sequence[InputSpec], layout: str | None) -> str | None:
-    """Of several inputs, a requested layout means those of its rank."""
+    """Returns the layout asked for, where it is meant for this input: of several, for those with as many axes."""
     if layout is None or len(inputs) == 1 or len(letters_of(layout)) == len(spec.shape):
         return layout
     return None
 
 
 def _checked_layout(spec: InputSpec, requested: str) -> str:
-    """Validates a layout that a person asked for against the rank and the channels of the model."""
+    """Checks a layout that a person asked for against the axes and the channels of the model."""
     letters = letters_of(requested)
     where = f"input {spec.name!r} {shape_text(spec.shape)}"
     if len(set(letters)) != len(letters) or not set(letters) <= set("NCTHWL") or "C" not in letters:
@@ -73,35 +73,3 @@ def _checked_layout(spec: InputSpec, requested: str) -> str:
     if spec.shape[axis] not in (None, 1, 3) and _axes_of_size(spec, 3):
         raise UsageError(f"layout {requested!r} gives {where} {spec.shape[axis]} channels; name the axis of size 3 C")
     return letters
-
-
-def array_fits(shape: Sequence[int], spec: InputSpec, batch_axis: int | None) -> bool:
-    """Whether an array of this shape may be fed, its batch axis being cut or repeated."""
-
-    def fits(axis: int, size: int, fixed: int | None) -> bool:
-        free = fixed is None or (axis == batch_axis and fixed > 1)
-        return size == fixed or (free and size > 0)
-
-    pairs = enumerate(zip(shape, spec.shape, strict=True))
-    return all(fits(axis, size, fixed) for axis, (size, fixed) in pairs)
-
-
-def transposition_hint(shape: tuple[int, ...], spec: InputSpec, layout: str | None) -> str:
-    """Says which transposition would make an array fit; empty where none of the usual ones does."""
-    for other in _CHANNEL_LAYOUTS.get(len(shape), {}).values():
-        if layout is None or other == layout or set(other) != set(layout):
-            continue
-        order = tuple(other.index(letter) for letter in layout)
-        if array_fits([shape[axis] for axis in order], spec, layout.find("N")):
-            return f"; if it is {other}, pass array.transpose{order} to make it {layout}"
-    return ""
-
-
-def layout_if_known(spec: InputSpec, layout: str | None) -> str | None:
-    """An array is fed as it is, so that only a layout someone asked for can be wrong."""
-    if layout is not None:
-        return layout_of(spec, layout)
-    try:
-        return layout_of(spec)
-    except UsageError:
-        return None

@@ -1,4 +1,4 @@
-"""How frames become what a network takes: the options, and their JSON."""
+"""Preprocessing: how frames become what a network takes, as a value and as JSON."""
 
 from __future__ import annotations
 
@@ -8,14 +8,9 @@ from typing import Any
 
 from cfp_onnx.clips.spec import InputSpec
 from cfp_onnx.errors import UsageError
-from cfp_onnx.opencv import cv2
 
-INTERPOLATIONS = {
-    "nearest": cv2.INTER_NEAREST,
-    "bilinear": cv2.INTER_LINEAR,
-    "bicubic": cv2.INTER_CUBIC,
-    "area": cv2.INTER_AREA,
-}
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area")
+"""How a frame may be resized."""
 
 
 def _require(key: str, value: object, accept: Callable[[Any], bool], wanted: str) -> None:
@@ -41,11 +36,11 @@ def _is_numbers(value: object) -> bool:
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How footage becomes what a network takes.
+    """How frames become what a network takes; the default values are the default preprocessing.
 
     Attributes:
         frames: Frames to sample; None takes the model's T.
-        stride: Step between consecutive samples, in frames; None spreads them evenly over the footage.
+        stride: Step between consecutive samples, in frames; None spreads them evenly over the clip.
         start: First frame that may be used.
         size: Height and width in pixels; None takes the model's.
         short_side: Length in pixels that the short side is resized to before the centre crop; None resizes
@@ -55,7 +50,7 @@ class Preprocess:
         color: Order in which a 3-channel network takes the colours.
         layout: Letters over N, C, T, H, W in the order of the input's axes; None reads it off the model.
         interpolation: One of nearest, bilinear, bicubic, area.
-        yields: Whether `frames`, `size` and `short_side` give way to what the model fixes (so in `PRESETS`);
+        yields: Whether `frames`, `size` and `short_side` give way to what the model fixes, as in `PRESETS`;
             otherwise a contradiction is an error.
     """
 
@@ -81,7 +76,16 @@ class Preprocess:
         _require("color", self.color, lambda v: v in ("RGB", "BGR"), "RGB or BGR")
         _require("layout", self.layout, lambda v: v is None or isinstance(v, str), "letters such as NCTHW")
         names = ", ".join(INTERPOLATIONS)
-        _require("interpolation", self.interpolation, lambda v: v in tuple(INTERPOLATIONS), f"one of {names}")
+        _require("interpolation", self.interpolation, lambda v: v in INTERPOLATIONS, f"one of {names}")
+
+    @classmethod
+    def of_metadata(cls, metadata: Mapping[str, Any] | None) -> Preprocess:
+        """Returns the preprocessing that travels in a model's metadata, or the default one where there is none.
+
+        Raises:
+            UsageError: A key is unknown, or its value has the wrong type or range.
+        """
+        return cls() if metadata is None else cls.from_json(metadata)
 
     @classmethod
     def from_json(cls, data: object) -> Preprocess:
@@ -106,7 +110,7 @@ class Preprocess:
         return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items() if v is not None}
 
     def fitted(self, spec: InputSpec, layout: str) -> Preprocess:
-        """Gives way to the frames, height and width that a model fixes; `short_side` follows in proportion.
+        """Returns a copy with the frames, height and width that a model fixes; `short_side` changes in proportion.
 
         To override a part of a preset, fit it first:
         ``replace(PRESETS["i3d"].fitted(spec, layout), frames=64)``.

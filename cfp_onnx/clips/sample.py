@@ -11,18 +11,26 @@ import numpy.typing as npt
 
 from cfp_onnx.clips.clip import Frame, InputArray
 from cfp_onnx.clips.layout import layout_of
-from cfp_onnx.clips.preprocess import INTERPOLATIONS, Preprocess
-from cfp_onnx.clips.sources.opened import Footage
+from cfp_onnx.clips.preprocess import Preprocess
+from cfp_onnx.clips.sources.opened import Frames
 from cfp_onnx.clips.sources.regular_file import BYTE_LIMIT
 from cfp_onnx.clips.spec import InputSpec, cast_to, dtype_of, shape_text
 from cfp_onnx.errors import ClipError, LimitError, UsageError
 from cfp_onnx.opencv import PIXEL_LIMIT, cv2
 from cfp_onnx.values import Array
 
+_INTERPOLATIONS = {
+    "nearest": cv2.INTER_NEAREST,
+    "bilinear": cv2.INTER_LINEAR,
+    "bicubic": cv2.INTER_CUBIC,
+    "area": cv2.INTER_AREA,
+}
+"""OpenCV's constant for each of `cfp_onnx.clips.preprocess.INTERPOLATIONS`."""
+
 
 @dataclass(frozen=True)
 class _Plan:
-    """The sizes of an input, all settled."""
+    """Sizes that an input will have, where the model, the options and the defaults are put together."""
 
     frames: int
     size: tuple[int, int]
@@ -30,8 +38,8 @@ class _Plan:
     batch: int
 
 
-def input_from_footage(footage: Footage, spec: InputSpec, preprocess: Preprocess, layout: str | None) -> InputArray:
-    """Makes one input of frames.
+def input_from_frames(source: Frames, spec: InputSpec, preprocess: Preprocess, layout: str | None) -> InputArray:
+    """Makes one input of frames: chosen, resized, cropped, normalised, and put into the input's layout.
 
     Raises:
         ClipError: The clip is too short, is cut off, or the input takes no frames.
@@ -42,13 +50,14 @@ def input_from_footage(footage: Footage, spec: InputSpec, preprocess: Preprocess
     if preprocess.yields:
         preprocess = preprocess.fitted(spec, letters)
     plan = _plan_of(spec, letters, preprocess)
-    indices = chosen_frames(footage, plan.frames, preprocess)
-    shown = np.stack([_resize_and_crop(frame, plan.size, preprocess) for frame in footage.read(indices)])
-    array = _arrange(_normalise(shown, spec, plan, preprocess), letters, plan.batch)
+    indices = _chosen_frames(source, plan.frames, preprocess)
+    shown = np.stack([_resize_and_crop(frame, plan.size, preprocess) for frame in source.read(indices)])
+    array = _in_layout(_normalise(shown, spec, plan, preprocess), letters, plan.batch)
     return InputArray(array, shown, letters)
 
 
 def _plan_of(spec: InputSpec, layout: str, preprocess: Preprocess) -> _Plan:
+    """Settles the sizes; what neither the model nor the options fix is 16 frames of 112, or one picture of 224."""
     axes = dict(zip(layout, spec.shape, strict=True))
     if not {"H", "W"} <= set(axes):
         raise ClipError(f"input {spec.name!r} ({layout}) has no height and width for frames; pass an .npy array")
@@ -76,27 +85,28 @@ def _plan_of(spec: InputSpec, layout: str, preprocess: Preprocess) -> _Plan:
 
 
 def _settle(key: str, asked: int | None, fixed: int | None, default: int, spec: InputSpec) -> int:
+    """Puts together what a person asked for and what the model fixes."""
     if fixed is not None and asked not in (None, fixed):
         raise UsageError(f"{key} {asked} was asked for, but input {spec.name!r} takes {fixed}; leave it out")
     return fixed or asked or default
 
 
-def chosen_frames(footage: Footage, frames: int, preprocess: Preprocess) -> list[int]:
+def _chosen_frames(source: Frames, frames: int, preprocess: Preprocess) -> list[int]:
     """Chooses frame indices: every `stride`-th from `start`, or evenly spaced up to the last frame.
 
     A single frame without a stride is the middle one.
     """
-    if footage.still:
+    if source.still:
         return [0] * frames
-    rest = footage.count - preprocess.start
+    rest = source.count - preprocess.start
     needed = (frames - 1) * (preprocess.stride or 1) + 1
     if rest < needed:
-        raise ClipError(_too_short(footage, frames, preprocess))
+        raise ClipError(_too_short(source, frames, preprocess))
     if preprocess.stride is not None:
         return list(range(preprocess.start, preprocess.start + needed, preprocess.stride))
-    if 2 * footage.count < footage.promised:
+    if 2 * source.count < source.promised:
         raise ClipError(
-            f"{footage.file} is cut off: {footage.count} of {footage.promised} frames can be decoded; mend "
+            f"{source.file} is cut off: {source.count} of {source.promised} frames can be decoded; mend "
             "the file, or give a stride to use only its beginning"
         )
     if frames == 1:
@@ -104,13 +114,13 @@ def chosen_frames(footage: Footage, frames: int, preprocess: Preprocess) -> list
     return [preprocess.start + round(i * (rest - 1) / (frames - 1)) for i in range(frames)]
 
 
-def _too_short(footage: Footage, frames: int, preprocess: Preprocess) -> str:
-    plural = "" if footage.count == 1 else "s"
+def _too_short(source: Frames, frames: int, preprocess: Preprocess) -> str:
+    plural = "" if source.count == 1 else "s"
     extra = f" at stride {preprocess.stride}" if preprocess.stride not in (None, 1) else ""
     extra += f" from frame {preprocess.start}" if preprocess.start else ""
     return (
-        f"clip too short: {footage.count} frame{plural}, the model takes {frames}{extra}; use a longer clip "
-        f"({footage.file})"
+        f"clip too short: {source.count} frame{plural}, the model takes {frames}{extra}; use a longer clip "
+        f"({source.file})"
     )
 
 
@@ -129,7 +139,7 @@ def _resize_and_crop(frame: Frame, size: tuple[int, int], preprocess: Preprocess
     if tall * wide > PIXEL_LIMIT:
         raise LimitError(f"a {height}x{width} frame would be resized to {tall}x{wide}; crop the clip first")
     if (tall, wide) != (height, width):
-        frame = cast("Frame", cv2.resize(frame, (wide, tall), interpolation=INTERPOLATIONS[preprocess.interpolation]))
+        frame = cast("Frame", cv2.resize(frame, (wide, tall), interpolation=_INTERPOLATIONS[preprocess.interpolation]))
     top, left = (tall - size[0]) // 2, (wide - size[1]) // 2
     return frame[top : top + size[0], left : left + size[1]]
 
@@ -149,7 +159,7 @@ def _normalise(frames: Frame, spec: InputSpec, plan: _Plan, preprocess: Preproce
         if np.any(mean) or np.any(std != 1):
             raise UsageError(f"input {spec.name!r} takes {spec.dtype} frames, 0..255; leave mean and std out")
         return cast_to(colours, spec, "the clip")
-    with np.errstate(all="ignore"):  # what a tiny std makes of it is refused as not finite
+    with np.errstate(all="ignore"):  # a tiny std makes infinities, which are refused below
         scaled = (colours.astype(np.float32) / np.float32(255) - mean) / std
     return cast_to(scaled, spec, "the preprocessed clip")
 
@@ -160,8 +170,8 @@ def _per_channel(key: str, values: tuple[float, ...], channels: int, spec: Input
     return np.array(values[:1] if channels == 1 else values, dtype=np.float32)
 
 
-def _arrange(frames: Array, layout: str, batch: int) -> Array:
-    """Puts ``(T, H, W, C)`` into a layout; items of a batch are equal."""
+def _in_layout(frames: Array, layout: str, batch: int) -> Array:
+    """Puts ``(T, H, W, C)`` into a layout; all items of a batch are the same."""
     present = [letter for letter in "THWC" if letter in layout]
     if "T" not in layout:
         frames = frames[0]

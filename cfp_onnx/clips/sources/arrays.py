@@ -9,48 +9,43 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cfp_onnx.clips.sources.opened import Footage
+from cfp_onnx.clips.sources.opened import Arrays, Frames
 from cfp_onnx.clips.sources.regular_file import BYTE_LIMIT
 from cfp_onnx.errors import ClipError, LimitError
 from cfp_onnx.values import Array
 
 _UNREADABLE = (ValueError, OSError, EOFError, KeyError, OverflowError, MemoryError, NotImplementedError,
                RuntimeError, zipfile.BadZipFile, zlib.error)  # fmt: skip
-"""What NumPy and zipfile raise for a damaged, encrypted or lying archive."""
+"""What NumPy and zipfile raise for an archive that is damaged or encrypted, or whose headers are wrong."""
 
 
-def array_footage(array: Array, file: str) -> Footage:
-    """Returns frames from a uint8 array ``(T, H, W, 3)``, or ``(H, W, 3)`` for one picture."""
-    frames = array if array.ndim > 3 else array[None]
-    return Footage(file, "", len(frames), lambda wanted: (frames[i] for i in wanted), still=array.ndim == 3)
-
-
-def array_digest(arrays: Mapping[str, Array]) -> str:
-    """Returns the SHA-256 of arrays: of their names, types, shapes and bytes."""
+def open_arrays(arrays: Mapping[str, Array]) -> Arrays:
+    """Takes arrays from memory, by name; the hash covers their names, types, shapes and bytes."""
     digest = hashlib.sha256()
     for name, array in sorted(arrays.items()):
         digest.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+    return Arrays("array", digest.hexdigest(), arrays)
 
 
-def load_npy(file: str) -> Array:
+def open_npy(file: str, sha256: str) -> Arrays:
     """Reads a .npy file.
 
     Raises:
         ClipError: It is damaged, or holds Python objects.
     """
     try:  # Mapping fails, before anything is allocated, where the file is shorter than its header says.
-        return np.array(np.load(file, mmap_mode="r", allow_pickle=False))
+        array = np.array(np.load(file, mmap_mode="r", allow_pickle=False))
     except _UNREADABLE as error:
         raise ClipError(f"{file} is no NumPy array that can be read ({error}); save it anew") from error
+    return Arrays(file, sha256, {"": array})
 
 
-def load_npz(file: str) -> dict[str, Array]:
+def open_npz(file: str, sha256: str) -> Arrays:
     """Reads the arrays of a .npz file by their names.
 
     Raises:
-        ClipError: It is damaged, encrypted, or holds anything but arrays.
+        ClipError: It is damaged or encrypted, or holds something else than arrays.
         LimitError: It unpacks to more than `BYTE_LIMIT` bytes.
     """
     try:
@@ -64,4 +59,10 @@ def load_npz(file: str) -> dict[str, Array]:
         raise ClipError(f"{file} is no NumPy archive that can be read ({error}); save it anew") from error
     if any(not isinstance(array, np.ndarray) for array in loaded.values()):
         raise ClipError(f"{file} holds entries that are no NumPy arrays; write it with numpy.savez")
-    return loaded
+    return Arrays(file, sha256, loaded)
+
+
+def frames_of_array(array: Array, file: str) -> Frames:
+    """Takes a uint8 array ``(T, H, W, 3)`` as frames, or ``(H, W, 3)`` as one picture."""
+    frames = array if array.ndim > 3 else array[None]
+    return Frames(file, "", len(frames), lambda wanted: (frames[i] for i in wanted), still=array.ndim == 3)

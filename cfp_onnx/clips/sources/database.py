@@ -9,18 +9,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cfp_onnx.clips.names import natural_order
-from cfp_onnx.clips.sources.opened import Footage
+from cfp_onnx.clips.sources.opened import Frames
 from cfp_onnx.clips.sources.pictures import same_size
 from cfp_onnx.errors import ClipError
 
 BLOB_LIMIT = 2**26
-"""Most bytes one value of a frame database may have; a generated column could make any number of them."""
+"""Most bytes one value of a frame database may have; a generated column could make them of any size."""
 
 
-# --- frame databases -----------------------------------------------------------------------------------
 @contextlib.contextmanager
 def _database(file: str) -> Iterator[sqlite3.Connection]:
-    """Opens a database that is read and nothing else: no writing, attaching or recursion, no huge values."""
+    """Opens a database for reading alone: no writing, attaching or recursion, and no huge values."""
     uri = f"file:{urllib.parse.quote(str(Path(file).resolve()))}?mode=ro&immutable=1"
     allowed = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ}
     try:
@@ -36,8 +35,12 @@ def _database(file: str) -> Iterator[sqlite3.Connection]:
         ) from error
 
 
-def open_database(file: str, sha256: str) -> Footage:
-    """Reads the JPEG blobs of ``Images(ObjId, frames)`` in the order of ObjId."""
+def open_database(file: str, sha256: str) -> Frames:
+    """Reads the JPEG blobs of ``Images(ObjId, frames)`` in the order of ObjId: numbers first, then text naturally.
+
+    Raises:
+        ClipError: It is damaged, has no such table or no frame, or an ObjId is missing or there twice.
+    """
     with _database(file) as connection:
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         if "images" not in [str(name).lower() for name in tables]:
@@ -57,4 +60,4 @@ def open_database(file: str, sha256: str) -> Footage:
                     raise ClipError(f"frame {ids[i]!r} of {file} is no JPEG blob; write the encoded bytes")
                 yield f"frame {ids[i]!r} of {file}", row[0]
 
-    return Footage(file, sha256, len(ids), lambda wanted: same_size(named(wanted)))
+    return Frames(file, sha256, len(ids), lambda wanted: same_size(named(wanted)))

@@ -1,4 +1,4 @@
-"""What a source of a clip is once it is open: frames by index, or arrays by name."""
+"""What a source of a clip is once it is open: frames by their index, or arrays by their name."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from cfp_onnx.values import Array
 
 
 @dataclass(frozen=True)
-class Footage:
-    """Frames that can be read by their index.
+class Frames:
+    """Frames that can be read by their index; they are sampled, resized, cropped and normalised.
 
-    `read` takes rising indices and gives RGB frames; `promised` is the header's count where it is exact; a
-    `still` picture stands for as many frames as are needed.
+    Attributes:
+        file: The source as it was named.
+        sha256: Of the file's bytes, or of a folder's names and bytes.
+        count: How many frames can be read.
+        read: Takes rising indices and gives RGB frames, one in memory at a time.
+        promised: How many frames a video's header promises, where such headers are exact, else 0.
+        still: Whether this is one picture, which may be repeated.
     """
 
     file: str
@@ -25,10 +30,15 @@ class Footage:
     still: bool = False
 
 
-# --- from arrays to an input ---------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Arrays:
-    """Arrays as they were stored; the key of one that came alone is empty."""
+    """Arrays as they were stored.
+
+    Attributes:
+        file: The source as it was named.
+        sha256: Of the file's bytes, or of arrays from memory.
+        arrays: By name; the name of one that came alone is empty.
+    """
 
     file: str
     sha256: str

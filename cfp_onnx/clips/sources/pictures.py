@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import itertools
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -13,20 +14,20 @@ from typing import cast
 import numpy as np
 
 from cfp_onnx.clips.clip import Frame
-from cfp_onnx.clips.names import natural_path
-from cfp_onnx.clips.sources.opened import Footage
+from cfp_onnx.clips.names import PICTURE_SUFFIXES, is_picture, natural_path
+from cfp_onnx.clips.sources.opened import Frames
 from cfp_onnx.clips.sources.regular_file import read_bytes, unreadable
 from cfp_onnx.errors import ClipError
 from cfp_onnx.opencv import PIXEL_LIMIT, cv2, quiet
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 
-
-# --- pictures and folders ------------------------------------------------------------------------------
 def decode_picture(data: bytes, file: str) -> Frame:
     """Decodes a picture to ``(H, W, 3)`` RGB, turned upright where it says so.
 
     OpenCV fills what a cut-off JPEG or PNG lacks with grey, so their end marks are looked for first.
+
+    Raises:
+        ClipError: It is cut off, cannot be decoded, or has too many pixels.
     """
     cut_jpeg = data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
     cut_png = data.startswith(b"\x89PNG") and b"IEND" not in data
@@ -42,11 +43,27 @@ def decode_picture(data: bytes, file: str) -> Frame:
     return cast("Frame", cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
 
 
-def open_folder(file: str, paths: Sequence[Path]) -> Footage:
-    """Reads a folder's pictures, in the order given."""
-    frames = [p for p in paths if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+def open_picture(file: str, sha256: str) -> Frames:
+    """Reads one picture, which stands for as many frames as are needed.
+
+    Raises:
+        ClipError: It is cut off or cannot be decoded.
+        LimitError: The file is too large.
+    """
+    picture = decode_picture(read_bytes(file), file)
+    return Frames(file, sha256, 1, lambda wanted: itertools.repeat(picture, len(wanted)), still=True)
+
+
+def open_folder(file: str, paths: Sequence[Path]) -> Frames:
+    """Reads the pictures among a folder's files as frames, in the order given.
+
+    Raises:
+        ClipError: There is none.
+        LimitError: A file is too large.
+    """
+    frames = [p for p in paths if is_picture(p) and not p.name.startswith(".")]
     if not frames:
-        raise ClipError(f"{file} holds no frames; put pictures ({', '.join(sorted(IMAGE_SUFFIXES))}) there")
+        raise ClipError(f"{file} holds no frames; put pictures ({', '.join(sorted(PICTURE_SUFFIXES))}) there")
     digest = hashlib.sha256()
     for path in frames:
         data = read_bytes(str(path))
@@ -57,11 +74,15 @@ def open_folder(file: str, paths: Sequence[Path]) -> Footage:
         named = ((str(frames[i]), read_bytes(str(frames[i]))) for i in wanted)
         return same_size(named)
 
-    return Footage(file, digest.hexdigest(), len(frames), read)
+    return Frames(file, digest.hexdigest(), len(frames), read)
 
 
 def same_size(named: Iterator[tuple[str, bytes]]) -> Iterator[Frame]:
-    """Decodes pictures that must be frames of one clip."""
+    """Decodes named pictures that are frames of one clip.
+
+    Raises:
+        ClipError: A picture cannot be decoded, or has another size than the first.
+    """
     first: tuple[int, ...] | None = None
     for name, data in named:
         frame = decode_picture(data, name)
@@ -74,8 +95,16 @@ def same_size(named: Iterator[tuple[str, bytes]]) -> Iterator[Frame]:
         yield frame
 
 
-def open_pattern(file: str, error: Exception) -> Footage:
-    """Opens frames named by a printf pattern or a glob, in the last part of a path that does not exist."""
+def open_pattern(file: str, error: Exception) -> Frames:
+    """Reads the pictures that the last part of a path fits, as a printf pattern or as a glob.
+
+    Args:
+        file: A path that does not exist as it is.
+        error: Why it cannot be opened, for the sentence where it is no pattern.
+
+    Raises:
+        ClipError: It is no pattern, or no picture fits.
+    """
     folder, name = os.path.split(file)
     number = re.search(r"%0?[0-9]*d", name)
     if number is not None:

@@ -1,4 +1,4 @@
-"""Regular files, read within a limit."""
+"""Regular files, read whole within a limit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ BYTE_LIMIT = 2**31
 
 @contextlib.contextmanager
 def open_regular(file: str) -> Iterator[BinaryIO]:
-    """Opens a regular file; a pipe or device would block or never end."""
+    """Opens a regular file; a pipe or a device would block or never end.
+
+    Raises:
+        ClipError: It cannot be opened, is empty, or is no regular file.
+    """
     try:
         descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except (OSError, ValueError) as error:
@@ -31,7 +35,7 @@ def open_regular(file: str) -> Iterator[BinaryIO]:
 
 
 def unreadable(file: str, error: Exception) -> str:
-    """Returns the sentence for a path that the system refuses."""
+    """Returns the sentence for a path that the system cannot open."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else error
     return f"{file} cannot be read: {reason}; check the path"
 
@@ -40,7 +44,7 @@ def read_bytes(file: str) -> bytes:
     """Reads a whole regular file.
 
     Raises:
-        ClipError: It cannot be read, is empty, or is no regular file.
+        ClipError: It cannot be opened, is empty, or is no regular file.
         LimitError: It has more than `BYTE_LIMIT` bytes.
     """
     with open_regular(file) as stream:

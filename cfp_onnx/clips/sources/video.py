@@ -11,14 +11,13 @@ from typing import cast
 import numpy as np
 
 from cfp_onnx.clips.clip import Frame
-from cfp_onnx.clips.sources.opened import Footage
+from cfp_onnx.clips.sources.opened import Frames
 from cfp_onnx.errors import ClipError, LimitError
 from cfp_onnx.opencv import PIXEL_LIMIT, cv2, quiet
 
 _EXACT_HEADERS = frozenset({"avi", "mov"})
 
 
-# --- videos --------------------------------------------------------------------------------------------
 @contextlib.contextmanager
 def _capture(file: str, demuxer: str) -> Iterator[cv2.VideoCapture]:
     """Opens a video with one demuxer and no other.
@@ -47,8 +46,18 @@ def _capture(file: str, demuxer: str) -> Iterator[cv2.VideoCapture]:
         capture.release()
 
 
-def open_video(file: str, sha256: str, demuxer: str) -> Footage:
-    """Counts the frames by decoding them: a header's count may be an estimate, negative or four billion."""
+def open_video(file: str, sha256: str, demuxer: str) -> Frames:
+    """Opens a video and counts its frames by decoding them: a header's count may be an estimate, or nonsense.
+
+    Args:
+        file: Its path.
+        sha256: Of its bytes.
+        demuxer: The one FFmpeg demuxer that may read it.
+
+    Raises:
+        ClipError: It cannot be opened, or no frame can be decoded.
+        LimitError: Its frames are too large.
+    """
     with _capture(file, demuxer) as capture:
         header = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         count = sum(1 for _ in iter(capture.grab, False))  # noqa: FBT003  (grab's own answer at the end)
@@ -56,7 +65,7 @@ def open_video(file: str, sha256: str, demuxer: str) -> Footage:
         raise ClipError(f"{file} holds no frame that can be decoded; convert it to .mp4")
     plausible = demuxer in _EXACT_HEADERS and 0 < header < 1e8
     promised = int(header) if plausible else 0
-    return Footage(file, sha256, count, lambda wanted: _video_frames(file, demuxer, wanted), promised)
+    return Frames(file, sha256, count, lambda wanted: _video_frames(file, demuxer, wanted), promised)
 
 
 def _video_frames(file: str, demuxer: str, wanted: Sequence[int]) -> Iterator[Frame]:
