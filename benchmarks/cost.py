@@ -62,8 +62,7 @@ class Cost:
 
 def clip_for(model: Model, clip: Path | None) -> Clip:
     """A clip for a model: the file, or seeded random arrays."""
-    own = model.preprocess
-    preprocess = Preprocess() if own is None else Preprocess.from_json(dict(own))
+    preprocess = Preprocess.of_metadata(model.preprocess)
     if clip is not None:
         return load_clip(clip, specs(model), preprocess=preprocess)
     feeds = record.random_feeds(model)

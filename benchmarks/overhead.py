@@ -88,8 +88,7 @@ def _clip_feeds(loaded: Any, clip: Path) -> dict[str, Array]:
     from cfp_onnx.clips.preprocess import Preprocess
     from cfp_onnx.explanation import call as explain
 
-    own = loaded.preprocess
-    preprocess = Preprocess() if own is None else Preprocess.from_json(dict(own))
+    preprocess = Preprocess.of_metadata(loaded.preprocess)
     return dict(load_clip(clip, explain.specs(loaded), preprocess=preprocess, layout=preprocess.layout).feeds)
 
 

@@ -37,8 +37,7 @@ class Explainer:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        own = model.preprocess
-        self.preprocess = Preprocess() if own is None else Preprocess.from_json(dict(own))
+        self.preprocess = Preprocess.of_metadata(model.preprocess)
         self.engine: Engine | None = None
 
     def __call__(self, frames: Array, label: int, *, rule: str = "positional", theta: float = 0.6) -> Pyramid:

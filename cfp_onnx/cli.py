@@ -755,7 +755,7 @@ def _preprocess(model: Model, options: argparse.Namespace) -> Preprocess | None:
     if base is None and not given:
         return None
     if base is None:
-        base = Preprocess() if model.preprocess is None else Preprocess.from_json(dict(model.preprocess))
+        base = Preprocess.of_metadata(model.preprocess)
     if base.yields and {"frames", "size"} & set(given):
         base = _fitted(base, model, options.layout)
     if "size" in given and base.size is not None and base.short_side is not None:

@@ -12,9 +12,10 @@ import numpy.typing as npt
 from cfp_onnx.values import Array
 
 Frame = npt.NDArray[np.uint8]
-
+"""One RGB frame ``(H, W, 3)``, or several ``(T, H, W, 3)``."""
 
 Source = str | os.PathLike[str] | Array | Mapping[str, Array]
+"""What a clip may be read from: a path, an array, or arrays by the names of a network's inputs."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,15 @@ class Clip:
     layout: str | None
 
 
-# --- from footage to an input --------------------------------------------------------------------------
 @dataclass(frozen=True)
 class InputArray:
-    """One input's array, with the frames it shows and the names of its axes."""
+    """What one input is fed.
+
+    Attributes:
+        array: The array, of the input's shape and type.
+        frames: ``(T, H, W, 3)`` uint8 RGB that it was made of; None for an array that was fed as it is.
+        layout: Letters of its axes; None where they are unknown.
+    """
 
     array: Array
     frames: Frame | None

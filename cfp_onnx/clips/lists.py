@@ -1,4 +1,4 @@
-"""Several clips at once: files, folders of them, and lists with labels."""
+"""Several clips at once: files, folders of clips, and lists of clips with their classes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from cfp_onnx.errors import ClipError, UsageError
 
 @dataclass(frozen=True)
 class Listed:
-    """One clip.
+    """One clip of several.
 
     Attributes:
         file: Its path.
-        target: Class index or label, where one is given; a list's is text, which is a label where there is one like it.
+        target: Class index or label, where one is given; a list's is text, read as a label where there is such a label.
     """
 
     file: str
@@ -26,9 +26,9 @@ class Listed:
 
 
 def clips_in(sources: Iterable[str | os.PathLike[str] | Listed], *, pictures: bool = False) -> list[Listed]:
-    """Every clip that some names stand for, in the order given; folders in natural order.
+    """Returns every clip that the sources hold, in the order given; what is in a folder, in natural order.
 
-    A folder of pictures is one clip; any other folder stands for the clips and folders of pictures in it. A text
+    A folder of pictures is one clip; any other folder holds clips and folders of pictures. A text
     file is a list of clips, whose paths are relative to it.
 
     Args:
@@ -60,15 +60,15 @@ def _folder(path: Path, *, pictures: bool) -> list[Listed]:
     if pictures:
         found += [p for p in inside if p.is_file() and is_picture(p)]
     else:
-        found += [p for p in inside if p.is_dir() and _is_frames(p)]
-        if not found and _is_frames(path):
+        found += [p for p in inside if p.is_dir() and _has_pictures(p)]
+        if not found and _has_pictures(path):
             return [Listed(str(path))]
     if not found:
         raise ClipError(f"{path}: the folder holds no clip; give files, or a folder with videos, arrays or frames")
     return [Listed(str(p)) for p in sorted(found, key=natural_path)]
 
 
-def _is_frames(path: Path) -> bool:
+def _has_pictures(path: Path) -> bool:
     return any(is_picture(p) for p in path.iterdir() if p.is_file())
 
 
@@ -85,11 +85,11 @@ def _list(path: Path) -> list[Listed]:
 
 
 def _row(line: str, path: Path) -> Listed:
-    if os.path.exists(path.parent / line.strip()):  # noqa: PTH110 - a line that can be no path is no error here
+    if os.path.exists(path.parent / line.strip()):  # noqa: PTH110 - Path.exists raises for a line that can be no path
         return Listed(str(path.parent / line.strip()))
     separator = "\t" if "\t" in line else "," if "," in line else " "
     fields: Sequence[str] = next(csv.reader([line.strip()], delimiter=separator))
-    if separator == " " and len(fields) > 2:  # names with blanks: the class is the last word
+    if separator == " " and len(fields) > 2:  # a name with blanks: the last word is the class
         fields = [" ".join(fields[:-1]), fields[-1]]
     if len(fields) > 2 or not fields[0].strip():
         raise UsageError(f"{path}: cannot read {line.strip()[:80]!r}; write a clip and its class, separated by a comma")

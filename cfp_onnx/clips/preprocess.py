@@ -12,6 +12,11 @@ from cfp_onnx.errors import UsageError
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area")
 """How a frame may be resized."""
 
+_JSON_KEYS = (
+    "frames", "stride", "start", "size", "short_side", "mean", "std", "color", "layout", "interpolation"
+)  # fmt: skip
+"""What is written as JSON: all but `yields`."""
+
 
 def _require(key: str, value: object, accept: Callable[[Any], bool], wanted: str) -> None:
     if isinstance(value, bool) or not accept(value):
@@ -44,7 +49,7 @@ class Preprocess:
         start: First frame that may be used.
         size: Height and width in pixels; None takes the model's.
         short_side: Length in pixels that the short side is resized to before the centre crop; None resizes
-            until the crop is just covered.
+            until the frame just covers the crop.
         mean: Subtracted per fed channel, on the scale where 255 is 1; one value or one per channel.
         std: Divided by per fed channel, on the same scale.
         color: Order in which a 3-channel network takes the colours.
@@ -89,7 +94,7 @@ class Preprocess:
 
     @classmethod
     def from_json(cls, data: object) -> Preprocess:
-        """Reads what `to_json` or a hand wrote; every key is optional.
+        """Reads what `to_json` or a person wrote; every key is optional.
 
         Raises:
             UsageError: A key is unknown, or its value has the wrong type or range.
@@ -123,17 +128,3 @@ class Preprocess:
             if short_side is not None and self.size is not None:
                 short_side = max(min(size), round(short_side * min(size) / min(self.size)))
         return replace(self, frames=frames, size=size, short_side=short_side, yields=False)
-
-
-_JSON_KEYS = (
-    "frames",
-    "stride",
-    "start",
-    "size",
-    "short_side",
-    "mean",
-    "std",
-    "color",
-    "layout",
-    "interpolation",
-)

@@ -5,13 +5,8 @@ from __future__ import annotations
 from cfp_onnx.clips.preprocess import Preprocess
 
 _KINETICS_MEAN = (124 / 255, 117 / 255, 104 / 255)
-
-
 _IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
 _RESNET_3D = Preprocess(frames=16, size=(112, 112), short_side=128, mean=_KINETICS_MEAN, std=_IMAGENET_STD, yields=True)
-
 
 PRESETS: dict[str, Preprocess] = {
     "resnet3d": _RESNET_3D,

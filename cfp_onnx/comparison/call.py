@@ -18,7 +18,7 @@ from cfp_onnx.comparison.judge import TOLERANCE, Case, Judge, Seen, results, wor
 from cfp_onnx.comparison.result import Comparison, Outputs, Parting
 from cfp_onnx.errors import RunError, UsageError
 from cfp_onnx.explanation.call import Engine, Wanted, deepest, pick_class
-from cfp_onnx.explanation.inputs import Source, Taker, partners, read_both
+from cfp_onnx.explanation.inputs import Taker, partners, read_both
 from cfp_onnx.matching.agreement import Agreement, agreement, overlap, rows_of, spearman, tube_cosine
 from cfp_onnx.matching.align import Alignment, Network, Pair, Place, align, network, places
 from cfp_onnx.matching.wording import by_sizes
@@ -30,7 +30,7 @@ from cfp_onnx.runtime.probe import SEED, Probe, Values
 from cfp_onnx.values import Array, Progress
 
 if TYPE_CHECKING:
-    from cfp_onnx.clips.clip import Clip
+    from cfp_onnx.clips.clip import Clip, Source
     from cfp_onnx.clips.preprocess import Preprocess
 
 

@@ -789,8 +789,7 @@ def explain(
     clock = _Clock()
     loaded = model if isinstance(model, Model) else load(model)
     if preprocess is None:
-        own = loaded.preprocess
-        preprocess = Preprocess() if own is None else Preprocess.from_json(dict(own))
+        preprocess = Preprocess.of_metadata(loaded.preprocess)
     footage = load_clip(clip, specs(loaded), preprocess=preprocess, layout=layout or preprocess.layout)
     clock.lap("read")
     engine = Engine(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from cfp_onnx.clips.clip import Clip
+from cfp_onnx.clips.clip import Clip, Source
 from cfp_onnx.clips.layout import layout_of
 from cfp_onnx.clips.load import load_clip
 from cfp_onnx.clips.preprocess import Preprocess
@@ -17,8 +16,6 @@ from cfp_onnx.errors import CfpError, ClipError, ModelError, UsageError
 from cfp_onnx.explanation.call import specs
 from cfp_onnx.model.reader import Model
 from cfp_onnx.values import Array
-
-Source = str | os.PathLike[str] | Array | Mapping[str, Array]
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class Taker:
     def of(cls, model: Model, preprocess: Preprocess | None = None) -> Taker:
         """What a model takes, with the preprocessing given or else its own."""
         if preprocess is None:
-            preprocess = Preprocess() if model.preprocess is None else Preprocess.from_json(dict(model.preprocess))
+            preprocess = Preprocess.of_metadata(model.preprocess)
         return cls(str(model.path), tuple(specs(model)), preprocess)
 
     def layout(self, requested: str | None) -> str | None:
@@ -107,4 +104,4 @@ def _turned(
     return out if len(out) > 1 else next(iter(out.values()))
 
 
-__all__ = ["Source", "Taker", "partners", "read_both"]
+__all__ = ["Taker", "partners", "read_both"]

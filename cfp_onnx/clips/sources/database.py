@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cfp_onnx.clips.names import natural_order
+from cfp_onnx.clips.sources.decode import decode_frames
 from cfp_onnx.clips.sources.opened import Frames
-from cfp_onnx.clips.sources.pictures import same_size
 from cfp_onnx.errors import ClipError
 
 BLOB_LIMIT = 2**26
@@ -60,4 +60,4 @@ def open_database(file: str, sha256: str) -> Frames:
                     raise ClipError(f"frame {ids[i]!r} of {file} is no JPEG blob; write the encoded bytes")
                 yield f"frame {ids[i]!r} of {file}", row[0]
 
-    return Frames(file, sha256, len(ids), lambda wanted: same_size(named(wanted)))
+    return Frames(file, sha256, len(ids), lambda wanted: decode_frames(named(wanted)))

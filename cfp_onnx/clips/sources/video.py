@@ -16,6 +16,7 @@ from cfp_onnx.errors import ClipError, LimitError
 from cfp_onnx.opencv import PIXEL_LIMIT, cv2, quiet
 
 _EXACT_HEADERS = frozenset({"avi", "mov"})
+"""Demuxers of containers whose headers count their frames exactly."""
 
 
 @contextlib.contextmanager
@@ -69,6 +70,7 @@ def open_video(file: str, sha256: str, demuxer: str) -> Frames:
 
 
 def _video_frames(file: str, demuxer: str, wanted: Sequence[int]) -> Iterator[Frame]:
+    """Decodes a video from its start and gives the frames wanted, whose indices rise."""
     with _capture(file, demuxer) as capture:
         position = -1
         for index in wanted:
