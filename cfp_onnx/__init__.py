@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from cfp_onnx.checking.call import check
     from cfp_onnx.checking.policy import Limits, Policy, read_policy
     from cfp_onnx.checking.result import Checked
-    from cfp_onnx.clips.load import PRESETS, Preprocess
+    from cfp_onnx.clips.preprocess import Preprocess
+    from cfp_onnx.clips.presets import PRESETS
     from cfp_onnx.comparison.call import compare
     from cfp_onnx.comparison.result import Comparison
     from cfp_onnx.conversion.call import Conversion, convert
@@ -94,8 +95,8 @@ _HOMES = {
     "Comparison": "cfp_onnx.comparison.result",
     "Conversion": "cfp_onnx.conversion.call",
     "topology": "cfp_onnx.explanation.call",
-    "PRESETS": "cfp_onnx.clips.load",
-    "Preprocess": "cfp_onnx.clips.load",
+    "PRESETS": "cfp_onnx.clips.presets",
+    "Preprocess": "cfp_onnx.clips.preprocess",
     "Pyramid": "cfp_onnx.pyramid.result",
     "load_pyramid": "cfp_onnx.pyramid.result",
     "Drawing": "cfp_onnx.pyramid.folder",

@@ -15,8 +15,11 @@ import numpy as np
 
 from cfp_onnx.checking.change import Noise, changes_of, outputs_over, worst
 from cfp_onnx.checking.fingerprint import PATTERNS, RULES, Recorder, Sight, Traits, doubled, shapes_of
+from cfp_onnx.clips.clip import Clip
 from cfp_onnx.clips.lists import Listed, clips_in
-from cfp_onnx.clips.load import Clip, InputSpec, Preprocess, load_clip
+from cfp_onnx.clips.load import load_clip
+from cfp_onnx.clips.preprocess import Preprocess
+from cfp_onnx.clips.spec import InputSpec
 from cfp_onnx.errors import ModelError, RunError, UsageError
 from cfp_onnx.explanation.options import deepest
 from cfp_onnx.explanation.shared_clip import ModelInputs

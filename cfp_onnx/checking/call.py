@@ -18,8 +18,10 @@ from cfp_onnx.checking.first_change import acts_otherwise, first_change
 from cfp_onnx.checking.layer_match import Match, matched, of_layer, weight_change
 from cfp_onnx.checking.policy import Limits, Policy, named
 from cfp_onnx.checking.result import WINDOW, Breach, Checked, CheckedClip, CheckedLayer
+from cfp_onnx.clips.clip import Clip
 from cfp_onnx.clips.lists import Listed, clips_in
-from cfp_onnx.clips.load import Clip, Preprocess, load_clip
+from cfp_onnx.clips.load import load_clip
+from cfp_onnx.clips.preprocess import Preprocess
 from cfp_onnx.errors import ClipError, UsageError
 from cfp_onnx.explanation.shared_clip import ModelInputs, read_both
 from cfp_onnx.files.whole import folder_of

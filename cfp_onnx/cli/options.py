@@ -127,7 +127,7 @@ def tube(text: str) -> tuple[str, str]:
 
 
 PRESETS = ("resnet3d", "resnet50-3d", "resnet101-3d", "resnet152-3d", "resnext101-3d", "mfnet", "i3d", "imagenet")
-"""What is suggested for ``--preset``: the names of `cfp_onnx.clips.load.PRESETS`, which takes long to import."""
+"""What is suggested for ``--preset``: the names of `cfp_onnx.clips.presets.PRESETS`, which takes long to import."""
 
 TUBES = tuple(f"{kind}{unit}" for kind in ("activation", "relevance") for unit in ("", ":kernel", ":layer", ":depth"))
 """What is suggested for ``--tube``."""

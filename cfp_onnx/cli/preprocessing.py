@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cfp_onnx.errors import UsageError
 
 if TYPE_CHECKING:
-    from cfp_onnx.clips.load import Preprocess
+    from cfp_onnx.clips.preprocess import Preprocess
     from cfp_onnx.model.reader import Model
 
 
@@ -21,7 +21,7 @@ def preprocess_of(model: Model, options: argparse.Namespace) -> Preprocess | Non
     Raises:
         UsageError: If the preset is unknown, the file cannot be read, or an option contradicts the model.
     """
-    from cfp_onnx.clips.load import Preprocess
+    from cfp_onnx.clips.preprocess import Preprocess
 
     base = named_preprocess(options)
     names = ("frames", "stride", "size", "mean", "std")
@@ -29,7 +29,7 @@ def preprocess_of(model: Model, options: argparse.Namespace) -> Preprocess | Non
     if base is None and not given:
         return None
     if base is None:
-        base = Preprocess() if model.preprocess is None else Preprocess.from_json(dict(model.preprocess))
+        base = Preprocess.of_metadata(model.preprocess)
     if base.yields and {"frames", "size"} & set(given):
         base = _fitted(base, model, options.layout)
     if "size" in given and base.size is not None and base.short_side is not None:
@@ -44,7 +44,8 @@ def named_preprocess(options: argparse.Namespace) -> Preprocess | None:
     Raises:
         UsageError: If the preset is unknown or the file cannot be read.
     """
-    from cfp_onnx.clips.load import PRESETS, Preprocess
+    from cfp_onnx.clips.preprocess import Preprocess
+    from cfp_onnx.clips.presets import PRESETS
 
     if options.preset is not None and options.preset not in PRESETS:
         raise UsageError(f"preset {options.preset!r} is unknown; choose one of {', '.join(PRESETS)}")
@@ -55,7 +56,7 @@ def named_preprocess(options: argparse.Namespace) -> Preprocess | None:
 
 def _fitted(base: Preprocess, model: Model, layout: str | None) -> Preprocess:
     """A preset at the sizes that the model fixes, so that an option which contradicts them is an error."""
-    from cfp_onnx.clips.load import layout_of
+    from cfp_onnx.clips.layout import layout_of
     from cfp_onnx.explanation.inputs import specs
 
     spec = specs(model)[0]

@@ -32,7 +32,8 @@ from cfp_onnx.runtime.probe import SEED, Probe, Values
 from cfp_onnx.values import Array, Progress
 
 if TYPE_CHECKING:
-    from cfp_onnx.clips.load import Clip, Preprocess
+    from cfp_onnx.clips.clip import Clip, Source
+    from cfp_onnx.clips.preprocess import Preprocess
 
 
 TAP_BUDGET = 2**30

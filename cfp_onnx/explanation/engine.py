@@ -27,7 +27,7 @@ from cfp_onnx.runtime.probe import SEED
 from cfp_onnx.values import Array, Progress
 
 if TYPE_CHECKING:
-    from cfp_onnx.clips.load import Clip
+    from cfp_onnx.clips.clip import Clip
 
 
 class Engine:

@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cfp_onnx.clips.load import Clip, InputSpec, Preprocess, layout_of, load_clip
+from cfp_onnx.clips.clip import Clip
+from cfp_onnx.clips.layout import layout_of
+from cfp_onnx.clips.load import load_clip
+from cfp_onnx.clips.preprocess import Preprocess
+from cfp_onnx.clips.spec import InputSpec
 from cfp_onnx.errors import CfpError, ClipError, ModelError, UsageError
 from cfp_onnx.explanation.inputs import specs
 from cfp_onnx.model.reader import Model
 from cfp_onnx.values import Array
 
 if TYPE_CHECKING:
-    from cfp_onnx.clips.load import InputSpec
+    from cfp_onnx.clips.spec import InputSpec
 
 Source = str | os.PathLike[str] | Array | Mapping[str, Array]
 
@@ -39,7 +43,7 @@ class ModelInputs:
     def of(cls, model: Model, preprocess: Preprocess | None = None) -> ModelInputs:
         """What a model takes, with the preprocessing given or else its own."""
         if preprocess is None:
-            preprocess = Preprocess() if model.preprocess is None else Preprocess.from_json(dict(model.preprocess))
+            preprocess = Preprocess.of_metadata(model.preprocess)
         return cls(str(model.path), tuple(specs(model)), preprocess)
 
     def layout(self, requested: str | None) -> str | None:

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from cfp_onnx import pictures
 from cfp_onnx.errors import UsageError
 from cfp_onnx.files.whole import named, write_bytes, write_json, write_text
-from cfp_onnx.pictures import sheets as pictures
 from cfp_onnx.pyramid.tubes import KINDS, UNITS, Media, Size, Tube, Tubes, weighted
 from cfp_onnx.report import render
 from cfp_onnx.values import Array, Progress

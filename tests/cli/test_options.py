@@ -12,7 +12,7 @@ from cfp_onnx.cli.commands.convert import CHANGES
 from cfp_onnx.cli.completion import FILES, FOLDERS
 from cfp_onnx.cli.main import COMMANDS, parsers
 from cfp_onnx.cli.options import CLIP, DRAWING, RUN, tube
-from cfp_onnx.clips import load as media
+from cfp_onnx.clips import presets
 from cfp_onnx.conversion import call
 from cfp_onnx.relevance import rules
 
@@ -95,7 +95,7 @@ def test_suggestions_are_what_the_library_takes():
     assert suggested("convert")["framework"] == call.FRAMEWORKS
     assert suggested("convert")["arch"] == tuple(archs())
     for command in ("explain", "compare", "baseline", "check", "convert"):
-        assert suggested(command)["preset"] == tuple(media.PRESETS)
+        assert suggested(command)["preset"] == tuple(presets.PRESETS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -10,7 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from cfp_onnx.clips.load import PRESETS, InputSpec, Preprocess, layout_of, load_clip
+from cfp_onnx.clips.layout import layout_of
+from cfp_onnx.clips.load import load_clip
+from cfp_onnx.clips.preprocess import Preprocess
+from cfp_onnx.clips.presets import PRESETS
+from cfp_onnx.clips.spec import InputSpec
 from cfp_onnx.errors import ClipError, LimitError, UsageError
 
 VIDEO = InputSpec("clip", (1, 3, 4, 32, 32), "float32", 1)

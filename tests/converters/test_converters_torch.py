@@ -21,7 +21,7 @@ import pytest
 from onnx import numpy_helper
 
 import cfp_onnx as cfp
-from cfp_onnx.clips.load import PRESETS
+from cfp_onnx.clips.presets import PRESETS
 from cfp_onnx.conversion import call as convert
 from cfp_onnx.errors import ModelError
 from cfp_onnx.pyramid.topology_json import topology_json

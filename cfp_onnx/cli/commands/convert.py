@@ -16,7 +16,7 @@ from cfp_onnx.cli.progress import progress_bar
 from cfp_onnx.errors import UsageError
 
 if TYPE_CHECKING:
-    from cfp_onnx.clips.load import Preprocess
+    from cfp_onnx.clips.preprocess import Preprocess
 
 
 def _batch(text: str) -> str | int:
@@ -130,7 +130,7 @@ def _written_preprocess(options: argparse.Namespace) -> Preprocess | None:
     Raises:
         UsageError: If the preset is unknown or the file cannot be read.
     """
-    from cfp_onnx.clips.load import Preprocess
+    from cfp_onnx.clips.preprocess import Preprocess
     from cfp_onnx.conversion.keep import preset_of
 
     base = named_preprocess(options) or preset_of(options.arch)
