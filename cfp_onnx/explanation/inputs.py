@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cfp_onnx.clips.layout import layout_of
-from cfp_onnx.clips.spec import InputSpec
 from cfp_onnx.errors import ModelError, RunError, UsageError
 from cfp_onnx.graph.topology import channel_axis
 from cfp_onnx.model.reader import Model, input_shape
@@ -22,6 +20,7 @@ _FEEDABLE = frozenset(
 
 def specs(model: Model) -> list[InputSpec]:
     """The model's inputs as the clip reader wants them; the graph tells the channel axis where the shape does not."""
+    from cfp_onnx.clips.layout import layout_of
     from cfp_onnx.clips.spec import InputSpec
 
     for port in model.inputs:

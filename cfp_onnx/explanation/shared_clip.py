@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cfp_onnx.clips.clip import Clip
+from cfp_onnx.clips.clip import Clip, Source
 from cfp_onnx.clips.layout import layout_of
 from cfp_onnx.clips.load import load_clip
 from cfp_onnx.clips.preprocess import Preprocess
@@ -21,8 +20,6 @@ from cfp_onnx.values import Array
 
 if TYPE_CHECKING:
     from cfp_onnx.clips.spec import InputSpec
-
-Source = str | os.PathLike[str] | Array | Mapping[str, Array]
 
 
 @dataclass(frozen=True)
@@ -111,4 +108,4 @@ def _turned(
     return out if len(out) > 1 else next(iter(out.values()))
 
 
-__all__ = ["ModelInputs", "Source", "partners", "read_both"]
+__all__ = ["ModelInputs", "partners", "read_both"]
