@@ -428,8 +428,8 @@ def _demo(options: argparse.Namespace) -> int:
 def _inspect(options: argparse.Namespace) -> int:
     from cfp_onnx.explanation.call import topology
     from cfp_onnx.model.reader import load
-    from cfp_onnx.pyramid.text import topology_tree
     from cfp_onnx.pyramid.topology_json import topology_json, write_graphml
+    from cfp_onnx.pyramid.topology_text import topology_tree
 
     if options.graphml == "-":
         raise UsageError("--graphml needs a file name; only --json can go to stdout")
@@ -452,7 +452,7 @@ def _inspect(options: argparse.Namespace) -> int:
 def _explain(options: argparse.Namespace) -> int:
     from cfp_onnx.explanation.call import RULES, explain, read_labels
     from cfp_onnx.model.reader import load
-    from cfp_onnx.pyramid.folder import Drawing
+    from cfp_onnx.pyramid.drawings import Drawing
     from cfp_onnx.pyramid.text import pyramid_tree
 
     if options.rule not in RULES:

@@ -20,10 +20,10 @@ from cfp_onnx.graph.operators.registry import State
 from cfp_onnx.graph.positions import spatial_axes
 from cfp_onnx.graph.topology import KernelLayer, build, channel_axis, shared_states, target_tensor
 from cfp_onnx.model.reader import Model, Program, input_shape, load
+from cfp_onnx.pyramid.media import Media, stretched
 from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.pyramid.topology_json import topology_json
 from cfp_onnx.pyramid.tube_collector import Collector, clip_size, shown_kernels
-from cfp_onnx.pyramid.tubes import Media, stretched
 from cfp_onnx.relevance import messages
 from cfp_onnx.relevance import pooled_walk as walk
 from cfp_onnx.relevance import scores as rules

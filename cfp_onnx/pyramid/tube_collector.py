@@ -10,7 +10,8 @@ import numpy as np
 from cfp_onnx.graph.features import Feature
 from cfp_onnx.graph.positions import Grid, grid_of, positions, spatial_axes
 from cfp_onnx.graph.topology import KernelLayer, Topology
-from cfp_onnx.pyramid.tubes import Centres, Size, Tube, Tubes, combine, density, settle
+from cfp_onnx.pyramid.resampling import Centres, Size, combine, density
+from cfp_onnx.pyramid.tubes import Tube, Tubes, settle
 from cfp_onnx.values import Array
 
 PER_LAYER = 32

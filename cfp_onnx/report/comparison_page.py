@@ -7,14 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cfp_onnx.naming import module_of
-from cfp_onnx.report.page import (
-    embedded,
-    escaped,
-    finite,
-    part,
-    policy,
-    rounded,
-)
+from cfp_onnx.report.page import embedded, escaped, finite, part, policy, rounded
 
 SCRIPTS = ("dom.js", "compare.js")
 """Parts of the page's one script, in the order in which they need each other."""

@@ -17,7 +17,8 @@ import pytest
 
 import cfp_onnx as cfp
 from cfp_onnx.errors import UsageError
-from cfp_onnx.pyramid.tubes import Media, Tube, Tubes
+from cfp_onnx.pyramid.media import Media
+from cfp_onnx.pyramid.tubes import Tube, Tubes
 from cfp_onnx.pyramid.values import Edge, Kernel, LayerResult, Link, LinkSource
 
 HOSTILE = "<script>alert('1')</script>&\"\n\x00\x1b[31m\udcff\u202e"

@@ -18,11 +18,10 @@ from hypothesis import strategies as st
 
 from benchmarks import tubes as benchmark
 from benchmarks.motion import clips
-from cfp_onnx.explanation import call as explain
-from cfp_onnx.explanation.call import Engine
+from cfp_onnx.explanation.call import Engine, explain
 from cfp_onnx.graph.features import feature_of
 from cfp_onnx.model.reader import load
-from cfp_onnx.pyramid import tubes
+from cfp_onnx.pyramid import media, resampling, tubes
 from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.pyramid.tube_collector import PER_LAYER, clip_size, shown_kernels
 from cfp_onnx.relevance.zplus import ABSORBED
@@ -68,7 +67,7 @@ def test_a_tube_is_linear_between_centres_and_constant_beyond(
     values = rng.standard_normal(shape).astype(np.float32)
     centres = [random_centres(rng, n) for n in shape]
     places = [rng.uniform(-5, 12, n) for n in wanted]
-    found = tubes.resample(values, centres, places)
+    found = resampling.resample(values, centres, places)
     assert found.shape == wanted
     assert found.dtype == np.float32
     for index in np.ndindex(*wanted):
@@ -118,14 +117,14 @@ def test_a_density_over_the_clip_holds_the_mass_of_its_elements(
     rng = np.random.default_rng(seed)
     total, centres = inner(rng, counts), grid(strides, counts, shifts)
     size = tuple(s * n + 2 for s, n in zip(strides, counts, strict=True))
-    drawn = tube(tubes.density(total, centres, size), centres).at((size[0], size[1], size[2]))
+    drawn = tube(resampling.density(total, centres, size), centres).at((size[0], size[1], size[2]))
     assert drawn.sum(dtype=np.float64) == pytest.approx(float(total.sum()), rel=1e-4)
 
 
 def test_an_axis_that_a_layer_does_not_tell_apart_spreads_over_the_whole_clip() -> None:
     centres = (np.array([3.5]), np.arange(4.0), np.arange(5.0))
     total = np.ones((1, 4, 5), np.float32)
-    found = tubes.density(total, centres, (8, 4, 5))
+    found = resampling.density(total, centres, (8, 4, 5))
     np.testing.assert_allclose(found, 1 / 8)
     assert tube(found, centres).at((8, 4, 5)).sum() == pytest.approx(20)
 
@@ -138,8 +137,8 @@ def test_maps_of_one_depth_add_up_whatever_their_grids(seed: int, shifts: tuple[
     size = (16, 16, 16)
     one, other = grid((1, 4, 4), (16, 4, 4), (0, *shifts[1:])), grid((4, 1, 2), (4, 16, 8), (shifts[0], 0, 0))
     sums = [inner(rng, (16, 4, 4)), inner(rng, (4, 16, 8))]
-    maps = [(tubes.density(total, c, size), c) for total, c in zip(sums, (one, other), strict=True)]
-    values, centres = tubes.combine(maps)
+    maps = [(resampling.density(total, c, size), c) for total, c in zip(sums, (one, other), strict=True)]
+    values, centres = resampling.combine(maps)
     assert [len(c) for c in centres] == [16, 16, 8]
     drawn = tube(values, centres).at(size).sum(dtype=np.float64)
     assert drawn == pytest.approx(sum(float(s.sum()) for s in sums), rel=0.05)
@@ -148,7 +147,7 @@ def test_maps_of_one_depth_add_up_whatever_their_grids(seed: int, shifts: tuple[
 def test_maps_on_one_grid_are_added_element_by_element(rng: np.random.Generator) -> None:
     centres = grid((2, 2, 2), (3, 4, 5), (0.5, 0.5, 0.5))
     a, b = (rng.standard_normal((3, 4, 5)).astype(np.float32) for _ in range(2))
-    values, found = tubes.combine([(a, centres), (b, tuple(c + 1e-12 for c in centres))])  # type: ignore[list-item]
+    values, found = resampling.combine([(a, centres), (b, tuple(c + 1e-12 for c in centres))])  # type: ignore[list-item]
     np.testing.assert_allclose(values, a + b, rtol=1e-6)
     assert all(np.allclose(x, y) for x, y in zip(found, centres, strict=True))
 
@@ -242,7 +241,7 @@ def test_kernels_with_a_tube_are_the_chosen_and_the_strongest_against() -> None:
     ],
 )
 def test_the_clips_size_is_the_inputs_without_batch_and_channels(
-    shape: tuple[int, ...], axis: int, size: tubes.Size | None
+    shape: tuple[int, ...], axis: int, size: resampling.Size | None
 ) -> None:
     assert clip_size(shape, axis) == size
 
@@ -254,7 +253,7 @@ def test_the_clips_size_is_the_inputs_without_batch_and_channels(
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_an_array_is_stretched_from_black_to_white(channels: int, low: float, rng: np.random.Generator) -> None:
     array = rng.uniform(low, low + 5, (2, channels, 4, 6, 5)).astype(np.float32)
-    frames = tubes.stretched(array, {"C": 1, "T": 2, "H": 3, "W": 4})
+    frames = media.stretched(array, {"C": 1, "T": 2, "H": 3, "W": 4})
     assert frames.shape == (4, 6, 5, 3)
     assert frames.dtype == np.uint8
     seen = array[0, : 3 if channels >= 3 else 1]
@@ -266,10 +265,10 @@ def test_an_array_is_stretched_from_black_to_white(channels: int, low: float, rn
 def test_a_picture_with_its_channels_last_is_one_frame() -> None:
     array = np.zeros((1, 4, 5, 3), np.float32)
     array[0, 1, 2] = 1
-    frames = tubes.stretched(array, {"C": 3, "H": 1, "W": 2})
+    frames = media.stretched(array, {"C": 3, "H": 1, "W": 2})
     assert frames.shape == (1, 4, 5, 3)
     assert frames[0, 1, 2].tolist() == [255] * 3
-    assert tubes.stretched(np.full((1, 3, 4, 5), 7.0), {"C": 1, "H": 2, "W": 3}).max() == 0
+    assert media.stretched(np.full((1, 3, 4, 5), 7.0), {"C": 1, "H": 2, "W": 3}).max() == 0
 
 
 # ------------------------------------------------------------------------------------- whole explanations
