@@ -20,6 +20,7 @@ from cfp_onnx.graph.operators.registry import State
 from cfp_onnx.graph.positions import spatial_axes
 from cfp_onnx.graph.topology import KernelLayer, build, channel_axis, shared_states, target_tensor
 from cfp_onnx.model.reader import Model, Program, input_shape, load
+from cfp_onnx.pyramid.headers import CoverageHeader, InputHeader, ModelHeader, RunHeader, TargetHeader, TopClass
 from cfp_onnx.pyramid.media import Media, stretched
 from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.pyramid.topology_json import topology_json
@@ -593,29 +594,22 @@ class Engine:
         order = np.argsort(-scores, kind="stable")[:TOP]
         name = self.model.inputs[0].name
         return Pyramid(
-            model={
-                "file": str(self.file.path), "sha256": self.file.sha256, "producer": self.file.producer,
-                "opset": self.file.opset,
-            },
-            input={
-                "file": clip.file, "sha256": clip.sha256, "shape": list(clip.feeds[name].shape), "layout": clip.layout,
-            },
-            run={
-                "rule": rule, "class_step": settings.class_step, "theta": settings.theta, "top_k": settings.top_k,
-                "depth": settings.depth if settings.depth is not None else "all", "gates": "frozen",
-                "provider": self.provider(), "onnxruntime": record.runtime().__version__,
-                "output_difference": difference,
-                "undefined": walked.undefined, "negative_sums": walked.negative_sums, "links_omitted": walked.omitted,
-            },
-            target={
-                "output": self.output, "index": settings.index, "label": _label(labels, settings.index),
-                "score": float(scores[settings.index]),
-                "top": [[int(i), _label(labels, int(i)), float(scores[i])] for i in order],
-            },
-            coverage={
-                "channels": self.coverage.channels, "layers": self.coverage.layers,
-                "operators_unknown": list(self.coverage.operators_unknown),
-            },
+            model=ModelHeader.of(self.file),
+            input=InputHeader(
+                file=clip.file, sha256=clip.sha256, shape=tuple(clip.feeds[name].shape), layout=clip.layout
+            ),
+            run=RunHeader(
+                rule=rule, class_step=settings.class_step, theta=settings.theta, top_k=settings.top_k,
+                depth=settings.depth if settings.depth is not None else "all", gates="frozen",
+                provider=self.provider(), onnxruntime=record.runtime().__version__, output_difference=difference,
+                undefined=walked.undefined, negative_sums=walked.negative_sums, links_omitted=walked.omitted,
+            ),
+            target=TargetHeader(
+                output=self.output, index=settings.index, label=_label(labels, settings.index),
+                score=float(scores[settings.index]),
+                top=tuple(TopClass(int(i), _label(labels, int(i)), float(scores[i])) for i in order),
+            ),
+            coverage=CoverageHeader.of(self.coverage),
             layers=layers,
             levels=walk.levels(self.topology, self.depths, walked),
             edges=walk.edges(self.topology, walked, states),
