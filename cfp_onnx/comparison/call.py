@@ -23,7 +23,7 @@ from cfp_onnx.matching.agreement import Agreement, agreement, overlap, rows_of, 
 from cfp_onnx.matching.align import Alignment, Network, Pair, Place, align, network, places
 from cfp_onnx.matching.wording import by_sizes
 from cfp_onnx.model.reader import Model, load
-from cfp_onnx.pyramid.tube_collector import Collector, clip_size
+from cfp_onnx.pyramid.tube_collector import TubeCollector, clip_size
 from cfp_onnx.pyramid.tubes import Tube
 from cfp_onnx.runtime import session as record
 from cfp_onnx.runtime.probe import SEED, Probe, Values
@@ -105,7 +105,9 @@ class _Side:
         found = dict(zip(names, record.run(probe.session, names, fed), strict=True))
         scored = {i: np.asarray(found[n], np.float64).reshape(-1) for i, n in probe.relevance.items()}
         taken = self.named(tensors, probe.taps, found, feeds)
-        collector = Collector.of(engine.topology, engine.depths, self.main, engine.axes[self.main]) if tubes else None
+        collector = (
+            TubeCollector.of(engine.topology, engine.depths, self.main, engine.axes[self.main]) if tubes else None
+        )
         if collector is None:
             return Looked(scored, {}, taken)
         for i, name in probe.maps.items():

@@ -21,10 +21,10 @@ from cfp_onnx.graph.positions import spatial_axes
 from cfp_onnx.graph.topology import KernelLayer, build, channel_axis, shared_states, target_tensor
 from cfp_onnx.model.reader import Model, Program, input_shape, load
 from cfp_onnx.pyramid.headers import CoverageHeader, InputHeader, ModelHeader, RunHeader, TargetHeader, TopClass
-from cfp_onnx.pyramid.media import Media, stretched
+from cfp_onnx.pyramid.media import Media, stretched_frames
 from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.pyramid.topology_json import topology_json
-from cfp_onnx.pyramid.tube_collector import Collector, clip_size, shown_kernels
+from cfp_onnx.pyramid.tube_collector import TubeCollector, clip_size, kernels_with_tubes
 from cfp_onnx.relevance import messages
 from cfp_onnx.relevance import pooled_walk as walk
 from cfp_onnx.relevance import scores as rules
@@ -350,7 +350,7 @@ class Engine:
         feeds: Mapping[str, Array],
         rule: str,
         settings: Settings,
-        collector: Collector | None,
+        collector: TubeCollector | None,
         *,
         volumes: bool,
         progress: Progress,
@@ -391,13 +391,15 @@ class Engine:
         results = dict(zip(wanted, record.run(probe.session, wanted, {**feeds, **seed}), strict=True))
         return {**results, **{k: np.asarray(v, np.float32) for k, v in feeds.items()}}
 
-    def _collect(self, collector: Collector, probe: FieldProbe, results: Mapping[str, Array], walked: Walked) -> None:
+    def _collect(
+        self, collector: TubeCollector, probe: FieldProbe, results: Mapping[str, Array], walked: Walked
+    ) -> None:
         """Hand what one pass returned to the tubes."""
         layers = self.topology.layers
         for i, name in probe.maps.items():
             collector.add_relevance(layers[i], probe.features[i], results[name])
         for i, name in probe.activations.items():
-            kernels, omitted = shown_kernels(walked.relevance[i], walked.chosen[i])
+            kernels, omitted = kernels_with_tubes(walked.relevance[i], walked.chosen[i])
             collector.omitted += omitted
             collector.add_activations(layers[i], probe.features[i], results[name], kernels)
             if i in probe.volumes:
@@ -517,7 +519,7 @@ class Engine:
         feeds: Mapping[str, Array],
         rule: str,
         settings: Settings,
-        collector: Collector | None,
+        collector: TubeCollector | None,
         *,
         volumes: bool,
         progress: Progress,
@@ -547,7 +549,7 @@ class Engine:
         feeds: Mapping[str, Array],
         walked: Walked,
         settings: Settings,
-        collector: Collector,
+        collector: TubeCollector,
         *,
         volumes: bool,
         progress: Progress,
@@ -581,7 +583,7 @@ class Engine:
         scores = self.scores(plain[self.output])
         walker = self._field_walk if rule in FIELD_RULES else self._pooled_walk
         main = self._main_input()
-        collector = Collector.of(self.topology, self.depths, main, self.axes[main]) if tubes else None
+        collector = TubeCollector.of(self.topology, self.depths, main, self.axes[main]) if tubes else None
         walked, states, outputs = walker(
             clip.feeds, rule, settings, collector, volumes=kernel_relevance, progress=progress or _silent
         )
@@ -638,7 +640,7 @@ class Engine:
             return Media(kind, size, clip.frames, note="frames after resize and crop, as the network saw them")
         letters = dict(zip("THW"[3 - len(axes) :], axes, strict=True)) | {"C": axis}
         note = "the array as it was fed, its range stretched to black and white"
-        return Media(kind, size, stretched(array, letters), note=note)
+        return Media(kind, size, stretched_frames(array, letters), note=note)
 
 
 def _silent(_what: str, _done: int, _of: int) -> None:

@@ -30,7 +30,7 @@ class Media:
     note: str = ""
 
 
-def stretched(array: Array, axes: Mapping[str, int]) -> Array:
+def stretched_frames(array: Array, axes: Mapping[str, int]) -> Array:
     """Frames of an array that was fed as it is: its range becomes 0..255; channels beyond the third are left out.
 
     Args:
@@ -49,4 +49,4 @@ def stretched(array: Array, axes: Mapping[str, int]) -> Array:
     return np.asarray(np.round((colours - low) / max(high - low, 1e-12) * 255), np.uint8)
 
 
-__all__ = ["Media", "stretched"]
+__all__ = ["Media", "stretched_frames"]

@@ -1,4 +1,4 @@
-"""What the report gets: a pyramid's values and its maps as bytes, within the size of a page."""
+"""What the report's page is made of: a pyramid's values and its maps as bytes, as many as a page may hold."""
 
 from __future__ import annotations
 
@@ -13,34 +13,30 @@ from cfp_onnx.pictures import sheets as pictures
 from cfp_onnx.pyramid.media import Media
 from cfp_onnx.pyramid.tube_file import TUBES_FILE
 from cfp_onnx.pyramid.tubes import Tube, Tubes, drawn_values
+from cfp_onnx.pyramid.values import ranks_in_layers
 from cfp_onnx.report.pyramid_page import render_pyramid
 from cfp_onnx.values import Array
 
 REPORT_BYTES = 8 * 10**6
 """Most bytes of a report."""
 
-
 REPORT_TUBES = 3 * 2**20
 """Bytes of maps that a report holds at first; halved until the page is small enough."""
-
 
 REPORT_MAP = 2**16
 """Most elements of one map in a report; a finer one is averaged."""
 
-
 REPORT_LINKS = 20_000
 """Most links in a report; ``pyramid.json`` holds all."""
 
-
 REPORT_FRAMES = 2 * 10**6
 """Bytes that the frames of a report may take; larger ones are shrunk."""
-
 
 REPORT_SAMPLES = 100_000
 """Most numbers of a signal in a report; of a longer one, the lowest and highest of each stretch."""
 
 
-def report(
+def report_html(
     pyramid: Mapping[str, Any],
     *,
     topology: Mapping[str, Any] | None,
@@ -48,13 +44,13 @@ def report(
     media: Media | None,
     facts: Mapping[str, Any],
 ) -> str:
-    """The page, within `REPORT_BYTES` wherever maps and links can be left out for it.
+    """The page; maps and links are left out until it has at most `REPORT_BYTES`.
 
     Args:
         pyramid: The pyramid's JSON values.
         topology: The topology's JSON values.
         tubes: Its tubes.
-        media: What is seen of the clip.
+        media: The clip as people see it.
         facts: Versions, time of day and times taken.
     """
     budget, links = REPORT_TUBES, REPORT_LINKS
@@ -75,13 +71,13 @@ def payload(
     budget: int = REPORT_TUBES,
     links: int = REPORT_LINKS,
 ) -> dict[str, Any]:
-    """What a report is made of, as plain JSON values.
+    """What the page is made of, as plain JSON values.
 
     Args:
         pyramid: The pyramid's JSON values.
         topology: The topology's JSON values.
         tubes: Its tubes.
-        media: What is seen of the clip.
+        media: The clip as people see it.
         facts: Versions, time of day and times taken.
         budget: Bytes of maps.
         links: Most links.
@@ -103,14 +99,9 @@ def payload(
 
 
 def _ranks(levels: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], int]:
-    """Chosen kernels with their place in their layer, 0 for the strongest."""
-    seen: dict[str, int] = {}
-    ranks = {}
-    for level in levels:
-        for kernel in level["kernels"]:
-            ranks[kernel["layer"], kernel["kernel"]] = seen.setdefault(kernel["layer"], 0)
-            seen[kernel["layer"]] += 1
-    return ranks
+    """Chosen kernels with their rank in their layer, 0 for the strongest."""
+    chosen = [(kernel["layer"], kernel["kernel"]) for level in levels for kernel in level["kernels"]]
+    return dict(zip(chosen, ranks_in_layers(layer for layer, _ in chosen), strict=True))
 
 
 def _strongest_links(
@@ -162,13 +153,9 @@ def _maps(tubes: Tubes | None, budget: int, notes: list[str]) -> tuple[list[dict
 
 
 def _by_rank(tubes: Sequence[Tube]) -> list[Tube]:
-    """First the strongest kernel of each layer, then the second of each, and so on."""
-    rank: dict[str | None, int] = {}
-    keyed = []
-    for tube in tubes:
-        rank[tube.layer] = rank.get(tube.layer, 0) + 1
-        keyed.append((rank[tube.layer], tube.depth, tube))
-    return [t for _, _, t in sorted(keyed, key=lambda x: x[:2])]
+    """First the strongest kernel of each layer, then the second of each, and so on; each rank by depth."""
+    ranked = zip(ranks_in_layers(t.layer for t in tubes), tubes, strict=True)
+    return [tube for _, tube in sorted(ranked, key=lambda pair: (pair[0], pair[1].depth))]
 
 
 def _averaged(tube: Tube) -> Tube:
@@ -234,12 +221,6 @@ def _base64(data: bytes) -> str:
 
 
 __all__ = [
-    "REPORT_BYTES",
-    "REPORT_FRAMES",
-    "REPORT_LINKS",
-    "REPORT_MAP",
-    "REPORT_SAMPLES",
-    "REPORT_TUBES",
-    "payload",
-    "report",
-]
+    "REPORT_BYTES", "REPORT_FRAMES", "REPORT_LINKS", "REPORT_MAP", "REPORT_SAMPLES", "REPORT_TUBES", "payload",
+    "report_html",
+]  # fmt: skip

@@ -53,7 +53,7 @@ def density(total: Array, centres: Sequence[Array], size: Sequence[int]) -> Arra
     return np.asarray(total / np.float32(max(cell, 1e-12)), np.float32)
 
 
-def combine(maps: Sequence[tuple[Array, Centres]]) -> tuple[Array, Centres]:
+def add_maps(maps: Sequence[tuple[Array, Centres]]) -> tuple[Array, Centres]:
     """The sum of maps with grids of their own, on the finest of these grids, axis by axis."""
     frames, rows, columns = (max((c[axis] for _, c in maps), key=len) for axis in range(3))
     centres = (frames, rows, columns)
@@ -64,4 +64,4 @@ def combine(maps: Sequence[tuple[Array, Centres]]) -> tuple[Array, Centres]:
     return total, centres
 
 
-__all__ = ["Centres", "Size", "combine", "density", "resample"]
+__all__ = ["Centres", "Size", "add_maps", "density", "resample"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import importlib.util
 import os
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import networkx as nx
 
 from cfp_onnx.errors import UsageError
+from cfp_onnx.pyramid.headers import CoverageHeader, InputHeader, ModelHeader, RunHeader, TargetHeader
 from cfp_onnx.pyramid.media import Media
 from cfp_onnx.pyramid.tubes import Tubes
 from cfp_onnx.pyramid.values import Edge, Kernel, LayerResult
@@ -27,38 +27,30 @@ SCHEMA = "cfp-onnx/pyramid"
 SCHEMA_VERSION = 1
 
 
-NOTEBOOK_DEPTHS = 12
-"""Most depths in the table that a notebook shows; of more, as many evenly spaced ones."""
-
-
-NOTEBOOK_KERNELS = 5
-"""Most kernels of a depth in that table."""
-
-
 @dataclass(frozen=True, repr=False)
 class Pyramid:
     """A class feature pyramid.
 
     Attributes:
-        model: file, sha256, producer, opset.
-        input: file, sha256, shape, layout.
-        run: rule, class_step, theta, top_k, depth, provider, onnxruntime, output_difference, undefined ...
-        target: output, index, label, score, top.
-        coverage: channels, layers, operators_unknown.
+        model: Which model it was.
+        input: What the model was fed.
+        run: How the pyramid was computed, and what the run reported.
+        target: The class, and what the model itself answers.
+        coverage: How much of the network was traced.
         layers: Layers walked, in execution order.
         levels: Depth to the kernels chosen there, strongest first within a layer.
         edges: Expanded kernels.
         tubes: Saliency tubes, where they were asked for.
-        media: What a person sees of the clip.
+        media: The clip as people see it.
         topology: The whole network, as in ``inspect --json``.
         facts: Versions, time of day and times taken.
     """
 
-    model: Mapping[str, Any]
-    input: Mapping[str, Any]
-    run: Mapping[str, Any]
-    target: Mapping[str, Any]
-    coverage: Mapping[str, Any]
+    model: ModelHeader
+    input: InputHeader
+    run: RunHeader
+    target: TargetHeader
+    coverage: CoverageHeader
     layers: tuple[LayerResult, ...]
     levels: Mapping[int, tuple[Kernel, ...]]
     edges: tuple[Edge, ...]
@@ -83,7 +75,7 @@ class Pyramid:
     def kernels(self, depth: int | None = None) -> tuple[Kernel, ...]:
         """Chosen kernels (layer, kernel, relevance) of a depth, or of all depths from the class down.
 
-        They stand by layer, the strongest of a layer first; a depth that was not walked has none.
+        They are in the order of the layers, the strongest of a layer first; a depth that was not walked has none.
         """
         if depth is not None:
             return self.levels.get(depth, ())
@@ -139,43 +131,18 @@ class Pyramid:
         return {
             "schema": SCHEMA,
             "schema_version": SCHEMA_VERSION,
-            "model": dict(self.model),
-            "input": dict(self.input),
-            "run": dict(self.run),
-            "target": dict(self.target),
-            "coverage": dict(self.coverage),
-            "layers": [
-                {
-                    "name": x.name, "op": x.op, "weight": x.weight, "nodes": list(x.nodes),
-                    "kernels": x.kernels, "channels": x.channels, "groups": x.groups,
-                    "kernel_shape": list(x.kernel_shape), "family": x.family, "depth": x.depth,
-                    "relevance": list(x.relevance),
-                }
-                for x in self.layers
-            ],
+            "model": self.model.to_json(),
+            "input": self.input.to_json(),
+            "run": self.run.to_json(),
+            "target": self.target.to_json(),
+            "coverage": self.coverage.to_json(),
+            "layers": [x.to_json() for x in self.layers],
             "levels": [
                 {"depth": d, "kernels": [{"layer": n, "kernel": k, "relevance": r} for n, k, r in self.levels[d]]}
                 for d in sorted(self.levels)
             ],
-            "edges": [
-                {
-                    "layer": e.layer,
-                    "kernel": e.kernel,
-                    "channels": [
-                        {
-                            "channel": c.channel,
-                            "weight": c.weight,
-                            "sources": [
-                                {"layer": s.layer, "kernel": s.kernel, "share": s.share, "via": s.via}
-                                for s in c.sources
-                            ],
-                        }
-                        for c in e.channels
-                    ],
-                }
-                for e in self.edges
-            ],
-        }  # fmt: skip
+            "edges": [e.to_json() for e in self.edges],
+        }
 
     def to_networkx(self) -> nx.MultiDiGraph:
         """Chosen kernels and what feeds them as a directed graph; edges point with the data.
@@ -235,9 +202,9 @@ class Pyramid:
     # ---------------------------------------------------------------------------------------- showing
 
     def __repr__(self) -> str:
-        label = "" if self.target["label"] is None else f" {self.target['label']!r}"
+        label = "" if self.target.label is None else f" {self.target.label!r}"
         return (
-            f"<Pyramid of class {self.target['index']}{label}: rule {self.run['rule']}, {len(self.layers)} layers, "
+            f"<Pyramid of class {self.target.index}{label}: rule {self.run.rule}, {len(self.layers)} layers, "
             f"{len(self.levels)} depths, {len(self.kernels())} chosen kernels>"
         )
 
@@ -248,39 +215,10 @@ class Pyramid:
         return plain_text(pyramid_tree(self))
 
     def _repr_html_(self) -> str:
-        """A small picture for notebooks: the answer, the class's tubes, the strongest kernels of each depth."""
-        from cfp_onnx.pyramid.drawings import spread
-        from cfp_onnx.text import printable
+        """For notebooks: the answer, the class's tubes, and the strongest kernels of each depth."""
+        from cfp_onnx.pyramid.notebook import notebook_html
 
-        def shown(text: object) -> str:
-            return html.escape(printable(text))
-
-        target, rows = self.target, []
-        name = target["index"] if target["label"] is None else f"{target['index']} {target['label']}"
-        depths = spread(sorted(self.levels), NOTEBOOK_DEPTHS)
-        for depth in depths:
-            strongest = _in_turn(self.levels[depth])[:NOTEBOOK_KERNELS]
-            words = ", ".join(shown(f"{k.layer}:{k.kernel}") for k in strongest) or "none"
-            more = len(self.levels[depth]) - len(strongest)
-            tail = f" and {more} more" if more > 0 else ""
-            rows.append(f"<tr><th scope='row'>{depth}</th><td style='{_CELL}'>{words}{tail}</td></tr>")
-        some = f"<p>{len(depths)} of {len(self.levels)} depths</p>" if len(depths) < len(self.levels) else ""
-        picture = self._picture()
-        image = "" if picture is None else f"<img alt='class tubes by depth' style='max-width:100%' src='{picture}'>"
-        answer = f"score {target['score']:.4g}, rule {shown(self.run['rule'])}"
-        return (
-            f"<div><p><b>class {shown(name)}</b>, {answer}</p>{image}"
-            f"<table><tr><th scope='col'>depth</th><th scope='col' style='{_CELL}'>strongest kernels of each layer</th>"
-            f"</tr>{''.join(rows)}</table>{some}</div>"
-        )
-
-    def _picture(self) -> str | None:
-        """The class's tubes of at most four depths as a data address."""
-        from cfp_onnx.pyramid.tube_pictures import overview_address
-
-        if self.tubes is None or self.media is None:
-            return None
-        return overview_address(self.tubes, self.media, self.target)
+        return notebook_html(self, self.tubes, self.media)
 
     # ----------------------------------------------------------------------------------------- saving
 
@@ -299,7 +237,7 @@ class Pyramid:
             drawings: Which tubes become pictures; by default those of the class and of the strongest kernel at up to
                 four depths.
             animation: ``mp4``, ``gif`` or ``none``.
-            progress: Told how far the drawing is.
+            progress: Called before each tube that is drawn.
 
         Returns:
             The report.
@@ -317,9 +255,6 @@ class Pyramid:
         return written[0]
 
 
-_CELL = "text-align:left;overflow-wrap:anywhere"
-
-
 _HOW = {"relevance": " (explain with kernel_relevance=True)"}
 
 
@@ -328,14 +263,4 @@ def _listed(names: Sequence[str], limit: int = 20) -> str:
     return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _in_turn(kernels: Sequence[Kernel]) -> list[Kernel]:
-    """The strongest kernel of each layer, then the second of each, and so on: numbers hold within a layer only."""
-    seen: dict[str, int] = {}
-    ranked = []
-    for kernel in kernels:
-        ranked.append((seen.setdefault(kernel.layer, 0), kernel))
-        seen[kernel.layer] += 1
-    return [kernel for _, kernel in sorted(ranked, key=lambda pair: pair[0])]
-
-
-__all__ = ["NOTEBOOK_DEPTHS", "NOTEBOOK_KERNELS", "SCHEMA", "SCHEMA_VERSION", "Pyramid"]
+__all__ = ["SCHEMA", "SCHEMA_VERSION", "Pyramid"]

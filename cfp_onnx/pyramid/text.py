@@ -5,34 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
+from cfp_onnx.pyramid.headers import RunHeader, TopClass
 from cfp_onnx.pyramid.tree_lines import counted, coverage_text, layer_title, rows_table, text_line
 from cfp_onnx.pyramid.values import Edge, Findings, LayerResult, Link, LinkSource
 from cfp_onnx.text import printable
 
 BAR = 12
-
+"""Characters of the longest bar."""
 
 LINKED = 2
 """Kernels of a layer for which the links are shown."""
 
-
 SOURCES = 3
 """Sources of a channel that are named."""
-
 
 LINE = 56
 """Characters that the sources of a channel may take on its own line."""
 
-
 TOP_LINE = 85
 """Characters that the strongest classes may take on one line."""
-
 
 HELD = ("positional", "active", "zplus")
 """Rules that hold gates."""
@@ -40,7 +36,15 @@ HELD = ("positional", "active", "zplus")
 
 @dataclass(frozen=True)
 class _View:
-    """A pyramid as its tree looks things up."""
+    """A pyramid with what its tree looks up again and again, and the limits of the tree.
+
+    Attributes:
+        pyramid: The result to show.
+        edges: Edges by layer and kernel.
+        gates: Layers that feed a gate.
+        kernels: Most kernels per layer.
+        links: Most channels per kernel.
+    """
 
     pyramid: Findings
     edges: Mapping[tuple[str, int], Edge]
@@ -50,7 +54,7 @@ class _View:
 
     def why_silent(self, layer: LayerResult) -> str:
         """Why no kernel of a layer has any relevance."""
-        if self.pyramid.run["rule"] not in HELD:
+        if self.pyramid.run.rule not in HELD:
             return "nothing arrives"
         return "held (gate)" if layer.name in self.gates else "held, or nothing of it fires"
 
@@ -70,7 +74,7 @@ def pyramid_tree(pyramid: Findings, *, kernels: int = 5, links: int = 3) -> Rend
         kernels=kernels,
         links=links,
     )
-    root = Tree(text_line("class ", _class_name(pyramid.target["index"], pyramid.target["label"]), style="bold"))
+    root = Tree(text_line("class ", _class_name(pyramid.target.index, pyramid.target.label), style="bold"))
     by_depth: dict[int, list[LayerResult]] = {}
     for layer in pyramid.layers:
         by_depth.setdefault(layer.depth, []).append(layer)
@@ -87,45 +91,45 @@ def pyramid_tree(pyramid: Findings, *, kernels: int = 5, links: int = 3) -> Rend
 
 def _header(pyramid: Findings) -> list[RenderableType]:
     model, clip, run, target = pyramid.model, pyramid.input, pyramid.run, pyramid.target
-    produced = f"{model['producer'] or 'unknown producer'}, opset {model['opset']}"
-    shape = "x".join(map(str, clip["shape"]))
+    produced = f"{model.producer or 'unknown producer'}, opset {model.opset}"
+    shape = "x".join(map(str, clip.shape))
     rows: list[tuple[str, str | Text]] = [
-        ("model", f"{PurePath(model['file']).name}  ({produced})"),
-        ("clip", f"{clip['file']}  ({shape}{' ' + clip['layout'] if clip['layout'] else ''})"),
-        ("class", f"{_class_name(target['index'], target['label'])}   score {_number(target['score'])}"),
-        ("top 5", _top(target["top"])),
+        ("model", f"{PurePath(model.file).name}  ({produced})"),
+        ("clip", f"{clip.file}  ({shape}{' ' + clip.layout if clip.layout else ''})"),
+        ("class", f"{_class_name(target.index, target.label)}   score {_number(target.score)}"),
+        ("top 5", _top(target.top)),
         ("rule", _rule(run)),
     ]  # fmt: skip
     out: list[RenderableType] = [rows_table([*rows, ("coverage", coverage_text(pyramid.coverage))])]
-    top = target["top"][0] if target["top"] else None
-    if top is not None and top[0] != target["index"]:
-        out.append(_note(f"the model itself answers {_class_name(top[0], top[1])} on this clip"))
-    if run["output_difference"] > 1e-3 * max(1.0, abs(target["score"])):
-        out.append(_note(f"the probes moved the outputs by {_number(run['output_difference'])}"))
-    if run["undefined"]:
-        out.append(_note(f"the rule is undefined for {run['undefined']} expanded kernels; they have no links"))
-    if run.get("negative_sums"):
-        out.append(_note(f"a negative sum turns the order round in {run['negative_sums']} expanded kernels"))
+    top = target.top[0] if target.top else None
+    if top is not None and top.class_index != target.index:
+        out.append(_note(f"the model itself answers {_class_name(top.class_index, top.label)} on this clip"))
+    if run.output_difference > 1e-3 * max(1.0, abs(target.score)):
+        out.append(_note(f"the probes moved the outputs by {_number(run.output_difference)}"))
+    if run.undefined:
+        out.append(_note(f"the rule is undefined for {run.undefined} expanded kernels; they have no links"))
+    if run.negative_sums:
+        out.append(_note(f"a negative sum turns the order round in {run.negative_sums} expanded kernels"))
     return out
 
 
-def _top(top: Sequence[Sequence[Any]]) -> Text:
+def _top(top: Sequence[TopClass]) -> Text:
     """The strongest classes, on one line where that is short enough."""
-    parts = [printable(f"{_class_name(i, label)} {_number(score)}") for i, label, score in top]
+    parts = [printable(f"{_class_name(c.class_index, c.label)} {_number(c.score)}") for c in top]
     line = "   ".join(parts)
     return Text(line if len(line) <= TOP_LINE else "\n".join(parts))
 
 
-def _rule(run: Mapping[str, Any]) -> str:
-    top = "" if run["top_k"] is None else f", top-k {run['top_k']}"
-    where = str(run["provider"]).removesuffix("ExecutionProvider")
-    return f"{run['rule']}, class step {run['class_step']}, theta {run['theta']}{top}, depth {run['depth']}, on {where}"
+def _rule(run: RunHeader) -> str:
+    top = "" if run.top_k is None else f", top-k {run.top_k}"
+    where = run.provider.removesuffix("ExecutionProvider")
+    return f"{run.rule}, class step {run.class_step}, theta {run.theta}{top}, depth {run.depth}, on {where}"
 
 
 def _footer(pyramid: Findings) -> list[RenderableType]:
     lines = ["Ranks hold within a layer (% of its strongest kernel); never compare numbers across layers."]
     silent = any(not any(x.relevance) for x in pyramid.layers if x.depth > 0)
-    if silent and pyramid.run["rule"] in HELD:
+    if silent and pyramid.run.rule in HELD:
         lines.append("held: it only steers a gate, a normalisation or attention, which the rule keeps fixed.")
     return [Text(line, style="dim") for line in lines]
 
@@ -168,7 +172,7 @@ def _kernel_line(before: str, kernel: int, width: int, share: float) -> Text:
 
 
 def _bar(share: float) -> str:
-    """Eighths of a block; at least a sliver for what is not zero, and a mark for what is cut off."""
+    """A bar in eighths of a character: at least one for what is not zero, with a mark where it is cut off."""
     eighths = min(8 * BAR, max(1, round(abs(share) * 8 * BAR))) if share else 0
     if abs(share) > 1.005:
         return "█" * BAR + "»"

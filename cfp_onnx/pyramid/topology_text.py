@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import PurePath
 
 from rich.console import Group, RenderableType
@@ -12,6 +11,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from cfp_onnx.graph.topology import Joint, KernelLayer
+from cfp_onnx.pyramid.headers import CoverageHeader
 from cfp_onnx.pyramid.topology_json import Analysed
 from cfp_onnx.pyramid.tree_lines import counted, coverage_text, layer_title, rows_table, text_line
 from cfp_onnx.text import printable
@@ -55,12 +55,11 @@ def _model_header(engine: Analysed) -> list[RenderableType]:
     file = engine.file
     shapes = ", ".join(f"{p.name} {'x'.join(map(str, engine.program.shapes[p.name]))}" for p in file.inputs)
     count, _ = engine.classes()
-    coverage = engine.coverage
     rows: list[tuple[str, str | Text]] = [
         ("model", f"{file.path.name}  ({file.producer or 'unknown producer'}, opset {file.opset})"),
         ("inputs", f"{shapes}  (open sizes were filled in)" if _open(engine) else shapes),
         ("output", f"{engine.output}  ({count} class{'' if count == 1 else 'es'})"),
-        ("coverage", coverage_text(asdict(coverage))),
+        ("coverage", coverage_text(CoverageHeader.of(engine.coverage))),
     ]
     return [rows_table(rows)]
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from rich.table import Table
 from rich.text import Text
 
 from cfp_onnx.graph.topology import KernelLayer
 from cfp_onnx.naming import module_of
+from cfp_onnx.pyramid.headers import CoverageHeader
 from cfp_onnx.pyramid.values import LayerResult
 from cfp_onnx.text import printable
 
@@ -24,20 +24,18 @@ def rows_table(rows: Sequence[tuple[str, str | Text]]) -> Table:
     return table
 
 
-def coverage_text(coverage: Mapping[str, Any]) -> Text:
-    """How much of the network a result covers; what is missing is loud."""
-    unknown = list(coverage["operators_unknown"])
-    channels, layers = coverage["channels"], coverage["layers"]
-    if channels == 1.0 and layers == 1.0 and not unknown:
+def coverage_text(coverage: CoverageHeader) -> Text:
+    """How much of the network a result covers; red where something is missing."""
+    if coverage.complete:
         return Text("100 % of channels and layers")
-    text = f"{_percent(channels)} of channels, {_percent(layers)} of layers"
-    if unknown:
-        text += f"; passed over: {printable(', '.join(unknown))}"
+    text = f"{_percent(coverage.channels)} of channels, {_percent(coverage.layers)} of layers"
+    if coverage.operators_unknown:
+        text += f"; passed over: {printable(', '.join(coverage.operators_unknown))}"
     return Text(f"!! INCOMPLETE !!  {text}; what lies behind is missing from this result", style="bold red")
 
 
 def _percent(fraction: float) -> str:
-    """Rounded down, so that what is lost never reads as 100 %."""
+    """Rounded down, so that only the whole is shown as 100 %."""
     return f"{int(fraction * 1000) / 10:.1f} %"
 
 

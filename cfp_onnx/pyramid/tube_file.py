@@ -6,13 +6,14 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cfp_onnx.errors import UsageError
+from cfp_onnx.files.strict_json import Reader, parse
 from cfp_onnx.files.whole import named
 from cfp_onnx.pyramid.media import Media
 from cfp_onnx.pyramid.resampling import Size
@@ -20,13 +21,15 @@ from cfp_onnx.pyramid.tubes import KINDS, Tube, Tubes
 from cfp_onnx.values import Array
 
 TUBES_FILE = "tubes.npz"
-
-
 TUBES_VERSION = 1
 
 
 def owner(pyramid: Mapping[str, Any]) -> dict[str, Any]:
-    """What tells the tubes of one pyramid from those of another: its file, clip, class and rule."""
+    """The pyramid that tubes belong to, by what decides its tubes: model, clip, class and settings.
+
+    Args:
+        pyramid: The pyramid's JSON values.
+    """
     target, run = pyramid["target"], pyramid["run"]
     return {
         "model": pyramid["model"]["sha256"], "input": pyramid["input"]["sha256"], "shape": pyramid["input"]["shape"],
@@ -66,7 +69,7 @@ _UNREADABLE = (
     OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, OverflowError, MemoryError, RuntimeError,
     SyntaxError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-"""What NumPy and the zip reader raise on files that are damaged or not theirs."""
+"""What NumPy and the zip reader raise on files that are damaged or of another program."""
 
 
 def read_tubes(path: Path, *, of: Mapping[str, Any] | None = None) -> tuple[Tubes | None, Media | None]:
@@ -74,26 +77,24 @@ def read_tubes(path: Path, *, of: Mapping[str, Any] | None = None) -> tuple[Tube
 
     Args:
         path: The file.
-        of: The `owner`; nothing is returned where the tubes are another's. None takes any.
+        of: The `owner`; tubes of another one are not returned. None takes any.
 
     Raises:
         UsageError: If the file is not such a file, or is not whole.
     """
     try:
-        with (
-            path.open("rb") as stream,
-            np.load(stream, allow_pickle=False) as found,
-        ):  # NumPy leaks what it opens itself
-            meta = json.loads(str(found["index"]))
-            if meta["format"] != TUBES_VERSION:
-                raise UsageError(f"{named(path)} has format {meta['format']}; this version reads {TUBES_VERSION}")
-            if of is not None and meta["of"] != dict(of):
+        # given an open file, for NumPy leaks the one that it opens itself
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as found:
+            index = Reader(parse(str(found["index"])), f"{named(path)}: its index")
+            version = index.whole("format")
+            if version != TUBES_VERSION:
+                raise UsageError(f"{named(path)} has format {version}; this version reads {TUBES_VERSION}")
+            if of is not None and index.take("of") != dict(of):
                 return None, None
-            size = _size(meta["size"])
-            items = tuple(_tube(i, entry, found) for i, entry in enumerate(meta["tubes"]))
-            own = meta.get("media")
-            media = None if own is None else _read_media(own, found)
-        return Tubes(size, items, tuple(str(n) for n in meta["notes"])), media
+            items = tuple(_tube(i, entry, found) for i, entry in enumerate(index.objects("tubes")))
+            tubes = Tubes(_size(index), items, index.texts("notes"))
+            own = index.optional("media", index.inner)
+            return tubes, None if own is None else _read_media(own, found)
     except _UNREADABLE as error:
         raise UsageError(f"{named(path)} holds no whole tubes of this program: {_reason(error)}") from error
 
@@ -105,37 +106,39 @@ def _reason(error: BaseException) -> str:
     return " ".join(str(text).split())
 
 
-def _tube(number: int, entry: Mapping[str, Any], found: Mapping[str, Array]) -> Tube:
+def _tube(number: int, entry: Reader, found: Mapping[str, Array]) -> Tube:
     values = found[f"values_{number}"]
-    centres = tuple(found[f"{axis}_{number}"] for axis in "thw")
+    centres = (found[f"t_{number}"], found[f"h_{number}"], found[f"w_{number}"])
     for name, array in (("values", values), *zip("thw", centres, strict=True)):
         if array.dtype.kind != "f" or not array.size or not np.isfinite(array).all():
             raise ValueError(f"{name}_{number} holds something else than finite numbers")
     shapes = [len(c) if c.ndim == 1 else -1 for c in centres]
     if list(values.shape) != shapes or any((np.diff(c) < 0).any() for c in centres):
         raise ValueError(f"tube {number} has shape {values.shape} and coordinates that do not fit it")
-    kind, depth, layer, kernel = (entry[k] for k in ("kind", "depth", "layer", "kernel"))
-    whole = type(depth) is int and type(kernel) in {int, type(None)} and type(entry["constant"]) is bool
-    if kind not in KINDS or not whole or type(layer) not in {str, type(None)}:
-        raise ValueError(f"tube {number} is described as {dict(entry)}")
-    return Tube(kind, depth, layer, kernel, values, (centres[0], centres[1], centres[2]), entry["constant"])
+    kind = entry.text("kind")
+    if kind not in KINDS:
+        raise entry.wrong("kind", kind, " or ".join(KINDS))
+    return Tube(
+        kind, entry.whole("depth"), entry.maybe("layer", entry.text), entry.maybe("kernel", entry.whole), values,
+        centres, entry.flag("constant"),
+    )  # fmt: skip
 
 
-def _read_media(own: Mapping[str, Any], found: Mapping[str, Array]) -> Media:
-    size = _size(own["size"])
+def _read_media(own: Reader, found: Mapping[str, Array]) -> Media:
+    size = _size(own)
     frames, curve = found.get("frames"), found.get("curve")
     if frames is not None and (frames.shape != (*size, 3) or frames.dtype != np.uint8):
         raise ValueError(f"frames are {frames.dtype} {frames.shape}, which are no pictures of {size}")
     if curve is not None and (curve.ndim != 2 or curve.shape[1] != size[2] or not np.isfinite(curve).all()):
         raise ValueError(f"curve is {curve.dtype} {curve.shape}, which is no signal of {size[2]} samples")
-    return Media(str(own["kind"]), size, frames, curve, str(own["note"]))
+    return Media(own.text("kind"), size, frames, curve, own.text("note"))
 
 
-def _size(values: Sequence[int]) -> Size:
-    frames, height, width = (int(v) for v in values)
-    if min(frames, height, width) < 1:
-        raise ValueError(f"the clip's size is {list(values)}")
-    return frames, height, width
+def _size(reader: Reader) -> Size:
+    values = reader.wholes("size")
+    if len(values) != 3:
+        raise reader.wrong("size", list(values), "frames, height and width")
+    return values[0], values[1], values[2]
 
 
 __all__ = ["TUBES_FILE", "TUBES_VERSION", "owner", "read_tubes", "tubes_bytes"]

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import io
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ import numpy as np
 
 from cfp_onnx.files.whole import write_bytes
 from cfp_onnx.pictures import sheets as pictures
-from cfp_onnx.pyramid.drawings import DEFAULT_DEPTHS, spread
+from cfp_onnx.pyramid.drawings import DEFAULT_DEPTHS, evenly_spaced
+from cfp_onnx.pyramid.headers import TargetHeader
 from cfp_onnx.pyramid.media import Media
 from cfp_onnx.pyramid.tubes import Tube, Tubes, drawn_values
 from cfp_onnx.values import Array
@@ -23,18 +23,21 @@ from cfp_onnx.values import Array
 NOTEBOOK_BYTES = 480_000
 """Most bytes of the picture that a notebook shows."""
 
-
 OVERVIEW_DEPTHS = 16
 """Most rows of the overview; of more depths, as many evenly spaced ones."""
 
+UNIT_WORDS = {"activation": "activation", "relevance": "relevance per pixel"}
+CLASS_WORDS = "where the evidence for the class lies (rule zplus)"
+KERNEL_WORDS = "where it fires"
+
 
 @dataclass(frozen=True)
-class Sheet:
+class TubePictures:
     """Draws tubes of one pyramid into files.
 
     Attributes:
         tubes: All tubes, for the scales.
-        media: What is seen of the clip.
+        media: The clip as people see it.
         subject: The class, in words.
         animation: ``mp4``, ``gif`` or ``none``.
     """
@@ -45,40 +48,40 @@ class Sheet:
     animation: str = "mp4"
 
     def draw(self, tube: Tube, folder: Path) -> list[Path]:
-        """Strip (or picture, or curve), stack of frames, animation and array of one tube.
+        """The array of one tube, and what suits the clip: a picture, a curve, or strip, stack of frames and film.
 
         Raises:
             OutputError: If a file cannot be written.
         """
         stem = folder / file_stem(tube)
-        size = self.media.size
-        volume = tube.at(size)
+        volume = tube.at(self.media.size)
         scale = self.tubes.scale(tube.kind, tube.depth)
         options: dict[str, Any] = {
             "low": scale.low, "high": scale.high, "unit": UNIT_WORDS[tube.kind], "scope": f"depth {tube.depth}",
-            "constant": tube.constant, "extremes": (float(tube.values.min()), float(tube.values.max())),
-            "title": title(tube, self.subject), "subtitle": self._subtitle(tube),
+            "constant": tube.constant, "extremes": _extremes(tube),
+            "title": tube_title(tube, self.subject), "subtitle": self._subtitle(tube),
         }  # fmt: skip
-        arrays: dict[str, Any] = {"tube": volume, "low": scale.low, "high": scale.high}
-        stream = io.BytesIO()
-        np.savez_compressed(stream, **arrays)
-        written = [write_bytes(stem.with_suffix(".npz"), stream.getvalue())]
-        drawn = drawn_values(volume, tube.kind)
+        array = _npz(tube=volume, low=scale.low, high=scale.high)
+        return [
+            write_bytes(stem.with_suffix(".npz"), array),
+            *self._pictures(stem, drawn_values(volume, tube.kind), options),
+        ]
+
+    def _pictures(self, stem: Path, drawn: Array, options: dict[str, Any]) -> list[Path]:
+        png = stem.with_suffix(".png")
         if self.media.kind == "curve" and self.media.curve is not None:
-            picture = pictures.curve(self.media.curve, drawn.reshape(-1), **options)
-            return [*written, pictures.write_png(stem.with_suffix(".png"), picture)]
-        if self.media.frames is None:
-            return written
+            return [pictures.write_png(png, pictures.curve(self.media.curve, drawn.reshape(-1), **options))]
+        frames = self.media.frames
+        if frames is None:
+            return []
         if self.media.kind == "image":
-            picture = pictures.image(self.media.frames[0], drawn[0], **options)
-            return [*written, pictures.write_png(stem.with_suffix(".png"), picture)]
-        written.append(
-            pictures.write_png(stem.with_suffix(".png"), pictures.strip(self.media.frames, drawn, **options))
-        )
-        stacked = pictures.stack(self.media.frames, drawn, **options)
-        written.append(pictures.write_png(stem.with_name(f"{stem.name}_stack.png"), stacked))
+            return [pictures.write_png(png, pictures.image(frames[0], drawn[0], **options))]
+        written = [
+            pictures.write_png(png, pictures.strip(frames, drawn, **options)),
+            pictures.write_png(stem.with_name(f"{stem.name}_stack.png"), pictures.stack(frames, drawn, **options)),
+        ]
         if self.animation != "none":
-            film = pictures.film(self.media.frames, drawn, **options)
+            film = pictures.film(frames, drawn, **options)
             written.append(pictures.write_animation(stem.with_suffix(f".{self.animation}"), film))
         return written
 
@@ -97,20 +100,18 @@ class Sheet:
         found = self.tubes.of("relevance", "depth")
         if self.media.frames is None or not found:
             return None
-        rows = []
-        for tube in spread(found, depths):
-            scale = self.tubes.scale("relevance", tube.depth)
-            extremes = (float(tube.values.min()), float(tube.values.max()))
-            rows.append(
-                pictures.Level(
-                    f"depth {tube.depth}", tube.at(self.media.size), scale.low, scale.high, UNIT_WORDS["relevance"],
-                    tube.constant, extremes,
-                )
-            )  # fmt: skip
+        rows = [self._level(tube) for tube in evenly_spaced(found, depths)]
         some = "" if len(rows) == len(found) else f"; {len(rows)} of {len(found)} depths"
         return pictures.levels(
             self.media.frames, rows, title=self.subject, subtitle=CLASS_WORDS + some, columns=columns
         )
+
+    def _level(self, tube: Tube) -> pictures.Level:
+        scale = self.tubes.scale(tube.kind, tube.depth)
+        return pictures.Level(
+            f"depth {tube.depth}", tube.at(self.media.size), scale.low, scale.high, UNIT_WORDS[tube.kind],
+            tube.constant, _extremes(tube),
+        )  # fmt: skip
 
     def _subtitle(self, tube: Tube) -> str:
         t, h, w = tube.values.shape
@@ -119,14 +120,14 @@ class Sheet:
         return f"{words}; map {t} x {h} x {w} over a clip of {frames} x {height} x {width}"
 
 
-def overview_address(tubes: Tubes, media: Media, target: Mapping[str, Any]) -> str | None:
+def overview_address(tubes: Tubes, media: Media, target: TargetHeader) -> str | None:
     """The class's tubes of at most four depths as a ``data:`` address of a PNG; None where there is no picture.
 
-    As many frames as `NOTEBOOK_BYTES` hold are shown, six at most.
+    It shows six frames, or fewer where they would take more than `NOTEBOOK_BYTES`.
     """
-    sheet = Sheet(tubes, media, class_words(target), "none")
+    drawn = TubePictures(tubes, media, class_title(target.index, target.label), "none")
     for columns in range(6, 0, -1):
-        picture = sheet.levels(DEFAULT_DEPTHS, columns)
+        picture = drawn.levels(DEFAULT_DEPTHS, columns)
         if picture is None:
             return None
         data = pictures.encode_png(picture)
@@ -135,22 +136,32 @@ def overview_address(tubes: Tubes, media: Media, target: Mapping[str, Any]) -> s
     return f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}"
 
 
-UNIT_WORDS = {"activation": "activation", "relevance": "relevance per pixel"}
+def _extremes(tube: Tube) -> tuple[float, float]:
+    return float(tube.values.min()), float(tube.values.max())
 
 
-CLASS_WORDS = "where the evidence for the class lies (rule zplus)"
+def _npz(**arrays: Any) -> bytes:
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)
+    return stream.getvalue()
 
 
-KERNEL_WORDS = "where it fires"
+def class_title(index: int, label: str | None) -> str:
+    """The class as titles name it."""
+    return f"class {index}" if label is None else f"class {index} “{label}”"
 
 
-def title(tube: Tube, subject: str) -> str:
-    """What a picture shows, in words."""
+def tube_title(tube: Tube, subject: str) -> str:
+    """What a picture of a tube shows, in words.
+
+    Args:
+        tube: The tube.
+        subject: The class, in words.
+    """
     where = f"depth {tube.depth}" if tube.layer is None else tube.layer
     if tube.kernel is not None:
         where = f"kernel {tube.kernel} of {tube.layer}"
-    what = "Evidence" if tube.kind == "relevance" else "Activation"
-    return f"{subject}: {what.lower()} at {where}"
+    return f"{subject}: {'evidence' if tube.kind == 'relevance' else 'activation'} at {where}"
 
 
 _LIKE_OURS = re.compile(r"-[0-9a-f]{8}$|_kernel[0-9]+$")
@@ -170,21 +181,7 @@ def file_stem(tube: Tube) -> str:
     return "_".join([*parts, tube.kind])
 
 
-def class_words(target: Mapping[str, Any]) -> str:
-    """The class as titles name it."""
-    label = target["label"]
-    return f"class {target['index']}" if label is None else f"class {target['index']} “{label}”"
-
-
 __all__ = [
-    "CLASS_WORDS",
-    "KERNEL_WORDS",
-    "NOTEBOOK_BYTES",
-    "OVERVIEW_DEPTHS",
-    "UNIT_WORDS",
-    "Sheet",
-    "class_words",
-    "file_stem",
-    "overview_address",
-    "title",
-]
+    "CLASS_WORDS", "KERNEL_WORDS", "NOTEBOOK_BYTES", "OVERVIEW_DEPTHS", "UNIT_WORDS", "TubePictures", "class_title",
+    "file_stem", "overview_address", "tube_title",
+]  # fmt: skip

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cfp_onnx.pyramid.resampling import Centres, Size, combine, resample
+from cfp_onnx.pyramid.resampling import Centres, Size, add_maps, resample
 from cfp_onnx.values import Array
 
 KINDS = ("activation", "relevance")
@@ -134,7 +134,7 @@ def unit_of(tube: Tube) -> str:
     return "layer" if tube.kernel is None else "kernel"
 
 
-def settle(size: Size, items: Iterable[Tube], notes: Iterable[str] = ()) -> Tubes:
+def mark_constant(size: Size, items: Iterable[Tube], notes: Iterable[str] = ()) -> Tubes:
     """Tubes with those marked constant that do not vary by `FLAT` of their depth's scale."""
     found = Tubes(size, tuple(items), tuple(notes))
     tops: dict[tuple[str, int], float] = {}
@@ -149,7 +149,7 @@ def settle(size: Size, items: Iterable[Tube], notes: Iterable[str] = ()) -> Tube
     return replace(found, items=tuple(marked))
 
 
-def weighted(tubes: Sequence[tuple[Tube, float]], *, layer: str | None) -> Tube:
+def weighted_activation(tubes: Sequence[tuple[Tube, float]], *, layer: str | None) -> Tube:
     """Activation of a layer or depth: its kernels' tubes, each times its share of the strongest kernel's relevance.
 
     Raises:
@@ -158,7 +158,7 @@ def weighted(tubes: Sequence[tuple[Tube, float]], *, layer: str | None) -> Tube:
     if not tubes:
         raise ValueError("no tubes to add up")
     maps = [(t.values * np.float32(v), t.centres) for t, v in tubes]
-    values, centres = combine(maps)
+    values, centres = add_maps(maps)
     total = float(sum(v for _, v in tubes))
     first = tubes[0][0]
     return Tube("activation", first.depth, layer, None, values / np.float32(total or 1.0), centres)
@@ -170,15 +170,6 @@ def drawn_values(values: Array, kind: str) -> Array:
 
 
 __all__ = [
-    "FLAT",
-    "KINDS",
-    "SATURATED",
-    "UNITS",
-    "Scale",
-    "Tube",
-    "Tubes",
-    "drawn_values",
-    "settle",
-    "unit_of",
-    "weighted",
-]
+    "FLAT", "KINDS", "SATURATED", "UNITS", "Scale", "Tube", "Tubes", "drawn_values", "mark_constant", "unit_of",
+    "weighted_activation",
+]  # fmt: skip

@@ -22,7 +22,7 @@ from cfp_onnx.files.whole import write_bytes, write_json, write_text
 from cfp_onnx.pyramid import drawings, page_payload, tube_pictures, tubes
 from cfp_onnx.pyramid.drawings import Drawing
 from cfp_onnx.pyramid.media import Media
-from cfp_onnx.pyramid.tubes import Tube, Tubes, settle
+from cfp_onnx.pyramid.tubes import Tube, Tubes, mark_constant
 from cfp_onnx.report.pyramid_page import render_pyramid
 
 PAIRS = [(kind, unit) for kind in ("activation", "relevance") for unit in ("kernel", "layer", "depth")]
@@ -189,9 +189,11 @@ def test_deep_networks_have_an_overview_of_so_many_depths():
     values = np.arange(32, dtype=np.float32).reshape(2, 4, 4)
     items = tuple(Tube("relevance", d, None, None, values, centres) for d in range(1, 152))
     frames = np.zeros((2, 40, 40, 3), np.uint8)
-    sheet = tube_pictures.Sheet(Tubes((2, 40, 40), items), Media("video", (2, 40, 40), frames), "class 1", "none")
+    sheet = tube_pictures.TubePictures(
+        Tubes((2, 40, 40), items), Media("video", (2, 40, 40), frames), "class 1", "none"
+    )
     assert sheet.levels(tube_pictures.OVERVIEW_DEPTHS).shape[0] < 4000
-    kept = drawings.spread([t.depth for t in items], tube_pictures.OVERVIEW_DEPTHS)
+    kept = drawings.evenly_spaced([t.depth for t in items], tube_pictures.OVERVIEW_DEPTHS)
     assert (kept[0], kept[-1], len(kept)) == (1, 151, 16)
 
 
@@ -376,7 +378,7 @@ def big():
 
 def test_a_page_stays_within_its_bytes_and_says_what_it_left_out(big):
     value, tubes, media = big
-    page = page_payload.report(value, topology=None, tubes=tubes, media=media, facts={})
+    page = page_payload.report_html(value, topology=None, tubes=tubes, media=media, facts={})
     assert len(page.encode()) <= 8 * 10**6
     held = page_payload.payload(value, None, tubes, media, {})
     assert len(render_pyramid(held)) > 8 * 10**6, "the budget is halved at least once"
@@ -536,7 +538,7 @@ def test_a_kernel_that_is_never_above_zero_is_drawn_by_its_size():
     line = Tube(
         "activation", 1, "signed", 0, np.array([[[-3.0, -1.0]]], np.float32), (np.zeros(1), np.zeros(1), np.arange(2.0))
     )
-    found = settle((1, 1, 2), [line])
+    found = mark_constant((1, 1, 2), [line])
     assert found.scale("activation", 1).high == 3
     maps, _ = page_payload._maps(found, 2**20, [])
     assert np.frombuffer(base64.b64decode(maps[0]["data"]), np.uint8).tolist() == [255, 85]
