@@ -14,7 +14,7 @@ from cfp_onnx.pyramid.media import Media
 from cfp_onnx.pyramid.tube_file import TUBES_FILE
 from cfp_onnx.pyramid.tubes import Tube, Tubes, drawn_values
 from cfp_onnx.pyramid.values import ranks_in_layers
-from cfp_onnx.report.pyramid_page import render_pyramid
+from cfp_onnx.report.pyramid_page import FORMAT, render_pyramid
 from cfp_onnx.values import Array
 
 REPORT_BYTES = 8 * 10**6
@@ -88,7 +88,7 @@ def payload(
         notes.append(f"{dropped} weaker links are left out of this page; pyramid.json holds them")
     maps, scales = _maps(tubes, budget, notes)
     return {
-        "format": 1,
+        "format": FORMAT,
         "pyramid": {**pyramid, "edges": edges},
         "topology": topology,
         "colormap": {"name": "inferno", "rgb": _base64(pictures.colormap().tobytes())},

@@ -1,4 +1,9 @@
-"""What the pages share: one HTML text that needs nothing else, no network and no second file."""
+"""What the pages share: each is one HTML text that needs nothing else, no network and no second file.
+
+Names in a page come from files of unknown origin. They enter only as JSON in which no character can end the script
+element, and as escaped text; the scripts put them into text nodes, never into markup. A content security policy with
+the hashes of the page's one style and one script forbids everything else.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +12,36 @@ import hashlib
 import html
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
+
+from cfp_onnx.text import printable
 
 DIGITS = 7
 """Significant digits of numbers that come by the thousand; ``pyramid.json`` holds them all."""
 
 
+def document(
+    template: str, *, title: str, styles: Sequence[str], scripts: Sequence[str] = (), values: Mapping[str, str]
+) -> str:
+    """The text of one HTML file.
+
+    Args:
+        template: File in ``assets`` with ``{{name}}`` where something is filled in.
+        title: Any text.
+        styles: Files in ``assets`` that become the page's one style.
+        scripts: Files in ``assets`` that become the page's one script, in the order in which they need each other.
+        values: What is filled in besides ``title``, ``style``, ``script`` and ``policy``, as markup.
+    """
+    style, script = ("\n".join(_asset(name) for name in names) for names in (styles, scripts))
+    filled = {"policy": _policy(style, script), "title": escaped(title), "style": style, "script": script, **values}
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: filled[match[1]], _asset(template))
+
+
 def embedded(value: object) -> str:
-    """JSON that may stand inside a script element: ASCII, and no character that markup could mean something by."""
+    """JSON for inside a script element: ASCII, without the characters ``& < >`` that have a meaning in markup."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
@@ -41,12 +66,11 @@ def finite(value: Any) -> Any:
 
 
 def escaped(text: str) -> str:
-    """Text for markup: control characters and lone surrogates become visible, the rest entities; ASCII."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-    return html.escape(shown).encode("ascii", "xmlcharrefreplace").decode("ascii")
+    """Text for markup, in ASCII: control characters and lone surrogates are made visible, the rest are entities."""
+    return html.escape(printable(text)).encode("ascii", "xmlcharrefreplace").decode("ascii")
 
 
-def policy(style: str, script: str) -> str:
+def _policy(style: str, script: str) -> str:
     """A content security policy that allows this style, this script and pictures inside the page, nothing else."""
     return "; ".join((
         "default-src 'none'",
@@ -63,9 +87,8 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def part(name: str) -> str:
-    """The text of a file in ``assets``."""
+def _asset(name: str) -> str:
     return (resources.files("cfp_onnx.report") / "assets" / name).read_text("utf-8")
 
 
-__all__ = ["DIGITS", "embedded", "escaped", "finite", "part", "policy", "rounded"]
+__all__ = ["DIGITS", "document", "embedded", "escaped", "finite", "rounded"]

@@ -11,8 +11,8 @@ from html.parser import HTMLParser
 import pytest
 import report_payloads as payloads
 
+from cfp_onnx.report import check_page, page, pyramid_page
 from cfp_onnx.report import comparison_page as compare
-from cfp_onnx.report import page, pyramid_page
 from cfp_onnx.report.pyramid_page import render_pyramid
 
 VOID = {"meta", "img", "input", "br", "link", "path", "circle", "rect"}
@@ -217,5 +217,7 @@ def test_a_frame_elsewhere_is_refused():
 
 def test_every_part_is_used():
     folder = page.resources.files("cfp_onnx.report") / "assets"
-    scripts = {item.name for item in folder.iterdir() if item.name.endswith(".js")}
-    assert scripts == {*pyramid_page.SCRIPTS, *compare.SCRIPTS}
+    found = {item.name for item in folder.iterdir()}
+    pages = (pyramid_page, compare, check_page)
+    assert {name for name in found if name.endswith(".js")} == {*pyramid_page.SCRIPTS, *compare.SCRIPTS}
+    assert {name for name in found if name.endswith(".css")} == {name for page in pages for name in page.STYLES}
