@@ -62,7 +62,9 @@ def published_tube(pyramid: Pyramid) -> Array:
     assert pyramid.tubes is not None
     chosen = {(n, k): max(r, 0.0) for n, k, r in pyramid.kernels(1)}
     mine = [t for t in pyramid.tubes.of("activation", "kernel") if (t.layer, t.kernel) in chosen]
-    return tubes.weighted([(t, chosen[t.layer or "", t.kernel or 0]) for t in mine], layer=None).at(pyramid.tubes.size)
+    return tubes.weighted_activation([(t, chosen[t.layer or "", t.kernel or 0]) for t in mine], layer=None).at(
+        pyramid.tubes.size
+    )
 
 
 def difference(frames: Array) -> Array:

@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from cfp_onnx.conversion.call import Conversion, convert
     from cfp_onnx.explanation.call import explain, topology
     from cfp_onnx.model.reader import load
-    from cfp_onnx.pyramid.folder import Drawing
-    from cfp_onnx.pyramid.result import Pyramid, load_pyramid
+    from cfp_onnx.pyramid.drawings import Drawing
+    from cfp_onnx.pyramid.load import load_pyramid
+    from cfp_onnx.pyramid.result import Pyramid
 
 __version__ = "0.1.0"
 
@@ -98,8 +99,8 @@ _HOMES = {
     "PRESETS": "cfp_onnx.clips.presets",
     "Preprocess": "cfp_onnx.clips.preprocess",
     "Pyramid": "cfp_onnx.pyramid.result",
-    "load_pyramid": "cfp_onnx.pyramid.result",
-    "Drawing": "cfp_onnx.pyramid.folder",
+    "load_pyramid": "cfp_onnx.pyramid.load",
+    "Drawing": "cfp_onnx.pyramid.drawings",
 }
 
 

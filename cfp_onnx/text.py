@@ -25,4 +25,11 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
 
 
-__all__ = ["PRINTED_WIDTH", "plain_text", "printable"]
+def described(value: object) -> str:
+    """A value with its type, shortened, for a sentence that refuses it."""
+    if value is None:
+        return "null"
+    return f"{type(value).__name__} {str(value)[:40]!r}"
+
+
+__all__ = ["PRINTED_WIDTH", "described", "plain_text", "printable"]

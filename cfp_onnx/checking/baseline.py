@@ -23,7 +23,8 @@ from cfp_onnx.clips.spec import InputSpec
 from cfp_onnx.errors import ModelError, RunError, UsageError
 from cfp_onnx.explanation.options import deepest
 from cfp_onnx.explanation.shared_clip import ModelInputs
-from cfp_onnx.files.strict_json import Reader, packed, read_object, rounded
+from cfp_onnx.files.packed_numbers import packed, rounded
+from cfp_onnx.files.strict_json import Reader, read_object
 from cfp_onnx.files.whole import write_text
 from cfp_onnx.graph.layers import Geometry
 from cfp_onnx.model.reader import Model, load
@@ -169,7 +170,7 @@ def load_baseline(path: str | os.PathLike[str]) -> Baseline:
             type, or a number that is not finite.
     """
     file = Path(path)
-    value = read_object(file, "a baseline")
+    value = read_object(file, "a baseline", smaller="make it with fewer clips")
     schema, version = value.get("schema"), value.get("schema_version")
     if schema != SCHEMA:
         named = str(schema)[:60]

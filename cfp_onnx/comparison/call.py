@@ -20,12 +20,12 @@ from cfp_onnx.errors import RunError, UsageError
 from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.explanation.options import deepest
 from cfp_onnx.explanation.sessions import Wanted
-from cfp_onnx.explanation.shared_clip import ModelInputs, Source, partners, read_both
+from cfp_onnx.explanation.shared_clip import ModelInputs, partners, read_both
 from cfp_onnx.matching.agreement import Agreement, agreement, overlap, rows_of, spearman, tube_cosine
 from cfp_onnx.matching.align import Alignment, Network, Pair, Place, align, network, places
 from cfp_onnx.matching.wording import by_sizes
 from cfp_onnx.model.reader import Model, load
-from cfp_onnx.pyramid.tube_collector import Collector, clip_size
+from cfp_onnx.pyramid.tube_collector import TubeCollector, clip_size
 from cfp_onnx.pyramid.tubes import Tube
 from cfp_onnx.runtime import session as record
 from cfp_onnx.runtime.probe import SEED, Probe, Values
@@ -108,7 +108,9 @@ class _Side:
         found = dict(zip(names, record.run(probe.session, names, fed), strict=True))
         scored = {i: np.asarray(found[n], np.float64).reshape(-1) for i, n in probe.relevance.items()}
         taken = self.named(tensors, probe.taps, found, feeds)
-        collector = Collector.of(engine.topology, engine.depths, self.main, engine.axes[self.main]) if tubes else None
+        collector = (
+            TubeCollector.of(engine.topology, engine.depths, self.main, engine.axes[self.main]) if tubes else None
+        )
         if collector is None:
             return Looked(scored, {}, taken)
         for i, name in probe.maps.items():

@@ -18,7 +18,7 @@ from cfp_onnx.explanation.sessions import NOTHING_MORE, FieldProbe, Sessions, Wa
 from cfp_onnx.model.reader import Model
 from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.pyramid.topology_json import topology_json
-from cfp_onnx.pyramid.tube_collector import Collector
+from cfp_onnx.pyramid.tube_collector import TubeCollector
 from cfp_onnx.relevance.rules import FieldWalk, rule_named
 from cfp_onnx.relevance.statistics import Statistics
 from cfp_onnx.relevance.walked import Settings
@@ -168,7 +168,7 @@ class Engine:
         scores = self.scores(plain[self.output])
         settings = replace(settings, rivals=self.rivals(plain[self.output], settings.index))
         main = self.network.clip_input()
-        collector = Collector.of(self.topology, self.depths, main, self.axes[main]) if tubes else None
+        collector = TubeCollector.of(self.topology, self.depths, main, self.axes[main]) if tubes else None
         request = Request(
             clip.feeds, rule_named(rule), settings, collector, volumes=kernel_relevance, progress=progress or _silent
         )

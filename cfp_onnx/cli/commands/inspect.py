@@ -31,8 +31,8 @@ def run(options: argparse.Namespace) -> int:
     """Runs the command; its exit code."""
     from cfp_onnx.explanation.call import topology
     from cfp_onnx.model.reader import load
-    from cfp_onnx.pyramid.text import topology_tree
     from cfp_onnx.pyramid.topology_json import topology_json, write_graphml
+    from cfp_onnx.pyramid.topology_text import topology_tree
 
     if options.graphml == "-":
         raise UsageError("--graphml needs a file name; only --json can go to stdout")
