@@ -20,7 +20,11 @@ from cfp_onnx.errors import RunError, UsageError
 from cfp_onnx.explanation.call import Engine, Wanted, deepest, pick_class
 from cfp_onnx.explanation.inputs import Source, Taker, partners, read_both
 from cfp_onnx.matching.agreement import Agreement, agreement, overlap, rows_of, spearman, tube_cosine
-from cfp_onnx.matching.align import Alignment, Network, Pair, Place, align, network, places
+from cfp_onnx.matching.alignment import align
+from cfp_onnx.matching.chains import Place
+from cfp_onnx.matching.describe import network
+from cfp_onnx.matching.pairs import Alignment, Pair, places
+from cfp_onnx.matching.units import Network
 from cfp_onnx.matching.wording import by_sizes
 from cfp_onnx.model.reader import Model, load
 from cfp_onnx.pyramid.tube_collector import Collector, clip_size
