@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 
 import cfp_onnx as cfp
-from cfp_onnx.checking.baseline import load_baseline
+from cfp_onnx.checking.baseline_file import load_baseline
 from cfp_onnx.checking.fingerprint import Recorder
 from cfp_onnx.runtime import session as record
 

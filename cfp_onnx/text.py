@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 
 from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 PRINTED_WIDTH = 100
 """Columns of a result that is printed."""
@@ -25,4 +28,33 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
 
 
-__all__ = ["PRINTED_WIDTH", "plain_text", "printable"]
+def fact_table(rows: Iterable[tuple[str, str, str]]) -> Table:
+    """Facts in two columns.
+
+    Args:
+        rows: Name, text, and the text's style, which may be empty.
+    """
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, text, style in rows:
+        grid.add_row(Text(name, style="dim"), Text(printable(text), style=style))
+    return grid
+
+
+def figure_table(first: str, figures: Iterable[str]) -> Table:
+    """An empty table: names, figures to their right, and remarks behind them.
+
+    Args:
+        first: Head of the names.
+        figures: Heads of the columns of figures.
+    """
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column(first, overflow="fold")
+    for name in figures:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    return table
+
+
+__all__ = ["PRINTED_WIDTH", "fact_table", "figure_table", "plain_text", "printable"]

@@ -20,7 +20,7 @@ from cfp_onnx.comparison.differences import (
     explain_path,
     explain_weights,
 )
-from cfp_onnx.comparison.result import ComparedLayer, Parting
+from cfp_onnx.comparison.values import ComparedLayer, Parting
 from cfp_onnx.matching.agreement import Agreement
 from cfp_onnx.matching.pairs import Alignment, Pair
 from cfp_onnx.matching.units import PRECISIONS, Network, Unit

@@ -26,7 +26,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import cfp_onnx as cfp
 from cfp_onnx import cli
-from cfp_onnx.comparison.result import comparison_text, parting_text
+from cfp_onnx.comparison.result import comparison_text
+from cfp_onnx.comparison.text import parting_text
 from cfp_onnx.errors import CfpError
 from cfp_onnx.matching import alignment, assignment, describe
 from cfp_onnx.matching.agreement import agreement, cosine, overlap, spearman
@@ -575,7 +576,7 @@ def hostile(bench: Bench) -> Any:
     found = bench.compare(net.scaled("grp", 3, 1.5)(bench.weights))
     layers = tuple(replace(x, a=f"{x.a} {HOSTILE}", b=f"{x.b} {HOSTILE}", findings=(HOSTILE,)) for x in found.layers)
     first = replace(found.first, layer=f"grp {HOSTILE}", cause=HOSTILE)
-    models = tuple({**m, "file": f"/x/{HOSTILE}", "producer": HOSTILE} for m in found.models)
+    models = tuple(replace(m, file=f"/x/{HOSTILE}", producer=HOSTILE) for m in found.models)
     return replace(found, layers=layers, first=first, models=models, only_a=(HOSTILE,), notes=(HOSTILE,))
 
 
