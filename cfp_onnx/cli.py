@@ -717,7 +717,7 @@ def _written_preprocess(options: argparse.Namespace) -> Preprocess | None:
         UsageError: If the preset is unknown or the file cannot be read.
     """
     from cfp_onnx.clips.load import Preprocess
-    from cfp_onnx.conversion.call import preset_of
+    from cfp_onnx.conversion.keep import preset_of
 
     base = _base(options) or preset_of(options.arch)
     sized = options.arch is None and (base is None or not base.yields)
