@@ -22,7 +22,7 @@ import numpy as np
 
 from cfp_onnx.clips.load import Clip, Preprocess, load_clip
 from cfp_onnx.explanation.call import Engine, specs
-from cfp_onnx.model.reader import Model, load
+from cfp_onnx.model import Model, load
 from cfp_onnx.relevance.pooled_walk import Settings
 from cfp_onnx.runtime import session as record
 

@@ -74,8 +74,8 @@ def make_engine(
     path: Path, clip: Path | None, threads: int | None, device: str = "cpu"
 ) -> tuple[Engine, dict[str, Array]]:
     """The engine of a file, and what to feed it: the clip, or seeded random arrays."""
+    from cfp_onnx import model
     from cfp_onnx.explanation import call as explain
-    from cfp_onnx.model import reader as model
     from cfp_onnx.runtime import session as record
 
     loaded = model.load(path)
@@ -280,7 +280,7 @@ def child_session(folder: Path, threads: int | None) -> None:
 def child_engine(mode: str, path: Path, clip: Path | None, threads: int | None) -> None:
     """In the child: everything the package does up to the same session, as a user's process would."""
     if mode == "plain":
-        from cfp_onnx.model import reader as model
+        from cfp_onnx import model
         from cfp_onnx.runtime import session as record
 
         loaded = model.load(path)

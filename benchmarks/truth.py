@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from benchmarks.motion.clips import FRAMES, SIZE, TEST_SEED, make_clip
+from cfp_onnx import model
 from cfp_onnx.errors import CfpError, RunError
 from cfp_onnx.explanation import call as explain
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.features import Feature, feature_of
 from cfp_onnx.graph.topology import KernelLayer, shared_states
-from cfp_onnx.model import reader as model
 from cfp_onnx.relevance import pooled_walk as walk
 from cfp_onnx.runtime import session as record
 

@@ -24,7 +24,7 @@ from cfp_onnx.errors import ClipError, UsageError
 from cfp_onnx.explanation.inputs import Taker, read_both
 from cfp_onnx.files.whole import folder_of
 from cfp_onnx.matching.wording import explain_window
-from cfp_onnx.model.reader import Model, load
+from cfp_onnx.model import Model, load
 from cfp_onnx.runtime import session as record
 from cfp_onnx.values import Array, Progress
 

@@ -22,7 +22,7 @@ from cfp_onnx.explanation.inputs import Source, Taker, partners, read_both
 from cfp_onnx.matching.agreement import Agreement, agreement, overlap, rows_of, spearman, tube_cosine
 from cfp_onnx.matching.align import Alignment, Network, Pair, Place, align, network, places
 from cfp_onnx.matching.wording import by_sizes
-from cfp_onnx.model.reader import Model, load
+from cfp_onnx.model import Model, load
 from cfp_onnx.pyramid.tube_collector import Collector, clip_size
 from cfp_onnx.pyramid.tubes import Tube
 from cfp_onnx.runtime import session as record

@@ -31,8 +31,9 @@ from cfp_onnx.conversion.file_kinds import is_code, named, refuse_other, refuse_
 from cfp_onnx.errors import CfpError, DeviceError, LimitError, ModelError, OutputError, UsageError
 from cfp_onnx.explanation.call import Engine, specs, topology
 from cfp_onnx.files.whole import write_bytes
-from cfp_onnx.model.reader import Model, first_line, load, show
+from cfp_onnx.model import Model, load
 from cfp_onnx.runtime import session as record
+from cfp_onnx.text import first_line, shape_text
 from cfp_onnx.values import Array, Progress
 
 if TYPE_CHECKING:
@@ -402,7 +403,9 @@ def _check_shapes(model: Model, clips: Sequence[ProbeClip], wanted: Shape | None
         want: Sequence[int] | None = wanted.get(port.name) if isinstance(wanted, Mapping) else wanted
         probed = clips[0][0][port.name].shape
         if want is not None and (len(want) != len(probed) or tuple(want[1:]) != probed[1:]):
-            raise ModelError(f"the conversion's input {port.name!r} is {show(probed)}, not the {show(want)} asked for")
+            raise ModelError(
+                f"the conversion's input {port.name!r} is {shape_text(probed)}, not the {shape_text(want)} asked for"
+            )
         if port.shape is not None and port.shape[:1] == (None,) and len({c[0][port.name].shape[:1] for c in clips}) < 2:
             raise ModelError("the conversion's batch is dynamic but its probe has clips of one batch size only")
 
@@ -418,7 +421,7 @@ def _difference(
         theirs = outputs[name]
         where = f"output {name!r} on random clip {number} (batch {len(next(iter(inputs.values())))})"
         if ours.shape != theirs.shape:
-            both = f"{show(ours.shape)}, the framework's {show(theirs.shape)}"
+            both = f"{shape_text(ours.shape)}, the framework's {shape_text(theirs.shape)}"
             raise ModelError(f"the conversion's {where} is {both}; {hint}")
         if not np.isfinite(theirs).all():
             raise ModelError(f"the framework's own {where} is not finite; give weights that work on random clips")
@@ -513,7 +516,9 @@ def _described(
         if count is not None and axes.get("T") not in {None, count}:
             raise UsageError(f"{count} frames contradict the network, which takes {axes['T']}")
         if pixels is not None and any(axes.get(k) not in {None, p} for k, p in zip("HW", pixels, strict=True)):
-            raise UsageError(f"{pixels[0]}x{pixels[1]} pixels contradict the network, which takes {show(spec.shape)}")
+            raise UsageError(
+                f"{pixels[0]}x{pixels[1]} pixels contradict the network, which takes {shape_text(spec.shape)}"
+            )
     if base is None and layout is None:
         return {}
     return {"cfp_onnx.preprocess": (written.fitted(spec, letters) if written.yields else written).to_json()}

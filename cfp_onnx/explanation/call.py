@@ -19,7 +19,7 @@ from cfp_onnx.graph.layers import Part
 from cfp_onnx.graph.operators.registry import State
 from cfp_onnx.graph.positions import spatial_axes
 from cfp_onnx.graph.topology import KernelLayer, build, channel_axis, shared_states, target_tensor
-from cfp_onnx.model.reader import Model, Program, input_shape, load
+from cfp_onnx.model import Model, Program, input_shape, load
 from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.pyramid.topology_json import topology_json
 from cfp_onnx.pyramid.tube_collector import Collector, clip_size, shown_kernels

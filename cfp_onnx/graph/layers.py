@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cfp_onnx.errors import ModelError
-from cfp_onnx.model.reader import Node, Program, show
+from cfp_onnx.model import Node, Program
+from cfp_onnx.text import shape_text
 from cfp_onnx.values import Array
 
 CONVOLUTIONS = frozenset(
@@ -125,7 +126,7 @@ def _convolution(program: Program, node: Node) -> Part | None:
     if group < 1 or reads != channels or shape[0] % group:
         raise ModelError(
             f"{program.model.path}: node {node.name!r} ({node.op}, group {group}) reads {channels} channels "
-            f"but its weight {program.stem(weight)!r} {show(shape)} fits {reads}; the export is broken, "
+            f"but its weight {program.stem(weight)!r} {shape_text(shape)} fits {reads}; the export is broken, "
             "repair it or export again"
         )
     tail, scale, bias = _integer_tail(program, node) if node.op == "ConvInteger" else ((), None, None)

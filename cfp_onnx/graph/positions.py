@@ -17,7 +17,7 @@ import numpy as np
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.layers import Geometry, Part
 from cfp_onnx.graph.topology import Topology
-from cfp_onnx.model.reader import Node
+from cfp_onnx.model import Node
 from cfp_onnx.values import Array
 
 Coordinates = tuple[Array, ...]

@@ -17,7 +17,7 @@ from cfp_onnx.errors import ModelError, TargetError, UnsupportedOperatorError
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.layers import Fibers, Part, find_fibers, find_parts
 from cfp_onnx.graph.operators.registry import State, Track, View, effect_of
-from cfp_onnx.model.reader import Node, Program
+from cfp_onnx.model import Node, Program
 from cfp_onnx.values import Array
 
 Means = Callable[[str], "Array | None"]

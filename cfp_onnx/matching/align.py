@@ -21,7 +21,7 @@ from cfp_onnx.graph.layers import Geometry
 from cfp_onnx.graph.operators.registry import State
 from cfp_onnx.graph.topology import KernelLayer, Topology
 from cfp_onnx.matching.chains import Place, Stage, Way, affine, between, chain, kernel_axis, read
-from cfp_onnx.model.reader import Node, Program
+from cfp_onnx.model import Node, Program
 from cfp_onnx.values import Array
 
 EXACT = 1e-4

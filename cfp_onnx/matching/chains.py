@@ -14,7 +14,7 @@ import numpy as np
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.operators.registry import State
 from cfp_onnx.graph.topology import KernelLayer, Topology
-from cfp_onnx.model.reader import Node
+from cfp_onnx.model import Node
 from cfp_onnx.values import Array
 
 

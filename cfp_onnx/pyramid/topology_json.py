@@ -11,7 +11,7 @@ import networkx as nx
 
 from cfp_onnx.files.whole import write_text
 from cfp_onnx.graph.topology import Coverage, Joint, KernelLayer, Origin, Topology
-from cfp_onnx.model.reader import Model, Program
+from cfp_onnx.model import Model, Program
 
 SCHEMA = "cfp-onnx/topology"
 SCHEMA_VERSION = 1

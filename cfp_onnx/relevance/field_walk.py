@@ -20,7 +20,7 @@ from cfp_onnx.graph.features import Feature, feature_of
 from cfp_onnx.graph.layers import Part
 from cfp_onnx.graph.operators.registry import State
 from cfp_onnx.graph.topology import KernelLayer, Topology
-from cfp_onnx.model.reader import Node
+from cfp_onnx.model import Node
 from cfp_onnx.relevance.adjoint import conv_transpose, divisors, fitted, forward, tap_positions, transposed
 from cfp_onnx.runtime.probe import SEED, Probe, Values
 from cfp_onnx.values import Array

@@ -21,17 +21,9 @@ import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
 from cfp_onnx.errors import DeviceError, ModelError, RunError
-from cfp_onnx.model.reader import (
-    Model,
-    Program,
-    branches,
-    canonical_nodes,
-    first_line,
-    input_shape,
-    show,
-    take_branches,
-)
+from cfp_onnx.model import Model, Program, branches, canonical_nodes, input_shape, take_branches
 from cfp_onnx.runtime.probe import Probe
+from cfp_onnx.text import first_line, shape_text
 from cfp_onnx.values import Array
 
 if TYPE_CHECKING:
@@ -372,7 +364,7 @@ def random_feeds(model: Model, given: Mapping[str, tuple[int, ...]] | None = Non
                 raise
             continue
         return feeds
-    names = ", ".join(f"{k}={show(s)}" for k, s in shapes.items())
+    names = ", ".join(f"{k}={shape_text(s)}" for k, s in shapes.items())
     raise RunError(
         f"no common input size fits {model.path} ({names}); give --input-shape NAME=1,3,16,112,112: {error}"
     ) from error

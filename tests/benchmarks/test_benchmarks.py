@@ -12,8 +12,8 @@ import pytest
 from onnx import helper, numpy_helper
 
 from benchmarks import overhead, truth, tubes
+from cfp_onnx import model
 from cfp_onnx.explanation import call as explain
-from cfp_onnx.model import reader as model
 from cfp_onnx.runtime import session as record
 
 FRAMES = {"clip": np.random.default_rng(7).standard_normal((1, 2, 3, 5, 5)).astype(np.float32)}

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from cfp_onnx.explanation.call import Engine
 from cfp_onnx.graph.layers import Part
-from cfp_onnx.model.reader import load
+from cfp_onnx.model import load
 from cfp_onnx.runtime import session as record
 
 DEMO = Path(__file__).resolve().parents[2] / "cfp_onnx" / "data" / "demo.onnx"

@@ -20,7 +20,7 @@ from cfp_onnx.graph.effects import Move
 from cfp_onnx.graph.features import feature_of
 from cfp_onnx.graph.layers import Part
 from cfp_onnx.graph.topology import KernelLayer, Topology, build
-from cfp_onnx.model.reader import load
+from cfp_onnx.model import load
 from cfp_onnx.relevance import adjoint
 from cfp_onnx.relevance import scores as rules
 from cfp_onnx.relevance.statistics import Statistics

@@ -20,7 +20,7 @@ from onnx import numpy_helper
 
 from cfp_onnx.explanation.call import Engine, Wanted
 from cfp_onnx.graph.features import feature_of
-from cfp_onnx.model.reader import load
+from cfp_onnx.model import load
 from cfp_onnx.relevance import messages
 from cfp_onnx.relevance import scores as rules
 from cfp_onnx.runtime import session as record

@@ -16,7 +16,7 @@ import numpy as np
 from cfp_onnx.errors import ModelError
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.layers import WEIGHTED, Geometry, Part, same_pads
-from cfp_onnx.model.reader import Node, Program
+from cfp_onnx.model import Node, Program
 from cfp_onnx.values import Array
 
 
