@@ -16,8 +16,8 @@ import numpy as np
 from cfp_onnx.errors import ModelError, RunError, TargetError, UsageError
 from cfp_onnx.graph.features import Feature
 from cfp_onnx.graph.layers import Part
-from cfp_onnx.graph.operators.registry import State
 from cfp_onnx.graph.positions import spatial_axes
+from cfp_onnx.graph.states import State
 from cfp_onnx.graph.topology import KernelLayer, build, channel_axis, shared_states, target_tensor
 from cfp_onnx.model import Model, Program, input_shape, load
 from cfp_onnx.pyramid.result import Pyramid

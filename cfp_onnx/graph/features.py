@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cfp_onnx.graph import effects as fx
+from cfp_onnx.graph.labels import to_rank
 from cfp_onnx.graph.topology import KernelLayer, Topology
 from cfp_onnx.values import Array
 
@@ -94,7 +95,7 @@ def _per_kernel(
         return np.full(layer.kernels, default)
     shape, tracks = topology.program.shapes[name], topology.states[name].tracks
     axes = [a for a in range(len(shape)) if any(t.labels.shape[a] > 1 for t in tracks)] if tracks else []
-    found = fx.align(np.asarray(values(), np.float64), len(shape))
+    found = to_rank(np.asarray(values(), np.float64), len(shape))
     if found.size == 1:
         return np.full(layer.kernels, float(found.reshape(-1)[0]))
     if len(axes) != 1 or shape[axes[0]] != layer.kernels or found.size != layer.kernels:

@@ -15,8 +15,10 @@ import numpy as np
 
 from cfp_onnx.errors import ModelError, TargetError, UnsupportedOperatorError
 from cfp_onnx.graph import effects as fx
+from cfp_onnx.graph.labels import NONE, UNKNOWN, to_rank, varies
 from cfp_onnx.graph.layers import Fibers, Part, find_fibers, find_parts
-from cfp_onnx.graph.operators.registry import State, Track, View, effect_of
+from cfp_onnx.graph.operators import View, effect_of
+from cfp_onnx.graph.states import State, Track
 from cfp_onnx.model import Node, Program
 from cfp_onnx.values import Array
 
@@ -296,8 +298,8 @@ def _channels_known(topology: Topology, layer: KernelLayer) -> list[bool]:
     known = np.ones(layer.channels, dtype=bool)
     seen = np.zeros(layer.channels, dtype=bool)
     for _, labels, _ in topology.wires(layer):
-        known &= ~(labels == fx.UNKNOWN).any(axis=1)
-        seen |= (labels != fx.UNKNOWN).any(axis=1)
+        known &= ~(labels == UNKNOWN).any(axis=1)
+        seen |= (labels != UNKNOWN).any(axis=1)
     has_side = bool(topology.side_inputs(layer))
     return list((known & (seen | has_side)).tolist())
 
@@ -314,7 +316,7 @@ def part_wires(topology: Topology, layer: KernelLayer, states: Mapping[str, Stat
     out = []
     for (_, via), pieces in rows.items():
         width = max(p[1].shape[1] for p in pieces)
-        labels = np.full((layer.channels, width), fx.NONE, np.int64)
+        labels = np.full((layer.channels, width), NONE, np.int64)
         shares = np.zeros((layer.channels, width))
         for start, piece, share in pieces:
             labels[start : start + len(piece), : piece.shape[1]] = piece
@@ -326,7 +328,7 @@ def part_wires(topology: Topology, layer: KernelLayer, states: Mapping[str, Stat
 def _per_channel(track: Track, part: Part, program: Program) -> tuple[Array, Array]:
     """Distinct labels of each channel (channels, m) with their mean shares."""
     rank = len(program.shapes[part.source])
-    labels, shares = (np.moveaxis(fx.align(a, rank), part.in_axis, 0) for a in (track.labels, track.share))
+    labels, shares = (np.moveaxis(to_rank(a, rank), part.in_axis, 0) for a in (track.labels, track.share))
     labels, shares = labels.reshape(labels.shape[0], -1), shares.reshape(shares.shape[0], -1)
     if labels.shape[0] == 1 and part.channels > 1:
         labels, shares = (np.repeat(a, part.channels, axis=0) for a in (labels, shares))
@@ -334,7 +336,7 @@ def _per_channel(track: Track, part: Part, program: Program) -> tuple[Array, Arr
         return labels, shares
     rows = [np.unique(row, return_inverse=True) for row in labels]
     width = max(len(u) for u, _ in rows)
-    out, out_share = np.full((len(rows), width), fx.NONE, np.int64), np.zeros((len(rows), width))
+    out, out_share = np.full((len(rows), width), NONE, np.int64), np.zeros((len(rows), width))
     for i, (unique, inverse) in enumerate(rows):
         out[i, : len(unique)] = unique
         out_share[i, : len(unique)] = (
@@ -543,8 +545,8 @@ class _Flow:
             return fx.Barrier()
         raise UnsupportedOperatorError(
             f"{self.program.model.path}: operator {node.op} at node {node.name!r} lies on a channel path and has no "
-            "handler (or is used in a way its handler does not know); add one in cfp_onnx/graph/flow.py, or pass "
-            "--allow-barriers",
+            "handler (or is used in a way its handler does not know); add one in "
+            "cfp_onnx/graph/operators/<family>.py, or pass --allow-barriers",
             operator=node.op,
             node=node.name,
         )
@@ -608,7 +610,7 @@ class _Flow:
     def _unknown(self, node: Node, output: str) -> State:
         rank = len(self.program.shapes.get(output, ()))
         shape = (1,) * rank
-        return State((Track(np.full(shape, fx.UNKNOWN, np.int64), np.ones(shape)),), self._side(node))
+        return State((Track(np.full(shape, UNKNOWN, np.int64), np.ones(shape)),), self._side(node))
 
     def _emit(self, node: Node, part: Part) -> State:
         layer, offset = self._place[node.name]
@@ -622,12 +624,12 @@ class _Flow:
     def _in_place(self, node: Node, source: int) -> State:
         state = self.states.get(node.inputs[source], State())
         rank = len(self.program.shapes[node.outputs[0]])
-        tracks = tuple(replace(t, labels=fx.align(t.labels, rank), share=fx.align(t.share, rank)) for t in state.tracks)
+        tracks = tuple(replace(t, labels=to_rank(t.labels, rank), share=to_rank(t.share, rank)) for t in state.tracks)
         return State(tracks, self._side(node, (source,)), _quantised(node, state, self.effects[node.name]))
 
     def _pool(self, node: Node, source: int) -> State:
         state = self.states.get(node.inputs[source], State())
-        if any(fx.varies(t.labels, a) for t in state.tracks for a in range(2, t.labels.ndim)):
+        if any(varies(t.labels, a) for t in state.tracks for a in range(2, t.labels.ndim)):
             return State((), self._side(node))
         return self._in_place(node, source)
 
@@ -652,12 +654,12 @@ class _Flow:
     ) -> None:
         ranks = [len(self._view.shape(node.inputs[i])) for i in effect.sources]
         labels = [
-            np.full((1,) * r, fx.NONE, np.int64) if t is None else t.labels for t, r in zip(picked, ranks, strict=True)
+            np.full((1,) * r, NONE, np.int64) if t is None else t.labels for t, r in zip(picked, ranks, strict=True)
         ]
         shares = [np.zeros((1,) * r) if t is None else t.share for t, r in zip(picked, ranks, strict=True)]
         vias = [t.via for t in picked if t is not None]
         via = "branch" if joins and node.outputs[0] not in self._fiber_joints else vias[0]
-        moved = effect.apply(labels, fx.NONE)
+        moved = effect.apply(labels, NONE)
         moved_share = effect.apply(shares, 0)
         for place, a, s in zip(out, moved, moved_share, strict=True):
             shape = np.broadcast_shapes(a.shape, s.shape)
@@ -675,8 +677,8 @@ class _Flow:
         tracks: list[Track] = []
         for name, share, kind in zip(names, shares, vias, strict=True):
             for t in self.states[name].tracks:
-                part = fx.align(t.share, rank) * share
-                labels = fx.align(t.labels, rank)
+                part = to_rank(t.share, rank) * share
+                labels = to_rank(t.labels, rank)
                 labels = (
                     np.broadcast_to(labels, np.broadcast_shapes(labels.shape, part.shape))
                     if part.shape != labels.shape
@@ -692,7 +694,7 @@ class _Flow:
         if self.means is not None:
             found = [self.means(n) for n in names]
             if all(f is not None for f in found):
-                sizes = [fx.align(np.abs(np.asarray(f, np.float64)), rank) for f in found]
+                sizes = [to_rank(np.abs(np.asarray(f, np.float64)), rank) for f in found]
                 total = np.sum(np.broadcast_arrays(*sizes), axis=0)
                 even = np.full(total.shape, 1 / len(names))
                 return [np.where(total > 0, s / np.where(total > 0, total, 1), even) for s in sizes]
@@ -720,14 +722,14 @@ class _Flow:
         own = self._above[shortcut] - self._above[main]
         if own:
             return "projected"
-        if any((np.asarray(t.labels) == fx.NONE).any() for t in self.states[shortcut].tracks):
+        if any((np.asarray(t.labels) == NONE).any() for t in self.states[shortcut].tracks):
             return "padded"
         return "identity"
 
     def _select(self, node: Node, sources: tuple[int, ...]) -> State:
         rank = len(self.program.shapes[node.outputs[0]])
         tracks = [
-            replace(t, labels=fx.align(t.labels, rank), share=fx.align(t.share, rank) / len(sources))
+            replace(t, labels=to_rank(t.labels, rank), share=to_rank(t.share, rank) / len(sources))
             for i in sources
             for t in self.states[node.inputs[i]].tracks
         ]
@@ -737,13 +739,12 @@ class _Flow:
         rank = len(self.program.shapes[node.outputs[0]])
         value, gate = node.inputs[effect.value], node.inputs[effect.gate]
         tracks = [
-            replace(t, labels=fx.align(t.labels, rank), share=fx.align(t.share, rank))
-            for t in self.states[value].tracks
+            replace(t, labels=to_rank(t.labels, rank), share=to_rank(t.share, rank)) for t in self.states[value].tracks
         ]
         side = self._side(node, (effect.value, effect.gate))
         if not effect.own and self._view.carries(gate):
             for t in self.states[gate].tracks:
-                labels = fx.align(t.labels, rank)
+                labels = to_rank(t.labels, rank)
                 tracks.append(Track(labels, np.zeros(labels.shape), "gate"))
             self.gates.append(
                 Joint(node.name, "gate", (self._layers_in(self.states[value]), self._layers_in(self.states[gate])))
@@ -752,7 +753,7 @@ class _Flow:
 
     def _reduce(self, node: Node, effect: fx.Reduce) -> State:
         state = self.states.get(node.inputs[effect.source], State())
-        if any(fx.varies(t.labels, a) for t in state.tracks for a in effect.axes):
+        if any(varies(t.labels, a) for t in state.tracks for a in effect.axes):
             return State((), self._side(node))
         keep = len(self.program.shapes[node.outputs[0]]) == len(self.program.shapes[node.inputs[effect.source]])
         tracks = tuple(
@@ -763,14 +764,14 @@ class _Flow:
 
     def _normalise(self, node: Node, effect: fx.Normalise) -> list[State]:
         state = self._in_place(node, effect.source)
-        if effect.mixes or any(fx.varies(t.labels, a) for t in state.tracks for a in effect.axes or ()):
+        if effect.mixes or any(varies(t.labels, a) for t in state.tracks for a in effect.axes or ()):
             state = replace(state, side=state.side | self._members(state))
         return [state, *self._held(node, node.outputs[1:])]
 
     def _mix(self, node: Node, value: int) -> State:
         state = self.states[node.inputs[value]]
         rank = len(self.program.shapes[node.outputs[0]])
-        tracks = tuple(replace(t, labels=fx.align(t.labels, rank), share=fx.align(t.share, rank)) for t in state.tracks)
+        tracks = tuple(replace(t, labels=to_rank(t.labels, rank), share=to_rank(t.share, rank)) for t in state.tracks)
         return State(tracks, self._side(node, (value,)))
 
 
@@ -788,7 +789,7 @@ def _merge(tracks: Sequence[Track]) -> list[Track]:
     """Drop tracks that hold no label, and add up those with the same labels."""
     out: list[Track] = []
     for track in tracks:
-        if track.labels.size and int(track.labels.max()) < 0 and int(track.labels.min()) == fx.NONE:
+        if track.labels.size and int(track.labels.max()) < 0 and int(track.labels.min()) == NONE:
             continue
         for i, old in enumerate(out):
             if old.labels.shape == track.labels.shape and np.array_equal(old.labels, track.labels):
@@ -855,7 +856,7 @@ def _reads(program: Program, name: str, axis: int) -> bool:
             continue
         part = parts.get(node.name)
         if part is not None:
-            seen = fx.align(states[part.source].tracks[0].labels, len(program.shapes[part.source]))
+            seen = to_rank(states[part.source].tracks[0].labels, len(program.shapes[part.source]))
             others = [a for a in range(seen.ndim) if a != part.in_axis]
             verdicts.append(all(seen.shape[a] == 1 for a in others) and seen.shape[part.in_axis] == shape[axis])
             continue
@@ -863,7 +864,7 @@ def _reads(program: Program, name: str, axis: int) -> bool:
         if isinstance(effect, fx.Move) and len(effect.sources) == 1:
             for o, moved in zip(
                 node.outputs,
-                effect.apply([states[node.inputs[effect.sources[0]]].tracks[0].labels], fx.NONE),
+                effect.apply([states[node.inputs[effect.sources[0]]].tracks[0].labels], NONE),
                 strict=True,
             ):
                 states[o] = State((Track(moved, np.ones(moved.shape)),))

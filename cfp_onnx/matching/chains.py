@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cfp_onnx.graph import effects as fx
-from cfp_onnx.graph.operators.registry import State
+from cfp_onnx.graph.labels import to_rank
+from cfp_onnx.graph.states import State
 from cfp_onnx.graph.topology import KernelLayer, Topology
 from cfp_onnx.model import Node
 from cfp_onnx.values import Array
@@ -156,7 +157,7 @@ def map_of(topology: Topology, node: Node, effect: fx.Affine, kernels: int) -> t
     def per_kernel(array: Array | None) -> Array | None:
         if array is None or array.ndim > rank:
             return None
-        full = np.moveaxis(fx.align(np.asarray(array, np.float64), rank), axis, 0)
+        full = np.moveaxis(to_rank(np.asarray(array, np.float64), rank), axis, 0)
         flat = full.reshape(full.shape[0], -1)
         if flat.shape[1] > 1 and node.op not in {"Add", "Sub"}:
             return None

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from cfp_onnx.graph.operators.registry import State
+from cfp_onnx.graph.states import State
 from cfp_onnx.graph.topology import Topology
 from cfp_onnx.values import Array
 
