@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cfp_onnx.errors import ModelError, RunError, TargetError, UsageError
+from cfp_onnx.graph.channel_axis import channel_axis
 from cfp_onnx.graph.features import Feature
+from cfp_onnx.graph.kernel_layers import KernelLayer
 from cfp_onnx.graph.layers import Part
 from cfp_onnx.graph.positions import spatial_axes
 from cfp_onnx.graph.states import State
-from cfp_onnx.graph.topology import KernelLayer, build, channel_axis, shared_states, target_tensor
+from cfp_onnx.graph.target import target_tensor
+from cfp_onnx.graph.topology import build, shared_states
 from cfp_onnx.model import Model, Program, input_shape, load
 from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.pyramid.topology_json import topology_json

@@ -17,9 +17,10 @@ import numpy as np
 
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.features import Feature, feature_of
+from cfp_onnx.graph.kernel_layers import KernelLayer
 from cfp_onnx.graph.layers import Geometry
 from cfp_onnx.graph.states import State
-from cfp_onnx.graph.topology import KernelLayer, Topology
+from cfp_onnx.graph.topology import Topology
 from cfp_onnx.matching.chains import Place, Stage, Way, affine, between, chain, kernel_axis, read
 from cfp_onnx.model import Node, Program
 from cfp_onnx.values import Array

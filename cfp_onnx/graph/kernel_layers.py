@@ -1,0 +1,127 @@
+"""The layers of a network: which weighted operations make each up, and the labels of their kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cfp_onnx.graph.layers import Fibers, Part
+from cfp_onnx.model import Program
+
+
+@dataclass(frozen=True)
+class KernelLayer:
+    """A layer of the network.
+
+    Attributes:
+        index: Position in execution order.
+        name: The ONNX node's name; of fibers that are one layer, the first's.
+        op: ONNX operator.
+        weight: Name of the initializer its weights come from.
+        nodes: All nodes that make it up.
+        kernels: Output channels.
+        channels: Input channels, over the whole layer.
+        groups: Groups, or fibers.
+        kernel_shape: Taps per spatial axis; empty for a dense layer.
+        family: plain, pointwise, grouped, depthwise, factorised or dense.
+        parts: The weighted operations.
+        first: Label of its kernel 0.
+        source: Tensor its channels are numbered over.
+        output: Tensor its kernels are numbered over.
+        split: Whether it is written as Split, convolutions and Concat.
+    """
+
+    index: int
+    name: str
+    op: str
+    weight: str
+    nodes: tuple[str, ...]
+    kernels: int
+    channels: int
+    groups: int
+    kernel_shape: tuple[int, ...]
+    family: str
+    parts: tuple[Part, ...]
+    first: int
+    source: str
+    output: str
+    split: bool = False
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where labels come from: a layer, or an input of the model (`layer` is None)."""
+
+    layer: int | None
+    tensor: str
+    first: int
+    count: int
+
+
+def find_layers(program: Program, parts: list[Part], fibers: list[Fibers]) -> list[KernelLayer]:
+    """The layers that weighted operations make up, in execution order; the fibers of a set are one layer."""
+    inside = {p.node.name: f for f in fibers for p in f.parts}
+    out: list[KernelLayer] = []
+    first = 0
+    used: set[str] = set()
+    for part in parts:
+        group = inside.get(part.node.name)
+        if group is not None and group.parts[0].node.name != part.node.name:
+            continue
+        members = (part,) if group is None else group.parts
+        kernels, channels = sum(p.kernels for p in members), sum(p.channels for p in members)
+        groups = part.groups if group is None else len(members)
+        name = part.node.name
+        if name in used:
+            name = f"{name}#{sum(u.startswith(name) for u in used) + 1}"
+        used.add(name)
+        out.append(
+            KernelLayer(
+                index=len(out),
+                name=name,
+                op=part.node.op.rpartition("::")[2],
+                weight=program.stem(part.weight),
+                nodes=part.nodes if group is None else group.nodes,
+                kernels=kernels,
+                channels=channels,
+                groups=groups,
+                kernel_shape=part.geometry.kernel,
+                family=_family(part, groups, channels),
+                parts=members,
+                first=first,
+                source=part.source if group is None else group.source,
+                output=part.output if group is None else group.output,
+                split=group is not None,
+            )
+        )
+        first += kernels
+    return out
+
+
+def _family(part: Part, groups: int, channels: int) -> str:
+    if part.kind == "dense":
+        return "dense"
+    if groups > 1:
+        return "depthwise" if groups == channels else "grouped"
+    kernel = part.geometry.kernel
+    if all(k == 1 for k in kernel):
+        return "pointwise"
+    return "factorised" if any(k == 1 for k in kernel) and len(kernel) > 1 else "plain"
+
+
+def find_origins(program: Program, layers: list[KernelLayer], axes: Mapping[str, int]) -> list[Origin]:
+    """Label ranges of the layers, and behind them of the inputs.
+
+    Args:
+        program: The program.
+        layers: Its layers.
+        axes: Channel axis of each input.
+    """
+    origins = [Origin(layer.index, layer.output, layer.first, layer.kernels) for layer in layers]
+    first = layers[-1].first + layers[-1].kernels
+    for port in program.model.inputs:
+        shape = program.shapes[port.name]
+        count = shape[axes[port.name]] if shape else 1
+        origins.append(Origin(None, port.name, first, count))
+        first += count
+    return origins

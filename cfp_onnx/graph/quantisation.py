@@ -1,0 +1,37 @@
+"""Which tensors hold integers that stand for real numbers, with their scale and zero point."""
+
+from __future__ import annotations
+
+from cfp_onnx.graph import effects as fx
+from cfp_onnx.graph.states import State
+from cfp_onnx.model import Node
+
+_KEEPS_INTEGERS = (fx.Identity, fx.Move, fx.Pool, fx.Reduce, fx.Activation)
+
+
+def quantised_as(node: Node, state: State, effect: fx.Effect) -> tuple[str, str] | None:
+    """Scale and zero point of an output that holds integers standing for real numbers."""
+    op = node.op.rpartition("::")[2]
+    if op == "QuantizeLinear":
+        return node.input(1), node.input(2)
+    if op == "DynamicQuantizeLinear":
+        return node.outputs[1], node.outputs[2]
+    if op in {"DequantizeLinear", "Cast"}:
+        return None
+    if op in {"QLinearAdd", "QLinearMul"}:
+        return node.input(6), node.input(7)
+    if op in {"QLinearSigmoid", "QLinearLeakyRelu", "QLinearAveragePool", "QLinearGlobalAveragePool", "QLinearSoftmax"}:
+        return node.input(3), node.input(4)
+    if op == "QLinearConcat":
+        return node.input(0), node.input(1)
+    return state.quantised if isinstance(effect, _KEEPS_INTEGERS) else None
+
+
+def layer_quantised_as(node: Node) -> tuple[str, str] | None:
+    """The same for the output of a layer."""
+    op = node.op.rpartition("::")[2]
+    if op in {"QLinearConv", "QLinearMatMul"}:
+        return node.input(6), node.input(7)
+    if op == "QGemm" and node.input(7):
+        return node.input(7), node.input(8)
+    return None
