@@ -29,7 +29,7 @@ from cfp_onnx.errors import CfpError, RunError
 from cfp_onnx.explanation import call as explain
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.features import Feature, feature_of
-from cfp_onnx.graph.kernel_layers import KernelLayer
+from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.topology import shared_states
 from cfp_onnx.relevance import pooled_walk as walk
 from cfp_onnx.runtime import session as record

@@ -22,7 +22,7 @@ from cfp_onnx.explanation.call import deepest, pick_class
 from cfp_onnx.explanation.inputs import Taker
 from cfp_onnx.files.strict_json import Reader, packed, read_object, rounded
 from cfp_onnx.files.whole import write_text
-from cfp_onnx.graph.layers import Geometry
+from cfp_onnx.graph.parts import Geometry
 from cfp_onnx.model import Model, load
 from cfp_onnx.runtime import session as record
 from cfp_onnx.values import Array, Progress

@@ -15,7 +15,7 @@ import numpy as np
 
 from cfp_onnx.errors import ModelError, RunError
 from cfp_onnx.explanation.call import Engine
-from cfp_onnx.graph.layers import Geometry
+from cfp_onnx.graph.parts import Geometry
 from cfp_onnx.matching.align import Network, Unit, network
 from cfp_onnx.model import Model
 from cfp_onnx.relevance.field_walk import Walk

@@ -16,8 +16,8 @@ import numpy as np
 from cfp_onnx.errors import ModelError, RunError, TargetError, UsageError
 from cfp_onnx.graph.channel_axis import channel_axis
 from cfp_onnx.graph.features import Feature
-from cfp_onnx.graph.kernel_layers import KernelLayer
-from cfp_onnx.graph.layers import Part
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.parts import Part
 from cfp_onnx.graph.positions import spatial_axes
 from cfp_onnx.graph.states import State
 from cfp_onnx.graph.target import target_tensor

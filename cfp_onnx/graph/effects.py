@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cfp_onnx.graph.layers import Geometry, Part
+from cfp_onnx.graph.parts import Geometry, Part
 from cfp_onnx.values import Array
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.labels import to_rank
-from cfp_onnx.graph.layers import Geometry, Part
+from cfp_onnx.graph.parts import Geometry, Part
 from cfp_onnx.graph.topology import Topology
 from cfp_onnx.model import Node
 from cfp_onnx.values import Array

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.states import State
 from cfp_onnx.model import Node
+from cfp_onnx.values import Array
 
 _KEEPS_INTEGERS = (fx.Identity, fx.Move, fx.Pool, fx.Reduce, fx.Activation)
 
@@ -35,3 +38,19 @@ def layer_quantised_as(node: Node) -> tuple[str, str] | None:
     if op == "QGemm" and node.input(7):
         return node.input(7), node.input(8)
     return None
+
+
+def dequantise(q: Array, scale: Array | None, zero: Array | None, *, axis: int) -> Array:
+    """(q - zero) * scale in float32; `scale` and `zero` are single numbers or run along `axis`."""
+
+    def along(a: Array) -> Array:
+        flat = np.asarray(a).reshape(-1)
+        shape = [1] * q.ndim
+        if flat.size > 1:
+            shape[axis] = flat.size
+        return flat.reshape(shape)
+
+    out = q.astype(np.float32)
+    if zero is not None:
+        out = out - along(zero).astype(np.float32)
+    return out if scale is None else out * along(scale).astype(np.float32)

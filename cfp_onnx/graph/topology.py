@@ -15,9 +15,9 @@ import numpy as np
 
 from cfp_onnx.errors import ModelError
 from cfp_onnx.graph import effects as fx
-from cfp_onnx.graph.kernel_layers import KernelLayer, Origin, find_layers, find_origins
+from cfp_onnx.graph.fibers import find_fibers
 from cfp_onnx.graph.labels import UNKNOWN
-from cfp_onnx.graph.layers import find_fibers, find_parts
+from cfp_onnx.graph.layers import KernelLayer, Origin, find_layers, find_origins, find_parts
 from cfp_onnx.graph.states import State
 from cfp_onnx.graph.tracing import Joint, Means, Tracing
 from cfp_onnx.graph.wires import part_wires

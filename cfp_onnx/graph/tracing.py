@@ -9,10 +9,10 @@ import numpy as np
 
 from cfp_onnx.errors import UnsupportedOperatorError
 from cfp_onnx.graph import effects as fx
-from cfp_onnx.graph.kernel_layers import KernelLayer, Origin
 from cfp_onnx.graph.labels import NONE, UNKNOWN, to_rank, varies
-from cfp_onnx.graph.layers import Part
+from cfp_onnx.graph.layers import KernelLayer, Origin
 from cfp_onnx.graph.operators import View, effect_of
+from cfp_onnx.graph.parts import Part
 from cfp_onnx.graph.quantisation import layer_quantised_as, quantised_as
 from cfp_onnx.graph.states import State, Track
 from cfp_onnx.model import Node, Program

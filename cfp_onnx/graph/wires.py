@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cfp_onnx.graph.kernel_layers import KernelLayer
 from cfp_onnx.graph.labels import NONE, to_rank
-from cfp_onnx.graph.layers import Part
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.parts import Part
 from cfp_onnx.graph.states import State, Track
 from cfp_onnx.model import Program
 from cfp_onnx.values import Array

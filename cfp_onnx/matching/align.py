@@ -17,8 +17,8 @@ import numpy as np
 
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.features import Feature, feature_of
-from cfp_onnx.graph.kernel_layers import KernelLayer
-from cfp_onnx.graph.layers import Geometry
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.parts import Geometry
 from cfp_onnx.graph.states import State
 from cfp_onnx.graph.topology import Topology
 from cfp_onnx.matching.chains import Place, Stage, Way, affine, between, chain, kernel_axis, read

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cfp_onnx.graph import effects as fx
-from cfp_onnx.graph.kernel_layers import KernelLayer
 from cfp_onnx.graph.labels import to_rank
+from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.states import State
 from cfp_onnx.graph.topology import Topology
 from cfp_onnx.model import Node

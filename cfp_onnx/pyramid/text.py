@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from cfp_onnx.graph.kernel_layers import KernelLayer
+from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.tracing import Joint
 from cfp_onnx.naming import module_of
 from cfp_onnx.pyramid.topology_json import Analysed

@@ -17,9 +17,9 @@ from onnx import TensorProto, helper
 from cfp_onnx.errors import ModelError
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.features import Feature, feature_of
-from cfp_onnx.graph.kernel_layers import KernelLayer
 from cfp_onnx.graph.labels import NONE
-from cfp_onnx.graph.layers import Part
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.parts import Part
 from cfp_onnx.graph.states import State
 from cfp_onnx.graph.topology import Topology
 from cfp_onnx.model import Node

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cfp_onnx.graph.kernel_layers import KernelLayer
-from cfp_onnx.graph.layers import Part
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.parts import Part
 from cfp_onnx.graph.states import State
 from cfp_onnx.graph.topology import Source, Topology
 from cfp_onnx.pyramid.values import Edge, Kernel, LayerResult, Link, LinkSource

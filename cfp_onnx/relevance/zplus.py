@@ -17,8 +17,8 @@ from onnx import helper
 
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.features import Feature, affine_of
-from cfp_onnx.graph.kernel_layers import KernelLayer
-from cfp_onnx.graph.layers import Part
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.parts import Part
 from cfp_onnx.model import Node
 from cfp_onnx.relevance.adjoint import forward, transposed
 from cfp_onnx.relevance.field_walk import TINY, Message, Walk

@@ -15,8 +15,8 @@ from onnx.reference import ReferenceEvaluator
 from operator_rows import CASES, ROWS, Row
 
 from cfp_onnx.explanation.call import channel_axes
-from cfp_onnx.graph.layers import Part
 from cfp_onnx.graph.operators import OPERATORS
+from cfp_onnx.graph.parts import Part
 from cfp_onnx.graph.topology import Topology, build
 from cfp_onnx.model import load
 from cfp_onnx.runtime import session as record

@@ -18,8 +18,8 @@ from cfp_onnx.errors import CfpError, ModelError, RunError, TargetError, Unsuppo
 from cfp_onnx.explanation.call import Engine, channel_axes
 from cfp_onnx.graph.effects import Move
 from cfp_onnx.graph.features import feature_of
-from cfp_onnx.graph.kernel_layers import KernelLayer
-from cfp_onnx.graph.layers import Part
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.parts import Part
 from cfp_onnx.graph.topology import Topology, build
 from cfp_onnx.model import load
 from cfp_onnx.relevance import adjoint

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from cfp_onnx.explanation import call as explain
 from cfp_onnx.explanation.call import Engine, Wanted
 from cfp_onnx.graph.features import feature_of
-from cfp_onnx.graph.kernel_layers import KernelLayer
+from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.relevance import messages
 from cfp_onnx.relevance.zplus import ABSORBED, ZPlus
 from cfp_onnx.runtime import session as record

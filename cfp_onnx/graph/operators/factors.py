@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cfp_onnx.graph.layers import WEIGHTED
 from cfp_onnx.graph.operators.view import View
+from cfp_onnx.graph.parts import WEIGHTED
 
 BOUNDED = frozenset(
     {"Sigmoid", "HardSigmoid", "Softmax", "Tanh", "Clip", "com.microsoft::QLinearSigmoid",

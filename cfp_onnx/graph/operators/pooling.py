@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from cfp_onnx.graph import effects as fx
-from cfp_onnx.graph.layers import Geometry, same_pads
 from cfp_onnx.graph.operators.registry import operator
 from cfp_onnx.graph.operators.view import View
+from cfp_onnx.graph.parts import Geometry, same_pads
 from cfp_onnx.model import Node
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.labels import varies
-from cfp_onnx.graph.layers import WEIGHTED
 from cfp_onnx.graph.operators.factors import is_bounded
 from cfp_onnx.graph.operators.registry import operator
 from cfp_onnx.graph.operators.view import View
+from cfp_onnx.graph.parts import WEIGHTED
 from cfp_onnx.model import Node
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cfp_onnx.graph.labels import varies
-from cfp_onnx.graph.layers import Part
+from cfp_onnx.graph.parts import Part
 from cfp_onnx.graph.states import State
 from cfp_onnx.model import Node, Program
 from cfp_onnx.values import Array
