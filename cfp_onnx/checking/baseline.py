@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from cfp_onnx import runtime
 from cfp_onnx.checking.change import Noise, changes_of, outputs_over, worst
 from cfp_onnx.checking.fingerprint import PATTERNS, RULES, Recorder, Sight, Traits, doubled, shapes_of
 from cfp_onnx.clips.lists import Listed, clips_in
@@ -24,7 +25,6 @@ from cfp_onnx.files.strict_json import Reader, packed, read_object, rounded
 from cfp_onnx.files.whole import write_text
 from cfp_onnx.graph.parts import Geometry
 from cfp_onnx.model import Model, load
-from cfp_onnx.runtime import session as record
 from cfp_onnx.values import Array, Progress
 
 SCHEMA = "cfp-onnx/baseline"
@@ -342,7 +342,7 @@ def baseline(
     if not listed:
         raise UsageError("there is no clip to make a baseline of; give at least one")
     names = tuple(labels) if labels is not None else loaded.labels
-    made = _Making(loaded, taker, record.Device(device, threads), output, rule, levels, barriers=barriers)
+    made = _Making(loaded, taker, runtime.Device(device, threads), output, rule, levels, barriers=barriers)
     found = []
     for n, item in enumerate(listed):
         if progress is not None:
@@ -387,7 +387,7 @@ class _Making:
     """Recorders by input size, and what the first clips need again for the noise."""
 
     def __init__(
-        self, model: Model, taker: Taker, device: record.Device, output: str | None, rule: str, depth: int | None,
+        self, model: Model, taker: Taker, device: runtime.Device, output: str | None, rule: str, depth: int | None,
         *, barriers: bool,
     ) -> None:  # fmt: skip
         self.model, self.taker, self.device = model, taker, device
@@ -439,7 +439,7 @@ class _Making:
 
     def _variants(self, clip: Clip) -> list[tuple[str, Recorder, Mapping[str, Array]]]:
         own = self.recorder(clip.feeds)
-        single = record.Device(self.device.name, 1 if self.device.threads != 1 else 2)
+        single = runtime.Device(self.device.name, 1 if self.device.threads != 1 else 2)
         found: list[tuple[str, Recorder, Mapping[str, Array]]] = [
             ("the same again", own, clip.feeds),
             (f"{single.threads} threads" if single.threads != 1 else "1 thread",
@@ -460,7 +460,7 @@ class _Making:
         return pair if pair.engine.classes() == single.engine.classes() else None
 
     def _variant(
-        self, name: str, feeds: Mapping[str, Array], device: record.Device, *, optimise: bool = True
+        self, name: str, feeds: Mapping[str, Array], device: runtime.Device, *, optimise: bool = True
     ) -> Recorder:
         key = (name, shapes_of(feeds))
         if key not in self._variants_made:
@@ -476,7 +476,7 @@ class _Making:
         return {
             "rule": self.options["rule"], "output": engine.output, "provider": engine.provider(),
             "threads": self.device.threads, "depth": "all" if depth is None else depth,
-            "cfp_onnx": __version__, "onnxruntime": record.runtime().__version__, "numpy": np.__version__,
+            "cfp_onnx": __version__, "onnxruntime": runtime.import_onnxruntime().__version__, "numpy": np.__version__,
             "python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}",
         }  # fmt: skip
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from cfp_onnx import runtime
 from cfp_onnx.checking.baseline import Baseline, Remembered, load_baseline, without_time
 from cfp_onnx.checking.baseline import baseline as make_baseline
 from cfp_onnx.checking.change import Change, change, mean, outputs_over
@@ -25,7 +26,6 @@ from cfp_onnx.explanation.inputs import Taker, read_both
 from cfp_onnx.files.whole import folder_of
 from cfp_onnx.matching.wording import explain_window
 from cfp_onnx.model import Model, load
-from cfp_onnx.runtime import session as record
 from cfp_onnx.values import Array, Progress
 
 ABOVE_NOISE = 2.0
@@ -79,7 +79,7 @@ def check(
     loaded = model if isinstance(model, Model) else load(model)
     sources = _sources(baseline, clips, folder, pictures=without_time(loaded))
     reader = _Reader(baseline, loaded, preprocess, layout)
-    run = _Run(loaded, baseline, record.Device(device, threads), barriers=barriers)
+    run = _Run(loaded, baseline, runtime.Device(device, threads), barriers=barriers)
     for n, (clip, item) in enumerate(sources):
         if progress is not None:
             progress("checking", n, len(sources))
@@ -131,7 +131,7 @@ def renewed(
             f"{len(listed)} of the baseline's {len(old.clips)} clips were named, and a new one would lose the others; "
             "name all of them, or none to take them from where they were"
         )
-    output = _output(loaded, old, reader.read(*sources[0]), record.Device(device, threads))
+    output = _output(loaded, old, reader.read(*sources[0]), runtime.Device(device, threads))
     return make_baseline(
         loaded, list(listed.values()), output=output, rule=old.run["rule"], depth=old.run["depth"], layout=layout,
         labels=old.labels if loaded.labels is None else None,
@@ -140,7 +140,7 @@ def renewed(
     )  # fmt: skip
 
 
-def _output(model: Model, baseline: Baseline, clip: Clip, device: record.Device) -> str | None:
+def _output(model: Model, baseline: Baseline, clip: Clip, device: runtime.Device) -> str | None:
     """The output that decides: the baseline's, or of several by other names the one whose scores are nearest to it.
 
     Args:
@@ -155,7 +155,9 @@ def _output(model: Model, baseline: Baseline, clip: Clip, device: record.Device)
     then = next(c.sight.scores for c in baseline.clips if c.sha256 == clip.sha256)
     far = {}
     if len(names) > 1:
-        for name, value in zip(names, record.run(record.plain_session(model, device), names, clip.feeds), strict=True):
+        for name, value in zip(
+            names, runtime.run(runtime.plain_session(model, device), names, clip.feeds), strict=True
+        ):
             numbers = isinstance(value, np.ndarray) and value.ndim > 0 and value.dtype.kind == "f"
             if numbers and len(scores := value[:1].astype(np.float64).reshape(-1)) == len(then):
                 far[name] = outputs_over(then, scores)
@@ -229,7 +231,7 @@ class _Reader:
 class _Run:
     """A model and what the clips so far showed."""
 
-    def __init__(self, model: Model, baseline: Baseline, device: record.Device, *, barriers: bool) -> None:
+    def __init__(self, model: Model, baseline: Baseline, device: runtime.Device, *, barriers: bool) -> None:
         self.model, self.baseline, self.device, self.barriers = model, baseline, device, barriers
         self._recorders: dict[Any, Recorder] = {}
         self._by_hash: dict[str, list[Remembered]] = {}
@@ -295,7 +297,7 @@ class _Run:
             },
             run={
                 "rule": self.baseline.run["rule"], "depth": self.baseline.run["depth"],
-                "provider": recorder.engine.provider(), "onnxruntime": record.runtime().__version__,
+                "provider": recorder.engine.provider(), "onnxruntime": runtime.import_onnxruntime().__version__,
                 "then": {k: self.baseline.run[k] for k in ("provider", "onnxruntime", "cfp_onnx")},
             },
             layers=layers, clips=answers, missing=missing, added=added, first=first, max_flips=policy.max_flips,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cfp_onnx import runtime
 from cfp_onnx.comparison.differences import weigh
 from cfp_onnx.comparison.judge import TOLERANCE, Case, Judge, Seen, results, worse
 from cfp_onnx.comparison.result import Comparison, Outputs, Parting
@@ -25,7 +26,6 @@ from cfp_onnx.matching.wording import by_sizes
 from cfp_onnx.model import Model, load
 from cfp_onnx.pyramid.tube_collector import Collector, clip_size
 from cfp_onnx.pyramid.tubes import Tube
-from cfp_onnx.runtime import session as record
 from cfp_onnx.runtime.probe import SEED, Probe, Values
 from cfp_onnx.values import Array, Progress
 
@@ -51,7 +51,7 @@ class _Side:
 
     @classmethod
     def of(
-        cls, model: Model, clip: Clip, device: record.Device, output: str | None, *, barriers: bool, keep: bool
+        cls, model: Model, clip: Clip, device: runtime.Device, output: str | None, *, barriers: bool, keep: bool
     ) -> _Side:
         engine = Engine(model, clip.feeds, device=device, output=output, barriers=barriers, keep=keep)
         return cls(model, engine, network(engine.topology, engine.output, engine.target, engine.depths))
@@ -72,7 +72,7 @@ class _Side:
         if self.engine.keep:
             self.taps[made] = session, names
         wanted = list(dict.fromkeys(names.values()))
-        found = dict(zip(wanted, record.run(session, wanted, feeds), strict=True))
+        found = dict(zip(wanted, runtime.run(session, wanted, feeds), strict=True))
         return self.named(tensors, names, found, feeds)
 
     def _tap(self, tensors: Iterable[str]) -> tuple[Any, dict[str, str]]:
@@ -91,7 +91,7 @@ class _Side:
             others = [a for a in range(len(value.shape(tensor))) if a != axis]
             names[unit.index] = probe.reduce("ReduceMean", value(tensor), others, keep=False)
         wanted = list(dict.fromkeys(names.values()))
-        found = dict(zip(wanted, record.run(self._session(probe, wanted), wanted, feeds), strict=True))
+        found = dict(zip(wanted, runtime.run(self._session(probe, wanted), wanted, feeds), strict=True))
         return {i: np.asarray(found[n], np.float32).reshape(-1) for i, n in names.items()}
 
     def relevance(
@@ -102,7 +102,7 @@ class _Side:
         probe = engine.field_probe("positional", depth, Wanted(places=tubes, taps=self.made(tensors, feeds)))
         names = list(dict.fromkeys([*probe.relevance.values(), *probe.maps.values(), *probe.taps.values()]))
         fed = {**feeds, SEED: engine.seed(index, "contrast")}
-        found = dict(zip(names, record.run(probe.session, names, fed), strict=True))
+        found = dict(zip(names, runtime.run(probe.session, names, fed), strict=True))
         scored = {i: np.asarray(found[n], np.float64).reshape(-1) for i, n in probe.relevance.items()}
         taken = self.named(tensors, probe.taps, found, feeds)
         collector = Collector.of(engine.topology, engine.depths, self.main, engine.axes[self.main]) if tubes else None
@@ -282,7 +282,7 @@ def compare(
     if not listed:
         raise UsageError("there is no clip to compare on; give at least one")
     run = _Run(
-        (one, two), record.Device(device, threads), output, labels, levels, barriers=barriers, tubes=tubes,
+        (one, two), runtime.Device(device, threads), output, labels, levels, barriers=barriers, tubes=tubes,
         keep=len(listed) > 1,
     )  # fmt: skip
     for n, source in enumerate(listed):
@@ -302,7 +302,7 @@ class _Run:
     """Both files, and what the clips so far said."""
 
     def __init__(
-        self, models: tuple[Model, Model], device: record.Device, output: str | None, labels: Sequence[str] | None,
+        self, models: tuple[Model, Model], device: runtime.Device, output: str | None, labels: Sequence[str] | None,
         depth: int | None, *, barriers: bool, tubes: bool, keep: bool,
     ) -> None:  # fmt: skip
         self.models, self.device, self.output = models, device, output

@@ -26,13 +26,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
+from cfp_onnx import runtime
 from cfp_onnx.conversion.environments import environment, install_command, last_line, silent
 from cfp_onnx.conversion.file_kinds import is_code, named, refuse_other, refuse_unsupported, weights_beside
 from cfp_onnx.errors import CfpError, DeviceError, LimitError, ModelError, OutputError, UsageError
 from cfp_onnx.explanation.call import Engine, specs, topology
 from cfp_onnx.files.whole import write_bytes
 from cfp_onnx.model import Model, load
-from cfp_onnx.runtime import session as record
 from cfp_onnx.text import first_line, shape_text
 from cfp_onnx.values import Array, Progress
 
@@ -375,7 +375,7 @@ def _verify(file: Path, clips: Sequence[ProbeClip], wanted: Shape | None) -> tup
     try:
         model = load(file)
         _check_shapes(model, clips, wanted)
-        session = record.plain_session(model, record.Device("cpu"))
+        session = runtime.plain_session(model, runtime.Device("cpu"))
         free = any(port.shape is not None and port.shape[:1] == (None,) for port in model.inputs)
         largest = max(_difference(session, k, *clip, free=free) for k, clip in enumerate(clips))
         del session
@@ -415,7 +415,7 @@ def _difference(
 ) -> float:
     names = list(outputs)
     hint = "--batch 1 may do, for one clip at a time" if free else "nothing was written"
-    got = record.run(session, names, inputs)
+    got = runtime.run(session, names, inputs)
     largest = 0.0
     for name, ours in zip(names, got, strict=True):
         theirs = outputs[name]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cfp_onnx import runtime
 from cfp_onnx.errors import ModelError, RunError, TargetError, UsageError
 from cfp_onnx.graph.channel_axis import channel_axis
 from cfp_onnx.graph.features import Feature
@@ -34,7 +35,6 @@ from cfp_onnx.relevance.field_walk import Message, Walk
 from cfp_onnx.relevance.pooled_walk import Settings, Walked
 from cfp_onnx.relevance.statistics import Statistics
 from cfp_onnx.relevance.zplus import ZPlus
-from cfp_onnx.runtime import session as record
 from cfp_onnx.runtime.probe import SEED, TUBE_SEED, Probe, Values
 from cfp_onnx.values import Array, Progress
 
@@ -141,15 +141,15 @@ class Engine:
         model: Model,
         feeds: Mapping[str, Array],
         *,
-        device: record.Device | None = None,
+        device: runtime.Device | None = None,
         output: str | None = None,
         barriers: bool = False,
         keep: bool = True,
     ) -> None:
         self.keep = keep
-        self.device = device or record.Device()
-        self.providers = record.providers(self.device)
-        self.program = record.observe(model, feeds)
+        self.device = device or runtime.Device()
+        self.providers = runtime.providers(self.device)
+        self.program = runtime.observe(model, feeds)
         self.model = self.program.model
         self.file = model
         self.axes = channel_axes(self.program)
@@ -158,7 +158,7 @@ class Engine:
         self.target = target_tensor(self.topology, self.output)
         self.depths = self.topology.depths(self.target)
         self.coverage = self.topology.coverage(self.target)
-        self.graph = record.Graph.of(self.model, {k: v.shape for k, v in feeds.items()})
+        self.graph = runtime.Graph.of(self.model, {k: v.shape for k, v in feeds.items()})
         self._plain: Any = None
         self._fields: dict[tuple[str, int | None, Wanted], FieldProbe] = {}
         self._pooled_weights: dict[str, Array] = {}
@@ -172,11 +172,11 @@ class Engine:
         Raises:
             RunError: If the runtime fails, or an output is not finite.
         """
-        session = self._plain if self._plain is not None else record.plain_session(self.file, self.device)
+        session = self._plain if self._plain is not None else runtime.plain_session(self.file, self.device)
         if self.keep:
             self._plain = session
         names = [p.name for p in self.file.outputs]
-        results = dict(zip(names, record.run(session, names, feeds), strict=True))
+        results = dict(zip(names, runtime.run(session, names, feeds), strict=True))
         for name, value in results.items():
             if (
                 isinstance(value, np.ndarray)
@@ -344,7 +344,7 @@ class Engine:
         """Relevance of every kernel of every layer walked, by a field rule: layer index to (kernels,) float64."""
         probe = self.field_probe(rule, depth)
         names = list(probe.relevance.values())
-        results = record.run(probe.session, names, {**feeds, SEED: self.seed(index, class_step)})
+        results = runtime.run(probe.session, names, {**feeds, SEED: self.seed(index, class_step)})
         return {i: np.asarray(r, np.float64).reshape(-1) for i, r in zip(probe.relevance, results, strict=True)}
 
     def _field_walk(
@@ -390,7 +390,7 @@ class Engine:
         linked = [n for found in probe.links.values() for m in found for n in (m.x, m.g)]
         maps = [*probe.activations.values(), *probe.maps.values(), *probe.volumes.values()]
         wanted = [n for n in dict.fromkeys([*names, *linked, *maps]) if n not in feeds]
-        results = dict(zip(wanted, record.run(probe.session, wanted, {**feeds, **seed}), strict=True))
+        results = dict(zip(wanted, runtime.run(probe.session, wanted, {**feeds, **seed}), strict=True))
         return {**results, **{k: np.asarray(v, np.float32) for k, v in feeds.items()}}
 
     def _collect(self, collector: Collector, probe: FieldProbe, results: Mapping[str, Array], walked: Walked) -> None:
@@ -511,7 +511,7 @@ class Engine:
         session, statistics = self.statistics_session(rule, depth)
         wanted = [*statistics.pooled.values(), *statistics.taps.values(), *statistics.addends.values()]
         names = [n for n in dict.fromkeys([*(p.name for p in self.file.outputs), *wanted]) if n not in feeds]
-        results = dict(zip(names, record.run(session, names, feeds), strict=True))
+        results = dict(zip(names, runtime.run(session, names, feeds), strict=True))
         return statistics, {**results, **feeds}
 
     def _pooled_walk(
@@ -606,7 +606,7 @@ class Engine:
             run={
                 "rule": rule, "class_step": settings.class_step, "theta": settings.theta, "top_k": settings.top_k,
                 "depth": settings.depth if settings.depth is not None else "all", "gates": "frozen",
-                "provider": self.provider(), "onnxruntime": record.runtime().__version__,
+                "provider": self.provider(), "onnxruntime": runtime.import_onnxruntime().__version__,
                 "output_difference": difference,
                 "undefined": walked.undefined, "negative_sums": walked.negative_sums, "links_omitted": walked.omitted,
             },
@@ -704,8 +704,8 @@ def topology(
         barriers: Whether unknown operators are passed over and recorded.
     """
     loaded = model if isinstance(model, Model) else load(model)
-    feeds = record.random_feeds(loaded, input_shape)
-    return Engine(loaded, feeds, device=record.Device("cpu"), barriers=barriers)
+    feeds = runtime.random_feeds(loaded, input_shape)
+    return Engine(loaded, feeds, device=runtime.Device("cpu"), barriers=barriers)
 
 
 def specs(model: Model) -> list[InputSpec]:
@@ -730,7 +730,7 @@ def specs(model: Model) -> list[InputSpec]:
         if sum(d in {1, 3} for d in out[0].shape[1:]) == 1:
             return out
     try:
-        axis = channel_axis(record.observe(model, record.random_feeds(model)), out[0].name)
+        axis = channel_axis(runtime.observe(model, runtime.random_feeds(model)), out[0].name)
     except RunError:
         return out
     return [replace(out[0], channel_axis=axis)] if axis is not None else out
@@ -793,7 +793,7 @@ def explain(
     footage = load_clip(clip, specs(loaded), preprocess=preprocess, layout=layout or preprocess.layout)
     clock.lap("read")
     engine = Engine(
-        loaded, footage.feeds, device=record.Device(device, threads), output=output, barriers=barriers, keep=False
+        loaded, footage.feeds, device=runtime.Device(device, threads), output=output, barriers=barriers, keep=False
     )
     names = labels if labels is not None else loaded.labels
     clock.lap("topology")
@@ -827,7 +827,7 @@ def _facts(seconds: Mapping[str, float]) -> dict[str, Any]:
 
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return {
-        "cfp_onnx": __version__, "onnxruntime": record.runtime().__version__, "numpy": np.__version__,
+        "cfp_onnx": __version__, "onnxruntime": runtime.import_onnxruntime().__version__, "numpy": np.__version__,
         "python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}", "created": now,
         "seconds": dict(seconds),
     }  # fmt: skip
