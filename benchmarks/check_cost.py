@@ -22,7 +22,7 @@ import numpy as np
 
 import cfp_onnx as cfp
 from cfp_onnx import runtime
-from cfp_onnx.checking.baseline import load_baseline
+from cfp_onnx.checking.baseline_file import load_baseline
 from cfp_onnx.checking.fingerprint import Recorder
 
 ONE: Final = 1.3

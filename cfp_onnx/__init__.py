@@ -26,7 +26,8 @@ from cfp_onnx.errors import (
 )
 
 if TYPE_CHECKING:
-    from cfp_onnx.checking.baseline import Baseline, baseline, load_baseline
+    from cfp_onnx.checking.baseline import baseline
+    from cfp_onnx.checking.baseline_file import Baseline, load_baseline
     from cfp_onnx.checking.call import check
     from cfp_onnx.checking.policy import Limits, Policy, read_policy
     from cfp_onnx.checking.result import Checked

@@ -596,10 +596,11 @@ def _baseline(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from cfp_onnx.checking.baseline import load_baseline
+    from cfp_onnx.checking.baseline_file import load_baseline
     from cfp_onnx.checking.call import check, renewed
     from cfp_onnx.checking.ci_files import junit, markdown, save_page
-    from cfp_onnx.checking.result import checked_text, first_text, verdict
+    from cfp_onnx.checking.result import checked_text, verdict
+    from cfp_onnx.checking.text import first_text
     from cfp_onnx.files.whole import append_text, folder_of, write_text
     from cfp_onnx.model import load
     from cfp_onnx.text import printable

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
 
 PRINTED_WIDTH = 100
 """Columns of a result that is printed."""
@@ -41,4 +42,38 @@ def shape_text(shape: Iterable[int | None]) -> str:
     return "(" + ", ".join("?" if d is None else str(d) for d in shape) + ")"
 
 
-__all__ = ["PRINTED_WIDTH", "first_line", "plain_text", "printable", "shape_text"]
+def fact_table(rows: Iterable[tuple[str, str, str]]) -> Table:
+    """Facts in two columns.
+
+    Args:
+        rows: Name, text, and the text's style, which may be empty.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, text, style in rows:
+        grid.add_row(Text(name, style="dim"), Text(printable(text), style=style))
+    return grid
+
+
+def figure_table(first: str, figures: Iterable[str]) -> Table:
+    """An empty table: names, figures to their right, and remarks behind them.
+
+    Args:
+        first: Head of the names.
+        figures: Heads of the columns of figures.
+    """
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column(first, overflow="fold")
+    for name in figures:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    return table
+
+
+__all__ = ["PRINTED_WIDTH", "fact_table", "figure_table", "first_line", "plain_text", "printable", "shape_text"]

@@ -1,41 +1,52 @@
-"""The gate: does a file still decide as its baseline did, and for the same reasons?"""
+"""The check: does a file still decide as its baseline did, and for the same reasons?"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cfp_onnx import runtime
-from cfp_onnx.checking.baseline import Baseline, Remembered, load_baseline, without_time
 from cfp_onnx.checking.baseline import baseline as make_baseline
+from cfp_onnx.checking.baseline import without_time
+from cfp_onnx.checking.baseline_file import Baseline, Remembered, load_baseline
 from cfp_onnx.checking.change import Change, change, mean, outputs_over
+from cfp_onnx.checking.clips import ClipReader, sources_of
 from cfp_onnx.checking.fingerprint import Recorder, Sight, Traits, shapes_of
-from cfp_onnx.checking.first_change import acts_otherwise, first_change
+from cfp_onnx.checking.first_change import first_change
+from cfp_onnx.checking.judge import (
+    SILENT,
+    above_noise,
+    before_and_now,
+    breaches_of,
+    kernels_concerned,
+    label_of,
+    strongest,
+)
 from cfp_onnx.checking.layer_match import Match, matched, of_layer, weight_change
-from cfp_onnx.checking.policy import Limits, Policy, named
-from cfp_onnx.checking.result import WINDOW, Breach, Checked, CheckedClip, CheckedLayer
-from cfp_onnx.clips.lists import Listed, clips_in
-from cfp_onnx.clips.load import Clip, Preprocess, load_clip
+from cfp_onnx.checking.policy import Policy, named
+from cfp_onnx.checking.result import Checked
+from cfp_onnx.checking.values import (
+    WINDOW,
+    BaselineFacts,
+    Breach,
+    CheckedClip,
+    CheckedLayer,
+    CheckRun,
+    FileFacts,
+    RunThen,
+)
+from cfp_onnx.clips.lists import Listed
+from cfp_onnx.clips.load import Clip, Preprocess
 from cfp_onnx.errors import ClipError, UsageError
-from cfp_onnx.explanation.inputs import Taker, read_both
 from cfp_onnx.files.whole import folder_of
 from cfp_onnx.matching.wording import explain_window
 from cfp_onnx.model import Model, load
-from cfp_onnx.values import Array, Progress
-
-ABOVE_NOISE = 2.0
-"""A limit is at least so many times what the machine itself changes."""
-
-SILENT = 2e-3
-"""Change of activity up to which other weights are another way of writing the same layer."""
-
-CONCERNED = 5
-"""Most kernels that a layer names."""
+from cfp_onnx.values import Progress
 
 
 def check(
@@ -77,8 +88,8 @@ def check(
         name = name or Path(baseline).name
         baseline = load_baseline(baseline)
     loaded = model if isinstance(model, Model) else load(model)
-    sources = _sources(baseline, clips, folder, pictures=without_time(loaded))
-    reader = _Reader(baseline, loaded, preprocess, layout)
+    sources = sources_of(baseline, clips, folder, pictures=without_time(loaded))
+    reader = ClipReader(baseline, loaded, preprocess, layout)
     run = _Run(loaded, baseline, runtime.Device(device, threads), barriers=barriers)
     for n, (clip, item) in enumerate(sources):
         if progress is not None:
@@ -118,8 +129,8 @@ def renewed(
         CfpError: With one sentence that says what cannot be used and what to do.
     """
     loaded = model if isinstance(model, Model) else load(model)
-    reader = _Reader(old, loaded, preprocess, layout)
-    sources = _sources(old, clips, folder, pictures=without_time(loaded))
+    reader = ClipReader(old, loaded, preprocess, layout)
+    sources = sources_of(old, clips, folder, pictures=without_time(loaded))
     listed: dict[int, Listed] = {}
     for clip, item in sources:
         content = None if clip is not None else reader.read(clip, item).sha256
@@ -133,7 +144,7 @@ def renewed(
         )
     output = _output(loaded, old, reader.read(*sources[0]), runtime.Device(device, threads))
     return make_baseline(
-        loaded, list(listed.values()), output=output, rule=old.run["rule"], depth=old.run["depth"], layout=layout,
+        loaded, list(listed.values()), output=output, rule=old.run.rule, depth=old.run.depth, layout=layout,
         labels=old.labels if loaded.labels is None else None,
         preprocess=reader.takers[1].preprocess, device=device, threads=threads, barriers=barriers,
         relative_to=folder, progress=progress,
@@ -150,8 +161,8 @@ def _output(model: Model, baseline: Baseline, clip: Clip, device: runtime.Device
         device: Where to run.
     """
     names = [p.name for p in model.outputs]
-    if baseline.run["output"] in names:
-        return str(baseline.run["output"])
+    if baseline.run.output in names:
+        return baseline.run.output
     then = next(c.sight.scores for c in baseline.clips if c.sha256 == clip.sha256)
     far = {}
     if len(names) > 1:
@@ -162,70 +173,6 @@ def _output(model: Model, baseline: Baseline, clip: Clip, device: runtime.Device
             if numbers and len(scores := value[:1].astype(np.float64).reshape(-1)) == len(then):
                 far[name] = outputs_over(then, scores)
     return min(far, key=lambda name: far[name]) if far else None
-
-
-def _sources(
-    baseline: Baseline,
-    clips: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None,
-    folder: str | os.PathLike[str] | None,
-    *,
-    pictures: bool,
-) -> list[tuple[Remembered | None, Listed]]:
-    """Clips to read; those that were named are told by their content."""
-    if clips is None:
-        place = Path() if folder is None else Path(folder)
-        return [(clip, Listed(_within(place, clip.file))) for clip in baseline.clips]
-    listed = clips_in([clips] if isinstance(clips, str | os.PathLike) else clips, pictures=pictures)
-    if not listed:
-        raise UsageError(
-            "there is no clip to check on; name the baseline's clips, or none to take them from where they were"
-        )
-    return [(None, item) for item in listed]
-
-
-def _within(folder: Path, file: str) -> str:
-    """A path in a folder, whose ``..`` are taken as they are written, else as the file system has them behind links."""
-    written = os.path.normpath(folder / file)
-    return str(folder / file) if not os.path.lexists(written) and (folder / file).exists() else written
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """Makes what the model takes of a clip of the baseline."""
-
-    baseline: Baseline
-    model: Model
-    preprocess: Preprocess | None
-    layout: str | None
-
-    @property
-    def takers(self) -> tuple[Taker, Taker]:
-        """What the baseline's model took, and what this one takes."""
-        old = Taker(str(self.baseline.model["file"]), self.baseline.inputs, self.baseline.preprocess)
-        given = self.preprocess
-        if given is None and self.model.preprocess is None:
-            given = self.baseline.preprocess
-            if tuple(p.shape for p in self.model.inputs) != tuple(s.shape for s in old.inputs):
-                given = replace(given, layout=None)
-        return old, Taker.of(self.model, given)
-
-    def read(self, clip: Remembered | None, item: Listed) -> Clip:
-        """The clip, which must be one that the baseline speaks of.
-
-        Raises:
-            ClipError: If it is not there, or another than it was.
-        """
-        old, new = self.takers
-        path = Path(item.file)
-        if clip is not None and not path.exists() and "%" not in item.file:
-            raise ClipError(
-                f"{item.file}: the baseline's clip is not there; say where the clips are: "
-                "cfp-onnx check MODEL --baseline FILE CLIPS..."
-            )
-        if path.suffix.lower() in {".npy", ".npz"} and old.inputs != new.inputs:
-            ours, theirs = read_both(item.file, old, new, layout=self.layout)
-            return replace(theirs, file=ours.file, sha256=ours.sha256)
-        return load_clip(item.file, new.inputs, preprocess=new.preprocess, layout=new.layout(self.layout))
 
 
 class _Run:
@@ -257,7 +204,7 @@ class _Run:
         if key not in self._recorders:
             others = [r.engine.output for r in self._recorders.values()]
             self._recorders[key] = Recorder(
-                self.model, clip.feeds, rule=self.baseline.run["rule"], depth=self.baseline.depth,
+                self.model, clip.feeds, rule=self.baseline.run.rule, depth=self.baseline.depth,
                 output=others[0] if others else _output(self.model, self.baseline, clip, self.device),
                 device=self.device, barriers=self.barriers,
             )  # fmt: skip
@@ -285,41 +232,34 @@ class _Run:
         eight_bits = recorder.network.precision == "int8"
         first = first_change(layers, matches, traits, self.baseline, missing, added, eight_bits=eight_bits)
         answers = tuple(self._answer(c, s, matches) for c, s in self.seen)
-        model = self.model
-        then = self.baseline.model
+        then, before = self.baseline.model, self.baseline.run
         return Checked(
-            model={
-                "file": model.path.name, "sha256": model.sha256, "producer": model.producer, "opset": model.opset,
-            },
-            baseline={
-                "file": name, "model": then["file"], "sha256": then["sha256"], "producer": then["producer"],
-                "opset": then["opset"],
-            },
-            run={
-                "rule": self.baseline.run["rule"], "depth": self.baseline.run["depth"],
-                "provider": recorder.engine.provider(), "onnxruntime": runtime.import_onnxruntime().__version__,
-                "then": {k: self.baseline.run[k] for k in ("provider", "onnxruntime", "cfp_onnx")},
-            },
+            model=FileFacts.of(self.model),
+            baseline=BaselineFacts(name, then.file, then.sha256, then.producer, then.opset),
+            run=CheckRun(
+                before.rule, before.depth, recorder.engine.provider(), runtime.import_onnxruntime().__version__,
+                RunThen(before.provider, before.onnxruntime, before.cfp_onnx),
+            ),
             layers=layers, clips=answers, missing=missing, added=added, first=first, max_flips=policy.max_flips,
             notes=(*self._notes(recorder, matches), *self._notes_on_limits(policy)),
         )  # fmt: skip
 
     def _layer(self, match: Match, traits: Sequence[Traits], policy: Policy) -> CheckedLayer:
         old, new = self.baseline.traits[match.old], traits[match.new]
-        pairs = [_both(c.sight, s, match) for c, s in self.seen]
+        pairs = [before_and_now(c.sight, s, match) for c, s in self.seen]
         changes = [change(activity, relevance) for activity, relevance in pairs]
         total = mean(changes)
         per_kernel = weight_change(old, new, match.kernels)
         weights = of_layer(per_kernel)
         limits = above_noise(policy.of(old.name, old.weight), self.baseline.noise.layers[match.old])
         window = tuple(f.text for f in explain_window(old.geometry, new.geometry, ("then", "now")))
-        breaches = [*_breaches(total, weights, limits), *self._by_class(changes, policy, old, match)]
+        breaches = [*breaches_of(total, weights, limits), *self._by_class(changes, policy, old, match)]
         if any(not w.startswith("padding") for w in window) and not total.activity <= SILENT:
             breaches.append(Breach(WINDOW, 1.0, 0.0))
         return CheckedLayer(
             name=old.name, other=new.name, weight=old.weight, evidence=match.evidence, depth=old.depth,
             reordered=match.reordered, change=total, weights=weights, window=window, limits=limits,
-            breaches=tuple(breaches), kernels=_concerned(pairs, per_kernel, total, limits),
+            breaches=tuple(breaches), kernels=kernels_concerned(pairs, per_kernel, total, limits),
         )  # fmt: skip
 
     def _by_class(self, changes: Sequence[Change], policy: Policy, old: Traits, match: Match) -> list[Breach]:
@@ -332,7 +272,7 @@ class _Run:
             if of_class:
                 base = replace(policy.of(old.name, old.weight), **some_limits)
                 limits = above_noise(base, self.baseline.noise.layers[match.old])
-                found += [replace(b, label=name) for b in _breaches(mean(of_class), None, limits)]
+                found += [replace(b, label=name) for b in breaches_of(mean(of_class), None, limits)]
         return found
 
     def _unmatched(self, matches: Sequence[Match], traits: Sequence[Traits]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -351,7 +291,7 @@ class _Run:
             labels = labels if len(labels) != 1 else (f"not {labels[0]}", labels[0])
         return CheckedClip(
             file=clip.file, index=clip.index, label=clip.label, top=tops,
-            top_labels=(_label(labels, tops[0]), _label(labels, tops[1])),
+            top_labels=(label_of(labels, tops[0]), label_of(labels, tops[1])),
             scores=(float(clip.sight.scores[clip.index]), float(sight.scores[clip.index])),
             difference=outputs_over(clip.sight.scores, sight.scores),
         )  # fmt: skip
@@ -378,8 +318,8 @@ class _Run:
 
     def _notes(self, recorder: Recorder, matches: Sequence[Match]) -> tuple[str, ...]:
         notes = []
-        if recorder.engine.output != self.baseline.run["output"] and len(self.model.outputs) > 1:
-            gone = self.baseline.run["output"]
+        if recorder.engine.output != self.baseline.run.output and len(self.model.outputs) > 1:
+            gone = self.baseline.run.output
             notes.append(f"there is no output {gone!r}, {recorder.engine.output!r} is looked at in its place")
         left = len(self.baseline.clips) - len(self.seen)
         if left:
@@ -393,94 +333,14 @@ class _Run:
         guessed = [self.baseline.traits[m.old].name for m in matches if m.evidence == "order"]
         if guessed:
             notes.append(f"only their order tells which layer is which for {_layers(len(guessed))}, {guessed[0]} first")
-        now, then = recorder.engine.provider(), self.baseline.run["provider"]
+        now, then = recorder.engine.provider(), self.baseline.run.provider
         if now != then:
             notes.append(f"the baseline was made on {then}, this ran on {now}")
         return tuple(notes)
-
-
-def strongest(clip: Remembered, scores: Array, noise: float) -> int:
-    """The strongest class now; the one of before where the machine itself cannot tell the two apart.
-
-    Args:
-        clip: The clip as it was.
-        scores: (classes,) now.
-        noise: What the machine changes of the scores, over the largest of them.
-    """
-    size = max(float(np.abs(clip.sight.scores).max()), float(np.abs(scores).max()))
-    level = float(scores.max()) - ABOVE_NOISE * noise * size
-    return clip.top if scores[clip.top] >= level else int(scores.argmax())
 
 
 def _layers(count: int) -> str:
     return f"{count} layer{'s' * (count != 1)}"
 
 
-def _label(labels: Sequence[str], index: int) -> str | None:
-    return labels[index] if index < len(labels) else None
-
-
-def _both(old: Sight, new: Sight, match: Match) -> tuple[tuple[Array, Array], tuple[Array | None, Array | None]]:
-    """Activity and relevance of a layer before and now, in the baseline's order of kernels."""
-    relevance = new.relevance[match.new]
-    return (
-        (old.activity[match.old], new.activity[match.new][match.kernels]),
-        (old.relevance[match.old], None if relevance is None else relevance[match.kernels]),
-    )
-
-
-def above_noise(limits: Limits, noise: Change) -> Limits:
-    """Limits that start above what the machine itself changes."""
-    drift = 0.0 if noise.drift is None else noise.drift
-    lost = 0.0 if noise.overlap is None else 1 - noise.overlap
-    out = 0.0 if noise.rank is None else 1 - noise.rank
-    return replace(
-        limits,
-        max_drift=min(1.0, max(limits.max_drift, ABOVE_NOISE * drift)),
-        min_overlap=max(0.0, min(limits.min_overlap, 1 - ABOVE_NOISE * lost)),
-        min_rank=max(-1.0, min(limits.min_rank, 1 - ABOVE_NOISE * out)),
-        max_activity=max(limits.max_activity, ABOVE_NOISE * noise.activity),
-    )
-
-
-def _breaches(found: Change, weights: float | None, limits: Limits) -> list[Breach]:
-    """Limits that do not hold; written so that NaN breaks them."""
-    out = []
-    if found.drift is not None and not found.drift <= limits.max_drift:
-        out.append(Breach("drift", found.drift, limits.max_drift))
-    if found.overlap is not None and not found.overlap >= limits.min_overlap:
-        out.append(Breach("overlap", found.overlap, limits.min_overlap))
-    if found.rank is not None and not found.rank >= limits.min_rank:
-        out.append(Breach("rank", found.rank, limits.min_rank))
-    if not found.activity <= limits.max_activity:
-        out.append(Breach("activity", found.activity, limits.max_activity))
-    if weights is not None and not weights <= limits.max_weights and not found.activity <= SILENT:
-        out.append(Breach("weights", weights, limits.max_weights))
-    return out
-
-
-def _concerned(
-    pairs: Iterable[tuple[tuple[Array, Array], tuple[Array | None, Array | None]]],
-    weights: Array,
-    total: Change,
-    limits: Limits,
-) -> tuple[int, ...]:
-    """Kernels that changed most: by their weights where these changed, else by activity, else by relevance."""
-    if of_layer(weights) > limits.max_weights:
-        return _largest(weights, limits.max_weights)
-    moved, active = np.zeros(len(weights)), np.zeros(len(weights))
-    for (before, after), (old, new) in pairs:
-        active += np.abs(before - after)
-        if old is not None and new is not None and np.abs(old).sum() > 0 and np.abs(new).sum() > 0:
-            moved += np.abs(old / np.abs(old).sum() - new / np.abs(new).sum())
-    by_relevance = moved.any() and not acts_otherwise(total, limits)
-    return _largest(moved if by_relevance else active, 0.0)
-
-
-def _largest(values: Array, floor: float) -> tuple[int, ...]:
-    order = np.argsort(-values, kind="stable")[:CONCERNED]
-    top = float(values.max(initial=0.0))
-    return tuple(int(k) for k in order if values[k] > max(floor, 0.25 * top))
-
-
-__all__ = ["above_noise", "check", "renewed"]
+__all__ = ["check", "renewed"]

@@ -17,7 +17,8 @@ from cfp_onnx import runtime
 from cfp_onnx.errors import ModelError, RunError
 from cfp_onnx.explanation.call import Engine
 from cfp_onnx.graph.parts import Geometry
-from cfp_onnx.matching.align import Network, Unit, network
+from cfp_onnx.matching.describe import network
+from cfp_onnx.matching.units import Network, Unit
 from cfp_onnx.model import Model
 from cfp_onnx.relevance.field_walk import Walk
 from cfp_onnx.relevance.zplus import ZPlus

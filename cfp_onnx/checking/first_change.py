@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cfp_onnx.checking.baseline import Baseline
+from cfp_onnx.checking.baseline_file import Baseline
 from cfp_onnx.checking.change import Change
 from cfp_onnx.checking.fingerprint import Traits
 from cfp_onnx.checking.layer_match import Match, weight_change
 from cfp_onnx.checking.policy import Limits
-from cfp_onnx.checking.result import WINDOW, CheckedLayer, First
+from cfp_onnx.checking.values import WINDOW, CheckedLayer, First
 from cfp_onnx.matching.wording import few, some
 
 ONSET = 0.25
