@@ -21,7 +21,7 @@ from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.parts import Part
 from cfp_onnx.graph.positions import spatial_axes
 from cfp_onnx.graph.states import State
-from cfp_onnx.graph.target import target_tensor
+from cfp_onnx.graph.target import behind_target, class_axis, logits_of, target_tensor
 from cfp_onnx.graph.topology import build, shared_states
 from cfp_onnx.model import Model, Program, input_shape, load
 from cfp_onnx.pyramid.result import Pyramid
@@ -198,15 +198,7 @@ class Engine:
 
     def classes(self) -> tuple[int, int | None]:
         """Number of classes and their axis in the target; None where the whole flattened target is classes."""
-        shape = self.program.shapes[self.target]
-        tracks = [t for t in self.topology.states[self.target].tracks if t.via != "gate"]
-        axes = {a for t in tracks for a in range(t.labels.ndim) if t.labels.shape[a] > 1}
-        if not axes:
-            return 1, None
-        if len(axes) == 1:
-            axis = axes.pop()
-            return shape[axis], axis
-        return int(np.prod(shape[1:])), None
+        return class_axis(self.topology, self.target)
 
     def scores(self, value: Array) -> Array:
         """Class scores of the first item of a target or output, (classes,); positions are averaged."""
@@ -227,14 +219,7 @@ class Engine:
             output: The output to explain, of a plain run.
             index: The class.
         """
-        scores, made, logits = self.scores(output), self.output, self.target
-        tiny = float(np.finfo(np.float32).tiny)
-        while made != logits and (node := self.program.producers.get(made)) is not None:
-            if node.op.endswith("Sigmoid"):
-                scores = np.log(np.maximum(scores, tiny)) - np.log(np.maximum(1.0 - scores, tiny))
-            elif node.op.endswith("Softmax") and node.op != "LogSoftmax":
-                scores = np.log(np.maximum(scores, tiny))
-            made = node.inputs[0]
+        scores = logits_of(self.scores(output), behind_target(self.program, self.output, self.target))
         others = np.delete(scores, index)
         if not others.size:
             return np.zeros(len(scores), np.float32)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cfp_onnx.graph import effects as fx
-from cfp_onnx.graph.labels import to_rank
+from cfp_onnx.graph.labels import to_rank, varying_axes
 from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.topology import Topology
 from cfp_onnx.values import Array
@@ -32,10 +32,7 @@ def feature_of(topology: Topology, layer: KernelLayer, target: str) -> Feature:
     program = topology.program
     axis = layer.parts[0].out_axis
     if layer.split:
-        axis = next(
-            (a for t in topology.states[layer.output].tracks for a in range(t.labels.ndim) if t.labels.shape[a] > 1),
-            axis,
-        )
+        axis = next(iter(topology.states[layer.output].channel_axes()), axis)
     best = Feature(layer.output, axis)
     name = layer.output
     while name != target and not fused_activation(layer):
@@ -44,11 +41,7 @@ def feature_of(topology: Topology, layer: KernelLayer, target: str) -> Feature:
             break
         name, effect = step
         state = topology.states[name]
-        axes = (
-            [a for a in range(state.tracks[0].labels.ndim) if state.tracks[0].labels.shape[a] > 1]
-            if state.tracks
-            else []
-        )
+        axes = varying_axes(state.tracks[0].labels) if state.tracks else ()
         if len(axes) > 1 or (layer.kernels > 1 and len(axes) != 1):
             break
         if axes and program.shapes[name][axes[0]] != layer.kernels:

@@ -45,7 +45,7 @@ def reshape_labels(labels: Array, old: tuple[int, ...], new: tuple[int, ...]) ->
     shape_full: list[int] = []
     shape_out: list[int] = []
     for i0, i1, o0, o1 in _groups(old, new):
-        vary = any(labels.shape[a] > 1 for a in range(i0, i1))
+        vary = any(varies(labels, a) for a in range(i0, i1))
         for a in range(i0, i1):
             shape_in.append(labels.shape[a])
             shape_full.append(old[a] if vary else 1)

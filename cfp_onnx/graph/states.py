@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cfp_onnx.graph.labels import varying_axes
 from cfp_onnx.values import Array
 
 
@@ -12,7 +13,7 @@ class Track:
     """One set of labels a tensor carries; an Add makes several.
 
     Attributes:
-        labels: int64, broadcasts against the tensor; kernel numbers, or `effects.NONE` / `effects.UNKNOWN`.
+        labels: int64, broadcasts against the tensor; kernel numbers, or `labels.NONE` / `labels.UNKNOWN`.
         share: float64 of the same shape, the part of each element that this track carries.
         via: How it came: ``chain``, ``branch``, ``shortcut`` or ``gate``.
     """
@@ -35,3 +36,7 @@ class State:
     tracks: tuple[Track, ...] = ()
     side: frozenset[int] = frozenset()
     quantised: tuple[str, str] | None = None
+
+    def channel_axes(self) -> tuple[int, ...]:
+        """Axes along which its kernels or channels lie: where the labels of any track vary, gates aside."""
+        return tuple(sorted({a for t in self.tracks if t.via != "gate" for a in varying_axes(t.labels)}))

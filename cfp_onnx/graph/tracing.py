@@ -9,7 +9,7 @@ import numpy as np
 
 from cfp_onnx.errors import UnsupportedOperatorError
 from cfp_onnx.graph import effects as fx
-from cfp_onnx.graph.labels import NONE, UNKNOWN, to_rank, varies
+from cfp_onnx.graph.labels import NONE, UNKNOWN, to_rank, varies, varying_axes
 from cfp_onnx.graph.layers import KernelLayer, Origin
 from cfp_onnx.graph.operators import View, effect_of
 from cfp_onnx.graph.parts import Part
@@ -211,7 +211,7 @@ class Tracing:
 
     def _pool(self, node: Node, source: int) -> State:
         state = self.states.get(node.inputs[source], State())
-        if any(varies(t.labels, a) for t in state.tracks for a in range(2, t.labels.ndim)):
+        if any(a >= 2 for t in state.tracks for a in varying_axes(t.labels)):
             return State((), self._side(node))
         return self._in_place(node, source)
 

@@ -106,10 +106,9 @@ def chain(topology: Topology, layer: KernelLayer, end: str) -> list[tuple[Node, 
 
 def kernel_axis(topology: Topology, tensor: str, kernels: int) -> int | None:
     """The one axis along which a tensor's kernels lie."""
-    tracks = [t for t in topology.states.get(tensor, State()).tracks if t.via != "gate"]
-    axes = {a for t in tracks for a in range(t.labels.ndim) if t.labels.shape[a] > 1}
+    axes = topology.states.get(tensor, State()).channel_axes()
     if len(axes) == 1:
-        return axes.pop()
+        return axes[0]
     shape = topology.program.shapes.get(tensor, ())
     found = [a for a, n in enumerate(shape) if a and n == kernels]
     return found[0] if found and not axes else None

@@ -158,6 +158,5 @@ class Values:
 
     def channel_axis(self, name: str) -> int | None:
         """The one axis along which a tensor's labels vary; None where there is none or several."""
-        state = self.topology.states.get(name, State())
-        axes = {a for t in state.tracks if t.via != "gate" for a in range(t.labels.ndim) if t.labels.shape[a] > 1}
-        return axes.pop() if len(axes) == 1 else None
+        axes = self.topology.states.get(name, State()).channel_axes()
+        return axes[0] if len(axes) == 1 else None
