@@ -20,11 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
+from cfp_onnx import runtime
 from cfp_onnx.clips.load import Clip, Preprocess, load_clip
 from cfp_onnx.explanation.call import Engine, specs
-from cfp_onnx.model.reader import Model, load
+from cfp_onnx.model import Model, load
 from cfp_onnx.relevance.pooled_walk import Settings
-from cfp_onnx.runtime import session as record
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def clip_for(model: Model, clip: Path | None) -> Clip:
     preprocess = Preprocess() if own is None else Preprocess.from_json(dict(own))
     if clip is not None:
         return load_clip(clip, specs(model), preprocess=preprocess)
-    feeds = record.random_feeds(model)
+    feeds = runtime.random_feeds(model)
     return load_clip(feeds if len(feeds) > 1 else next(iter(feeds.values())), specs(model), preprocess=preprocess)
 
 

@@ -27,7 +27,7 @@ from benchmarks.motion import clips
 from cfp_onnx.clips.load import PRESETS, Preprocess
 from cfp_onnx.explanation.call import explain
 from cfp_onnx.files.whole import write_bytes
-from cfp_onnx.model.reader import load
+from cfp_onnx.model import load
 from cfp_onnx.pictures import sheets as pictures
 from cfp_onnx.pyramid import folder as saving
 from cfp_onnx.pyramid.result import Pyramid

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from cfp_onnx.comparison.result import Comparison
     from cfp_onnx.conversion.call import Conversion, convert
     from cfp_onnx.explanation.call import explain, topology
-    from cfp_onnx.model.reader import load
+    from cfp_onnx.model import load
     from cfp_onnx.pyramid.folder import Drawing
     from cfp_onnx.pyramid.result import Pyramid, load_pyramid
 
@@ -80,7 +80,7 @@ __all__ = [  # noqa: RUF022 - grouped by what a reader looks for
 ]  # fmt: skip
 
 _HOMES = {
-    "load": "cfp_onnx.model.reader",
+    "load": "cfp_onnx.model",
     "explain": "cfp_onnx.explanation.call",
     "compare": "cfp_onnx.comparison.call",
     "convert": "cfp_onnx.conversion.call",

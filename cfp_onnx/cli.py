@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from cfp_onnx.checking.policy import Policy
     from cfp_onnx.clips.load import Preprocess
-    from cfp_onnx.model.reader import Model
+    from cfp_onnx.model import Model
     from cfp_onnx.values import Progress
 
 PROGRAM = "cfp-onnx"
@@ -427,7 +427,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _inspect(options: argparse.Namespace) -> int:
     from cfp_onnx.explanation.call import topology
-    from cfp_onnx.model.reader import load
+    from cfp_onnx.model import load
     from cfp_onnx.pyramid.text import topology_tree
     from cfp_onnx.pyramid.topology_json import topology_json, write_graphml
 
@@ -451,7 +451,7 @@ def _inspect(options: argparse.Namespace) -> int:
 
 def _explain(options: argparse.Namespace) -> int:
     from cfp_onnx.explanation.call import RULES, explain, read_labels
-    from cfp_onnx.model.reader import load
+    from cfp_onnx.model import load
     from cfp_onnx.pyramid.folder import Drawing
     from cfp_onnx.pyramid.text import pyramid_tree
 
@@ -542,7 +542,7 @@ def _compare(options: argparse.Namespace) -> int:
     from cfp_onnx.comparison.call import compare
     from cfp_onnx.comparison.result import comparison_text
     from cfp_onnx.explanation.call import read_labels
-    from cfp_onnx.model.reader import load
+    from cfp_onnx.model import load
 
     out = None if options.out is None else Path(options.out)
     if out is not None:
@@ -572,7 +572,7 @@ def _baseline(options: argparse.Namespace) -> int:
     from cfp_onnx.checking.baseline import baseline
     from cfp_onnx.explanation.call import read_labels
     from cfp_onnx.files.whole import folder_of
-    from cfp_onnx.model.reader import load
+    from cfp_onnx.model import load
 
     out = _check_file(options.out, options.model, *options.clips, options.labels, options.preprocess)
     if out is None:
@@ -603,7 +603,7 @@ def _check(options: argparse.Namespace) -> int:
     from cfp_onnx.checking.result import checked_text, verdict
     from cfp_onnx.checking.text import first_text
     from cfp_onnx.files.whole import append_text, folder_of, write_text
-    from cfp_onnx.model.reader import load
+    from cfp_onnx.model import load
     from cfp_onnx.text import printable
 
     inputs = (options.model, options.baseline, *options.clips, options.config, options.preprocess)

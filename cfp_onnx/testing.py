@@ -10,7 +10,7 @@ from cfp_onnx.checking.baseline_file import Baseline
 from cfp_onnx.checking.call import check
 from cfp_onnx.checking.policy import Policy
 from cfp_onnx.checking.result import Checked
-from cfp_onnx.model.reader import Model
+from cfp_onnx.model import Model
 
 
 def assert_same_reasons(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cfp_onnx import runtime
 from cfp_onnx.checking.baseline_file import Baseline, Remembered
 from cfp_onnx.checking.fingerprint import RULES, Recorder, Sight, Traits
 from cfp_onnx.checking.noise import measured_noise
@@ -21,8 +22,7 @@ from cfp_onnx.errors import UsageError
 from cfp_onnx.explanation.call import deepest, pick_class
 from cfp_onnx.explanation.inputs import Taker
 from cfp_onnx.files.strict_json import rounded
-from cfp_onnx.model.reader import Model, load
-from cfp_onnx.runtime import session as record
+from cfp_onnx.model import Model, load
 from cfp_onnx.values import Progress
 
 NOISE_CLIPS = 2
@@ -76,7 +76,7 @@ def baseline(
     if not listed:
         raise UsageError("there is no clip to make a baseline of; give at least one")
     names = tuple(labels) if labels is not None else loaded.labels
-    recorders = Recorders(loaded, record.Device(device, threads), rule, levels, output, barriers)
+    recorders = Recorders(loaded, runtime.Device(device, threads), rule, levels, output, barriers)
     found: list[Remembered] = []
     again: list[tuple[Clip, Remembered]] = []
     for n, item in enumerate(listed):
@@ -153,8 +153,9 @@ def _run_of(recorders: Recorders) -> BaselineRun:
     engine, depth = recorders.first.engine, recorders.depth
     return BaselineRun(
         rule=recorders.rule, output=engine.output, provider=engine.provider(), threads=recorders.device.threads,
-        depth="all" if depth is None else depth, cfp_onnx=__version__, onnxruntime=record.runtime().__version__,
-        numpy=np.__version__, python=platform.python_version(), system=f"{platform.system()} {platform.machine()}",
+        depth="all" if depth is None else depth, cfp_onnx=__version__,
+        onnxruntime=runtime.import_onnxruntime().__version__, numpy=np.__version__,
+        python=platform.python_version(), system=f"{platform.system()} {platform.machine()}",
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from cfp_onnx.clips.load import InputSpec, Preprocess
 from cfp_onnx.errors import UsageError
 from cfp_onnx.files.strict_json import Reader, packed, read_object
 from cfp_onnx.files.whole import write_text
-from cfp_onnx.graph.layers import Geometry
+from cfp_onnx.graph.parts import Geometry
 from cfp_onnx.values import plain
 
 SCHEMA = "cfp-onnx/baseline"

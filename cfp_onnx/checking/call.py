@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from cfp_onnx import runtime
 from cfp_onnx.checking.answers import checked_clip
 from cfp_onnx.checking.baseline import without_time
 from cfp_onnx.checking.baseline_file import Baseline, load_baseline
@@ -19,8 +20,7 @@ from cfp_onnx.checking.result import Checked
 from cfp_onnx.checking.values import BaselineFacts, CheckRun, FileFacts, RunThen
 from cfp_onnx.clips.load import Preprocess
 from cfp_onnx.files.whole import folder_of
-from cfp_onnx.model.reader import Model, load
-from cfp_onnx.runtime import session as record
+from cfp_onnx.model import Model, load
 from cfp_onnx.values import Progress
 
 
@@ -65,7 +65,7 @@ def check(
     loaded = model if isinstance(model, Model) else load(model)
     sources = sources_of(baseline, clips, folder, pictures=without_time(loaded))
     reader = ClipReader(baseline, loaded, preprocess, layout)
-    observed = Observed(loaded, baseline, record.Device(device, threads), barriers)
+    observed = Observed(loaded, baseline, runtime.Device(device, threads), barriers)
     for n, (clip, item) in enumerate(sources):
         if progress is not None:
             progress("checking", n, len(sources))
@@ -82,7 +82,7 @@ def _result(observed: Observed, policy: Policy, name: str) -> Checked:
         model=FileFacts.of(observed.model),
         baseline=BaselineFacts(name, then.file, then.sha256, then.producer, then.opset),
         run=CheckRun(
-            before.rule, before.depth, recorder.engine.provider(), record.runtime().__version__,
+            before.rule, before.depth, recorder.engine.provider(), runtime.import_onnxruntime().__version__,
             RunThen(before.provider, before.onnxruntime, before.cfp_onnx),
         ),
         layers=layers, clips=tuple(checked_clip(case, clip, sight) for clip, sight in case.seen),

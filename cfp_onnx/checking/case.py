@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from cfp_onnx import runtime
 from cfp_onnx.checking.baseline_file import Baseline, Remembered
 from cfp_onnx.checking.fingerprint import Recorder, Sight, Traits
 from cfp_onnx.checking.layer_match import Match, matched
@@ -11,8 +12,7 @@ from cfp_onnx.checking.policy import Policy
 from cfp_onnx.checking.recorders import Recorders, deciding_output
 from cfp_onnx.clips.load import Clip
 from cfp_onnx.errors import ClipError, RunError, UsageError
-from cfp_onnx.model.reader import Model
-from cfp_onnx.runtime import session as record
+from cfp_onnx.model import Model
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Observed:
 
     model: Model
     baseline: Baseline
-    device: record.Device
+    device: runtime.Device
     barriers: bool
     seen: list[tuple[Remembered, Sight]] = field(default_factory=list)
     _recorders: Recorders | None = None

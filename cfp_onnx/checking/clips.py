@@ -12,7 +12,7 @@ from cfp_onnx.clips.lists import Listed, clips_in
 from cfp_onnx.clips.load import Clip, Preprocess, load_clip
 from cfp_onnx.errors import ClipError, UsageError
 from cfp_onnx.explanation.inputs import Taker, read_both
-from cfp_onnx.model.reader import Model
+from cfp_onnx.model import Model
 
 
 def sources_of(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from cfp_onnx import runtime
 from cfp_onnx.checking.baseline_file import Remembered
 from cfp_onnx.checking.change import Noise, changes_of, outputs_over, worst
 from cfp_onnx.checking.fingerprint import Recorder, doubled
 from cfp_onnx.checking.recorders import Recorders
 from cfp_onnx.clips.load import Clip
 from cfp_onnx.errors import ModelError, RunError
-from cfp_onnx.runtime import session as record
 from cfp_onnx.values import Array
 
 
@@ -40,7 +40,7 @@ def _variants(recorders: Recorders, clip: Clip) -> Iterator[tuple[str, Recorder,
     """Name, recorder and inputs of each way of working."""
     device = recorders.device
     own, threads = recorders.at(clip.feeds), 1 if device.threads != 1 else 2
-    single = recorders.at(clip.feeds, device=record.Device(device.name, threads))
+    single = recorders.at(clip.feeds, device=runtime.Device(device.name, threads))
     yield "the same again", own, clip.feeds
     yield "1 thread" if threads == 1 else f"{threads} threads", single, clip.feeds
     yield "no optimisation", recorders.at(clip.feeds, optimise=False), clip.feeds

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from cfp_onnx import runtime
 from cfp_onnx.checking.baseline_file import Baseline
 from cfp_onnx.checking.change import outputs_over
 from cfp_onnx.checking.fingerprint import Recorder, shapes_of
 from cfp_onnx.clips.load import Clip
-from cfp_onnx.model.reader import Model
-from cfp_onnx.runtime import session as record
+from cfp_onnx.model import Model
 from cfp_onnx.values import Array
 
 
@@ -31,7 +31,7 @@ class Recorders:
     """
 
     model: Model
-    device: record.Device
+    device: runtime.Device
     rule: str
     depth: int | None
     output: str | None
@@ -43,7 +43,9 @@ class Recorders:
         """The recorder that was made first."""
         return next(iter(self._made.values()))
 
-    def at(self, feeds: Mapping[str, Array], *, device: record.Device | None = None, optimise: bool = True) -> Recorder:
+    def at(
+        self, feeds: Mapping[str, Array], *, device: runtime.Device | None = None, optimise: bool = True
+    ) -> Recorder:
         """The recorder for these sizes, on this device, with or without the runtime's optimisations."""
         where = self.device if device is None else device
         key = (shapes_of(feeds), where, optimise)
@@ -55,7 +57,7 @@ class Recorders:
         return self._made[key]
 
 
-def deciding_output(model: Model, baseline: Baseline, clip: Clip, device: record.Device) -> str | None:
+def deciding_output(model: Model, baseline: Baseline, clip: Clip, device: runtime.Device) -> str | None:
     """The output that decides: the baseline's by name, else the one whose scores are nearest to the baseline's.
 
     Args:
@@ -73,7 +75,9 @@ def deciding_output(model: Model, baseline: Baseline, clip: Clip, device: record
     then = next(c.sight.scores for c in baseline.clips if c.sha256 == clip.sha256)
     far = {}
     if len(names) > 1:
-        for name, value in zip(names, record.run(record.plain_session(model, device), names, clip.feeds), strict=True):
+        for name, value in zip(
+            names, runtime.run(runtime.plain_session(model, device), names, clip.feeds), strict=True
+        ):
             numbers = isinstance(value, np.ndarray) and value.ndim > 0 and value.dtype.kind == "f"
             if numbers and len(scores := value[:1].astype(np.float64).reshape(-1)) == len(then):
                 far[name] = outputs_over(then, scores)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from cfp_onnx import runtime
 from cfp_onnx.checking.baseline import baseline, without_time
 from cfp_onnx.checking.baseline_file import Baseline
 from cfp_onnx.checking.clips import ClipReader, sources_of
@@ -12,8 +13,7 @@ from cfp_onnx.checking.recorders import deciding_output
 from cfp_onnx.clips.lists import Listed
 from cfp_onnx.clips.load import Preprocess
 from cfp_onnx.errors import UsageError
-from cfp_onnx.model.reader import Model, load
-from cfp_onnx.runtime import session as record
+from cfp_onnx.model import Model, load
 from cfp_onnx.values import Progress
 
 
@@ -61,7 +61,7 @@ def renewed(
             f"{len(listed)} of the baseline's {len(old.clips)} clips were named, and a new one would lose the others; "
             "name all of them, or none to take them from where they were"
         )
-    output = deciding_output(loaded, old, reader.read(*sources[0]), record.Device(device, threads))
+    output = deciding_output(loaded, old, reader.read(*sources[0]), runtime.Device(device, threads))
     return baseline(
         loaded, list(listed.values()), output=output, rule=old.run.rule, depth=old.run.depth, layout=layout,
         labels=old.labels if loaded.labels is None else None,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cfp_onnx.checking.change import Change
 from cfp_onnx.checking.policy import Limits
-from cfp_onnx.model.reader import Model
+from cfp_onnx.model import Model
 from cfp_onnx.values import Header
 
 WORDS = {

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cfp_onnx import runtime
 from cfp_onnx.comparison.assemble import assembled
 from cfp_onnx.comparison.observed import Wanted, observe
 from cfp_onnx.comparison.result import Comparison
@@ -19,8 +20,7 @@ from cfp_onnx.comparison.side import Sides
 from cfp_onnx.errors import UsageError
 from cfp_onnx.explanation.call import deepest
 from cfp_onnx.explanation.inputs import Source, Taker, read_both
-from cfp_onnx.model.reader import Model, load
-from cfp_onnx.runtime import session as record
+from cfp_onnx.model import Model, load
 from cfp_onnx.values import Progress
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def compare(
     one, two = (m if isinstance(m, Model) else load(m) for m in (a, b))
     takers = Taker.of(one, preprocess), Taker.of(two, preprocess_b or preprocess)
     listed = _listed(clips)
-    sides = Sides((one, two), record.Device(device, threads), output, barriers, keep=len(listed) > 1)
+    sides = Sides((one, two), runtime.Device(device, threads), output, barriers, keep=len(listed) > 1)
     wanted = Wanted(target, labels if labels is not None else one.labels, levels, tubes)
     found = None
     for n, source in enumerate(listed):

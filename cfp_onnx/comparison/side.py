@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cfp_onnx import runtime
 from cfp_onnx.explanation.call import Engine, Wanted
 from cfp_onnx.matching.chains import Place
 from cfp_onnx.matching.describe import network
 from cfp_onnx.matching.units import Network
-from cfp_onnx.model.reader import Model
+from cfp_onnx.model import Model
 from cfp_onnx.pyramid.tube_collector import Collector
 from cfp_onnx.pyramid.tubes import Tube
-from cfp_onnx.runtime import session as record
 from cfp_onnx.runtime.probe import SEED, Probe, Values
 from cfp_onnx.values import Array
 
@@ -56,7 +56,7 @@ class Side:
 
     @classmethod
     def of(
-        cls, model: Model, clip: Clip, device: record.Device, output: str | None, *, barriers: bool, keep: bool
+        cls, model: Model, clip: Clip, device: runtime.Device, output: str | None, *, barriers: bool, keep: bool
     ) -> Side:
         """A file at a clip's input sizes; `keep` holds its sessions ready for further clips."""
         engine = Engine(model, clip.feeds, device=device, output=output, barriers=barriers, keep=keep)
@@ -79,7 +79,7 @@ class Side:
         if self.engine.keep:
             self.taps[made] = session, names
         wanted = list(dict.fromkeys(names.values()))
-        found = dict(zip(wanted, record.run(session, wanted, feeds), strict=True))
+        found = dict(zip(wanted, runtime.run(session, wanted, feeds), strict=True))
         return self.named(tensors, names, found, feeds)
 
     def _tap(self, tensors: Iterable[str]) -> tuple[Any, dict[str, str]]:
@@ -98,7 +98,7 @@ class Side:
             others = [a for a in range(len(value.shape(tensor))) if a != axis]
             names[unit.index] = probe.reduce("ReduceMean", value(tensor), others, keep=False)
         wanted = list(dict.fromkeys(names.values()))
-        found = dict(zip(wanted, record.run(self._session(probe, wanted), wanted, feeds), strict=True))
+        found = dict(zip(wanted, runtime.run(self._session(probe, wanted), wanted, feeds), strict=True))
         return {i: np.asarray(found[n], np.float32).reshape(-1) for i, n in names.items()}
 
     def relevance(
@@ -117,7 +117,7 @@ class Side:
         probe = engine.field_probe("positional", depth, Wanted(places=tubes, taps=self.made(tensors, feeds)))
         names = list(dict.fromkeys([*probe.relevance.values(), *probe.maps.values(), *probe.taps.values()]))
         fed = {**feeds, SEED: engine.seed(index, "contrast")}
-        found = dict(zip(names, record.run(probe.session, names, fed), strict=True))
+        found = dict(zip(names, runtime.run(probe.session, names, fed), strict=True))
         scored = {i: np.asarray(found[n], np.float64).reshape(-1) for i, n in probe.relevance.items()}
         taken = self.named(tensors, probe.taps, found, feeds)
         collector = Collector.of(engine.topology, engine.depths, self.main, engine.axes[self.main]) if tubes else None
@@ -168,7 +168,7 @@ class Sides:
     """
 
     models: tuple[Model, Model]
-    device: record.Device
+    device: runtime.Device
     output: str | None
     barriers: bool
     keep: bool

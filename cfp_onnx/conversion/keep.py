@@ -17,7 +17,8 @@ from cfp_onnx.conversion.file_kinds import is_code
 from cfp_onnx.errors import ModelError, OutputError, UsageError
 from cfp_onnx.explanation.call import specs
 from cfp_onnx.files.whole import write_bytes
-from cfp_onnx.model.reader import Model, show
+from cfp_onnx.model import Model
+from cfp_onnx.text import shape_text
 
 if TYPE_CHECKING:
     from cfp_onnx.clips.load import Preprocess
@@ -94,7 +95,9 @@ def described_preprocess(
         if count is not None and axes.get("T") not in {None, count}:
             raise UsageError(f"{count} frames contradict the network, which takes {axes['T']}")
         if pixels is not None and any(axes.get(k) not in {None, p} for k, p in zip("HW", pixels, strict=True)):
-            raise UsageError(f"{pixels[0]}x{pixels[1]} pixels contradict the network, which takes {show(spec.shape)}")
+            raise UsageError(
+                f"{pixels[0]}x{pixels[1]} pixels contradict the network, which takes {shape_text(spec.shape)}"
+            )
     if base is None and layout is None:
         return {}
     return {"cfp_onnx.preprocess": (written.fitted(spec, letters) if written.yields else written).to_json()}

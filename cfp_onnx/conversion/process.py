@@ -15,7 +15,7 @@ from typing import Any
 
 from cfp_onnx.conversion.environments import install_command, last_line
 from cfp_onnx.errors import CfpError, DeviceError, LimitError, ModelError, OutputError, UsageError
-from cfp_onnx.model.reader import first_line
+from cfp_onnx.text import first_line
 
 
 def run_converter(interpreter: Path, folder: Path, request: Mapping[str, Any], work: Path) -> dict[str, Any]:

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import onnx
 
+from cfp_onnx import runtime
 from cfp_onnx.conversion.usage import Shape
 from cfp_onnx.errors import CfpError, ModelError
 from cfp_onnx.explanation.call import Engine, topology
-from cfp_onnx.model.reader import Model, first_line, load, show
-from cfp_onnx.runtime import session as record
+from cfp_onnx.model import Model, load
+from cfp_onnx.text import first_line, shape_text
 from cfp_onnx.values import Array
 
 ProbeClip = tuple[dict[str, Array], dict[str, Array]]
@@ -70,7 +71,7 @@ def verified(file: Path, clips: Sequence[ProbeClip], wanted: Shape | None) -> tu
     try:
         model = load(file)
         _check_shapes(model, clips, wanted)
-        session = record.plain_session(model, record.Device("cpu"))
+        session = runtime.plain_session(model, runtime.Device("cpu"))
         free = any(port.shape is not None and port.shape[:1] == (None,) for port in model.inputs)
         largest = max(_difference(session, k, *clip, free=free) for k, clip in enumerate(clips))
         del session
@@ -98,7 +99,9 @@ def _check_shapes(model: Model, clips: Sequence[ProbeClip], wanted: Shape | None
         want: Sequence[int] | None = wanted.get(port.name) if isinstance(wanted, Mapping) else wanted
         probed = clips[0][0][port.name].shape
         if want is not None and (len(want) != len(probed) or tuple(want[1:]) != probed[1:]):
-            raise ModelError(f"the conversion's input {port.name!r} is {show(probed)}, not the {show(want)} asked for")
+            raise ModelError(
+                f"the conversion's input {port.name!r} is {shape_text(probed)}, not the {shape_text(want)} asked for"
+            )
         if port.shape is not None and port.shape[:1] == (None,) and len({c[0][port.name].shape[:1] for c in clips}) < 2:
             raise ModelError("the conversion's batch is dynamic but its probe has clips of one batch size only")
 
@@ -108,13 +111,13 @@ def _difference(
 ) -> float:
     names = list(outputs)
     hint = "--batch 1 may do, for one clip at a time" if free else "nothing was written"
-    got = record.run(session, names, inputs)
+    got = runtime.run(session, names, inputs)
     largest = 0.0
     for name, ours in zip(names, got, strict=True):
         theirs = outputs[name]
         where = f"output {name!r} on random clip {number} (batch {len(next(iter(inputs.values())))})"
         if ours.shape != theirs.shape:
-            both = f"{show(ours.shape)}, the framework's {show(theirs.shape)}"
+            both = f"{shape_text(ours.shape)}, the framework's {shape_text(theirs.shape)}"
             raise ModelError(f"the conversion's {where} is {both}; {hint}")
         if not np.isfinite(theirs).all():
             raise ModelError(f"the framework's own {where} is not finite; give weights that work on random clips")

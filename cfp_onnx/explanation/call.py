@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cfp_onnx import runtime
 from cfp_onnx.errors import ModelError, RunError, TargetError, UsageError
+from cfp_onnx.graph.channel_axis import channel_axis
 from cfp_onnx.graph.features import Feature
-from cfp_onnx.graph.layers import Part
-from cfp_onnx.graph.operators.registry import State
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.parts import Part
 from cfp_onnx.graph.positions import spatial_axes
-from cfp_onnx.graph.topology import KernelLayer, build, channel_axis, shared_states, target_tensor
-from cfp_onnx.model.reader import Model, Program, input_shape, load
+from cfp_onnx.graph.states import State
+from cfp_onnx.graph.target import behind_target, class_axis, logits_of, target_tensor
+from cfp_onnx.graph.topology import build, shared_states
+from cfp_onnx.model import Model, Program, input_shape, load
 from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.pyramid.topology_json import topology_json
 from cfp_onnx.pyramid.tube_collector import Collector, clip_size, shown_kernels
@@ -31,7 +35,6 @@ from cfp_onnx.relevance.field_walk import Message, Walk
 from cfp_onnx.relevance.pooled_walk import Settings, Walked
 from cfp_onnx.relevance.statistics import Statistics
 from cfp_onnx.relevance.zplus import ZPlus
-from cfp_onnx.runtime import session as record
 from cfp_onnx.runtime.probe import SEED, TUBE_SEED, Probe, Values
 from cfp_onnx.values import Array, Progress
 
@@ -138,15 +141,15 @@ class Engine:
         model: Model,
         feeds: Mapping[str, Array],
         *,
-        device: record.Device | None = None,
+        device: runtime.Device | None = None,
         output: str | None = None,
         barriers: bool = False,
         keep: bool = True,
     ) -> None:
         self.keep = keep
-        self.device = device or record.Device()
-        self.providers = record.providers(self.device)
-        self.program = record.observe(model, feeds)
+        self.device = device or runtime.Device()
+        self.providers = runtime.providers(self.device)
+        self.program = runtime.observe(model, feeds)
         self.model = self.program.model
         self.file = model
         self.axes = channel_axes(self.program)
@@ -155,7 +158,7 @@ class Engine:
         self.target = target_tensor(self.topology, self.output)
         self.depths = self.topology.depths(self.target)
         self.coverage = self.topology.coverage(self.target)
-        self.graph = record.Graph.of(self.model, {k: v.shape for k, v in feeds.items()})
+        self.graph = runtime.Graph.of(self.model, {k: v.shape for k, v in feeds.items()})
         self._plain: Any = None
         self._fields: dict[tuple[str, int | None, Wanted], FieldProbe] = {}
         self._pooled_weights: dict[str, Array] = {}
@@ -169,11 +172,11 @@ class Engine:
         Raises:
             RunError: If the runtime fails, or an output is not finite.
         """
-        session = self._plain if self._plain is not None else record.plain_session(self.file, self.device)
+        session = self._plain if self._plain is not None else runtime.plain_session(self.file, self.device)
         if self.keep:
             self._plain = session
         names = [p.name for p in self.file.outputs]
-        results = dict(zip(names, record.run(session, names, feeds), strict=True))
+        results = dict(zip(names, runtime.run(session, names, feeds), strict=True))
         for name, value in results.items():
             if (
                 isinstance(value, np.ndarray)
@@ -195,15 +198,7 @@ class Engine:
 
     def classes(self) -> tuple[int, int | None]:
         """Number of classes and their axis in the target; None where the whole flattened target is classes."""
-        shape = self.program.shapes[self.target]
-        tracks = [t for t in self.topology.states[self.target].tracks if t.via != "gate"]
-        axes = {a for t in tracks for a in range(t.labels.ndim) if t.labels.shape[a] > 1}
-        if not axes:
-            return 1, None
-        if len(axes) == 1:
-            axis = axes.pop()
-            return shape[axis], axis
-        return int(np.prod(shape[1:])), None
+        return class_axis(self.topology, self.target)
 
     def scores(self, value: Array) -> Array:
         """Class scores of the first item of a target or output, (classes,); positions are averaged."""
@@ -224,14 +219,7 @@ class Engine:
             output: The output to explain, of a plain run.
             index: The class.
         """
-        scores, made, logits = self.scores(output), self.output, self.target
-        tiny = float(np.finfo(np.float32).tiny)
-        while made != logits and (node := self.program.producers.get(made)) is not None:
-            if node.op.endswith("Sigmoid"):
-                scores = np.log(np.maximum(scores, tiny)) - np.log(np.maximum(1.0 - scores, tiny))
-            elif node.op.endswith("Softmax") and node.op != "LogSoftmax":
-                scores = np.log(np.maximum(scores, tiny))
-            made = node.inputs[0]
+        scores = logits_of(self.scores(output), behind_target(self.program, self.output, self.target))
         others = np.delete(scores, index)
         if not others.size:
             return np.zeros(len(scores), np.float32)
@@ -341,7 +329,7 @@ class Engine:
         """Relevance of every kernel of every layer walked, by a field rule: layer index to (kernels,) float64."""
         probe = self.field_probe(rule, depth)
         names = list(probe.relevance.values())
-        results = record.run(probe.session, names, {**feeds, SEED: self.seed(index, class_step)})
+        results = runtime.run(probe.session, names, {**feeds, SEED: self.seed(index, class_step)})
         return {i: np.asarray(r, np.float64).reshape(-1) for i, r in zip(probe.relevance, results, strict=True)}
 
     def _field_walk(
@@ -387,7 +375,7 @@ class Engine:
         linked = [n for found in probe.links.values() for m in found for n in (m.x, m.g)]
         maps = [*probe.activations.values(), *probe.maps.values(), *probe.volumes.values()]
         wanted = [n for n in dict.fromkeys([*names, *linked, *maps]) if n not in feeds]
-        results = dict(zip(wanted, record.run(probe.session, wanted, {**feeds, **seed}), strict=True))
+        results = dict(zip(wanted, runtime.run(probe.session, wanted, {**feeds, **seed}), strict=True))
         return {**results, **{k: np.asarray(v, np.float32) for k, v in feeds.items()}}
 
     def _collect(self, collector: Collector, probe: FieldProbe, results: Mapping[str, Array], walked: Walked) -> None:
@@ -508,7 +496,7 @@ class Engine:
         session, statistics = self.statistics_session(rule, depth)
         wanted = [*statistics.pooled.values(), *statistics.taps.values(), *statistics.addends.values()]
         names = [n for n in dict.fromkeys([*(p.name for p in self.file.outputs), *wanted]) if n not in feeds]
-        results = dict(zip(names, record.run(session, names, feeds), strict=True))
+        results = dict(zip(names, runtime.run(session, names, feeds), strict=True))
         return statistics, {**results, **feeds}
 
     def _pooled_walk(
@@ -603,7 +591,7 @@ class Engine:
             run={
                 "rule": rule, "class_step": settings.class_step, "theta": settings.theta, "top_k": settings.top_k,
                 "depth": settings.depth if settings.depth is not None else "all", "gates": "frozen",
-                "provider": self.provider(), "onnxruntime": record.runtime().__version__,
+                "provider": self.provider(), "onnxruntime": runtime.import_onnxruntime().__version__,
                 "output_difference": difference,
                 "undefined": walked.undefined, "negative_sums": walked.negative_sums, "links_omitted": walked.omitted,
             },
@@ -701,8 +689,8 @@ def topology(
         barriers: Whether unknown operators are passed over and recorded.
     """
     loaded = model if isinstance(model, Model) else load(model)
-    feeds = record.random_feeds(loaded, input_shape)
-    return Engine(loaded, feeds, device=record.Device("cpu"), barriers=barriers)
+    feeds = runtime.random_feeds(loaded, input_shape)
+    return Engine(loaded, feeds, device=runtime.Device("cpu"), barriers=barriers)
 
 
 def specs(model: Model) -> list[InputSpec]:
@@ -727,7 +715,7 @@ def specs(model: Model) -> list[InputSpec]:
         if sum(d in {1, 3} for d in out[0].shape[1:]) == 1:
             return out
     try:
-        axis = channel_axis(record.observe(model, record.random_feeds(model)), out[0].name)
+        axis = channel_axis(runtime.observe(model, runtime.random_feeds(model)), out[0].name)
     except RunError:
         return out
     return [replace(out[0], channel_axis=axis)] if axis is not None else out
@@ -790,7 +778,7 @@ def explain(
     footage = load_clip(clip, specs(loaded), preprocess=preprocess, layout=layout or preprocess.layout)
     clock.lap("read")
     engine = Engine(
-        loaded, footage.feeds, device=record.Device(device, threads), output=output, barriers=barriers, keep=False
+        loaded, footage.feeds, device=runtime.Device(device, threads), output=output, barriers=barriers, keep=False
     )
     names = labels if labels is not None else loaded.labels
     clock.lap("topology")
@@ -824,7 +812,7 @@ def _facts(seconds: Mapping[str, float]) -> dict[str, Any]:
 
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return {
-        "cfp_onnx": __version__, "onnxruntime": record.runtime().__version__, "numpy": np.__version__,
+        "cfp_onnx": __version__, "onnxruntime": runtime.import_onnxruntime().__version__, "numpy": np.__version__,
         "python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}", "created": now,
         "seconds": dict(seconds),
     }  # fmt: skip

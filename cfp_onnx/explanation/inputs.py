@@ -11,7 +11,7 @@ import numpy as np
 from cfp_onnx.clips.load import Clip, InputSpec, Preprocess, layout_of, load_clip
 from cfp_onnx.errors import CfpError, ClipError, ModelError, UsageError
 from cfp_onnx.explanation.call import specs
-from cfp_onnx.model.reader import Model
+from cfp_onnx.model import Model
 from cfp_onnx.values import Array
 
 Source = str | os.PathLike[str] | Array | Mapping[str, Array]

@@ -14,12 +14,14 @@ import numpy as np
 
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.features import Feature, feature_of
-from cfp_onnx.graph.layers import Geometry
-from cfp_onnx.graph.operators.registry import State
-from cfp_onnx.graph.topology import KernelLayer, Topology
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.parts import Geometry
+from cfp_onnx.graph.states import State
+from cfp_onnx.graph.target import behind_target
+from cfp_onnx.graph.topology import Topology
 from cfp_onnx.matching.chains import Place, affine, between, chain, kernel_axis, read
 from cfp_onnx.matching.units import NOWHERE, OWN_GATE, PRECISIONS, Arrival, Network, Unit
-from cfp_onnx.model.reader import Node, Program
+from cfp_onnx.model import Node, Program
 from cfp_onnx.values import Array
 
 
@@ -51,7 +53,7 @@ def network(topology: Topology, output: str, target: str, depths: Mapping[int, i
         heads=frozenset(topology.heads(target)),
         precision=next((k for k in PRECISIONS if k in kinds), "float32"),
         rounded=all(_fits_float16(u.weights()) for u in units),
-        behind=_behind(program, output, target),
+        behind=tuple(n.op.rpartition("::")[2] for n in behind_target(program, output, target)),
     )
 
 
@@ -59,15 +61,6 @@ def _fits_float16(weights: Array) -> bool:
     some = weights.reshape(-1)[:4096]
     with np.errstate(over="ignore"):
         return bool((some == some.astype(np.float16).astype(np.float32)).all())
-
-
-def _behind(program: Program, output: str, target: str) -> tuple[str, ...]:
-    found: list[str] = []
-    tensor = output
-    while tensor != target and (node := program.producers.get(tensor)) is not None:
-        found.append(node.op.rpartition("::")[2])
-        tensor = node.inputs[0]
-    return tuple(f for f in found[::-1] if f.removeprefix("QLinear") in {"Softmax", "LogSoftmax", "Sigmoid"})
 
 
 def _unit(

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from cfp_onnx.graph.layers import Geometry
+from cfp_onnx.graph.parts import Geometry
 from cfp_onnx.matching.chains import Place, Stage, Way
 from cfp_onnx.values import Array
 

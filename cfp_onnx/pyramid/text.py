@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from cfp_onnx.graph.topology import Joint, KernelLayer
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.tracing import Joint
 from cfp_onnx.naming import module_of
 from cfp_onnx.pyramid.topology_json import Analysed
 from cfp_onnx.pyramid.values import Edge, Findings, LayerResult, Link, LinkSource

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cfp_onnx.graph.layers import Geometry, Part
+from cfp_onnx.graph.parts import Geometry, Part
 from cfp_onnx.values import Array
 
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cfp_onnx.graph.layers import Part
-from cfp_onnx.graph.operators.registry import State
-from cfp_onnx.graph.topology import KernelLayer, Source, Topology
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.parts import Part
+from cfp_onnx.graph.states import State
+from cfp_onnx.graph.topology import Source, Topology
 from cfp_onnx.pyramid.values import Edge, Kernel, LayerResult, Link, LinkSource
 from cfp_onnx.relevance import scores as rules
 from cfp_onnx.values import Array

@@ -17,9 +17,9 @@ from onnx import helper
 
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.features import Feature, affine_of
-from cfp_onnx.graph.layers import Part
-from cfp_onnx.graph.topology import KernelLayer
-from cfp_onnx.model.reader import Node
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.parts import Part
+from cfp_onnx.model import Node
 from cfp_onnx.relevance.adjoint import forward, transposed
 from cfp_onnx.relevance.field_walk import TINY, Message, Walk
 from cfp_onnx.values import Array
