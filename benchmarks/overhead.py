@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from cfp_onnx.explanation.engine import Engine
+    from cfp_onnx.runtime import Graph
     from cfp_onnx.runtime.probe import Probe
-    from cfp_onnx.runtime.session import Graph
 
 # A child that measures memory imports this module too: cfp_onnx and onnx are imported inside functions only.
 
@@ -74,13 +74,12 @@ def make_engine(
     path: Path, clip: Path | None, threads: int | None, device: str = "cpu"
 ) -> tuple[Engine, dict[str, Array]]:
     """The engine of a file, and what to feed it: the clip, or seeded random arrays."""
+    from cfp_onnx import model, runtime
     from cfp_onnx.explanation.engine import Engine
-    from cfp_onnx.model import reader as model
-    from cfp_onnx.runtime import session as record
 
     loaded = model.load(path)
-    feeds = record.random_feeds(loaded) if clip is None else _clip_feeds(loaded, clip)
-    return Engine(loaded, feeds, device=record.Device(device, threads)), feeds
+    feeds = runtime.random_feeds(loaded) if clip is None else _clip_feeds(loaded, clip)
+    return Engine(loaded, feeds, device=runtime.Device(device, threads)), feeds
 
 
 def _clip_feeds(loaded: Any, clip: Path) -> dict[str, Array]:
@@ -99,9 +98,9 @@ def plain(engine: Engine, feeds: Feeds) -> Measured:
 
 def own_file(engine: Engine, feeds: Feeds) -> Measured:
     """The plain forward pass of the file as it is."""
-    from cfp_onnx.runtime import session as record
+    from cfp_onnx import runtime
 
-    return Measured(record.plain_session(engine.file, engine.device), _outputs(engine), dict(feeds))
+    return Measured(runtime.plain_session(engine.file, engine.device), _outputs(engine), dict(feeds))
 
 
 def probed(engine: Engine, feeds: Feeds, mode: str, index: int) -> Measured:
@@ -138,7 +137,7 @@ def _outputs(engine: Engine) -> list[str]:
 
 def _keeping(graph: Graph) -> Any:
     """The same graph, which notes what is made of it: the engine keeps the session only."""
-    from cfp_onnx.runtime.session import Graph
+    from cfp_onnx.runtime import Graph
 
     class Keeping(Graph):
         made: list[tuple[Graph, Probe]] = []  # noqa: RUF012  (one class for each call)
@@ -280,12 +279,11 @@ def child_session(folder: Path, threads: int | None) -> None:
 def child_engine(mode: str, path: Path, clip: Path | None, threads: int | None) -> None:
     """In the child: everything the package does up to the same session, as a user's process would."""
     if mode == "plain":
-        from cfp_onnx.model import reader as model
-        from cfp_onnx.runtime import session as record
+        from cfp_onnx import model, runtime
 
         loaded = model.load(path)
-        feeds = record.random_feeds(loaded) if clip is None else _clip_feeds(loaded, clip)
-        session = record.plain_session(loaded, record.Device("cpu", threads))
+        feeds = runtime.random_feeds(loaded) if clip is None else _clip_feeds(loaded, clip)
+        session = runtime.plain_session(loaded, runtime.Device("cpu", threads))
         measured = Measured(session, [p.name for p in loaded.outputs], dict(feeds))
     else:
         engine, feeds = make_engine(path, clip, threads)

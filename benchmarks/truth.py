@@ -24,15 +24,15 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from benchmarks.motion.clips import FRAMES, SIZE, TEST_SEED, make_clip
+from cfp_onnx import model, runtime
 from cfp_onnx.errors import CfpError, RunError
 from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.features import Feature, feature_of
-from cfp_onnx.graph.topology import KernelLayer, shared_states
-from cfp_onnx.model import reader as model
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.topology import shared_states
 from cfp_onnx.relevance import pooled_walk, walked
 from cfp_onnx.relevance.rules import rule_named
-from cfp_onnx.runtime import session as record
 
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
@@ -127,8 +127,8 @@ class Suffix:
         """Value of the target for the tensor's maps: (batch, ...), or (batch, 1, ...) where not batched."""
         held = {n: np.repeat(recorded[n], len(maps), axis=0) if self.batched else recorded[n] for n in self.boundary}
         if self.batched:
-            return np.asarray(record.run(self.session, [target], {**held, self.tensor: maps})[0])
-        rows = [record.run(self.session, [target], {**held, self.tensor: one})[0] for one in maps]
+            return np.asarray(runtime.run(self.session, [target], {**held, self.tensor: maps})[0])
+        rows = [runtime.run(self.session, [target], {**held, self.tensor: one})[0] for one in maps]
         return np.concatenate(rows)
 
 
@@ -143,7 +143,7 @@ class Ablation:
         self.engine = engine
         self.target = engine.target
         self.count, self.axis = engine.classes()
-        self.whole = record.Graph.of(engine.model)
+        self.whole = runtime.Graph.of(engine.model)
         self.nodes = list(self.whole.proto.graph.node)
         self.producers = {o: n for n in self.nodes for o in n.output if o}
         self.gates = frozenset(
@@ -194,7 +194,7 @@ class Ablation:
         proto.CopyFrom(self.whole.proto)
         proto.graph.CopyFrom(graph)
         weights = {k: v for k, v in self.whole.weights.items() if k in read}
-        session = record.Graph(proto, weights).session(self.engine.device)
+        session = runtime.Graph(proto, weights).session(self.engine.device)
         return Suffix(tensor, session, tuple(boundary), batched=all(sizes[n] for n in (tensor, *boundary)))
 
     def _needed(self, tensor: str, changed: Collection[str]) -> tuple[set[int], list[str]]:
@@ -229,8 +229,8 @@ class Ablation:
             proto.CopyFrom(self.engine.graph.proto)
             del proto.graph.output[:]
             proto.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in wanted)
-            self._recorder = record.Graph(proto, self.engine.graph.weights).session(self.engine.device)
-        recorded = {**feeds, **dict(zip(wanted, record.run(self._recorder, wanted, feeds), strict=True))}
+            self._recorder = runtime.Graph(proto, self.engine.graph.weights).session(self.engine.device)
+        recorded = {**feeds, **dict(zip(wanted, runtime.run(self._recorder, wanted, feeds), strict=True))}
         for key, cut in self._cuts.items():
             if key not in self._checked:
                 self._cuts[key] = self._check(cut, recorded)
@@ -400,7 +400,7 @@ def clips(engine_model: model.Model, count: int, first_seed: int) -> Iterator[tu
     """Feeds and, for motion clips, the label; random arrays where the model does not take motion clips."""
     port = engine_model.inputs[0]
     motion = len(engine_model.inputs) == 1 and tuple(port.shape or ())[1:] == (3, FRAMES, SIZE, SIZE)
-    plain = None if motion else record.random_feeds(engine_model)
+    plain = None if motion else runtime.random_feeds(engine_model)
     for seed in range(first_seed, first_seed + count):
         if plain is not None:
             rng = np.random.default_rng(seed)
@@ -421,7 +421,7 @@ def measure(path: Path, *, count: int, first_seed: int, threads: int | None = No
     hits: list[bool] = []
     for number, (feeds, label) in enumerate(clips(loaded, count, first_seed)):
         if engine is None or ablation is None:
-            engine = Engine(loaded, feeds, device=record.Device("cpu", threads))
+            engine = Engine(loaded, feeds, device=runtime.Device("cpu", threads))
             ablation, features = Ablation(engine), judged(engine)
             rows = {(rule, layer.name): Row() for rule in RULES for layer, _ in features}
         recorded = ablation.record([f.tensor for _, f in features], feeds)

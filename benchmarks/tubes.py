@@ -23,7 +23,7 @@ from cfp_onnx.clips.load import load_clip
 from cfp_onnx.clips.preprocess import Preprocess
 from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.explanation.inputs import specs
-from cfp_onnx.model.reader import Model, load
+from cfp_onnx.model import Model, load
 from cfp_onnx.pyramid import tubes
 from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.relevance.walked import Settings

@@ -26,7 +26,8 @@ from cfp_onnx.errors import (
 )
 
 if TYPE_CHECKING:
-    from cfp_onnx.checking.baseline import Baseline, baseline, load_baseline
+    from cfp_onnx.checking.baseline import baseline
+    from cfp_onnx.checking.baseline_file import Baseline, load_baseline
     from cfp_onnx.checking.call import check
     from cfp_onnx.checking.policy import Limits, Policy, read_policy
     from cfp_onnx.checking.result import Checked
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from cfp_onnx.comparison.result import Comparison
     from cfp_onnx.conversion.call import Conversion, convert
     from cfp_onnx.explanation.call import explain, topology
-    from cfp_onnx.model.reader import load
+    from cfp_onnx.model import load
     from cfp_onnx.pyramid.drawings import Drawing
     from cfp_onnx.pyramid.load import load_pyramid
     from cfp_onnx.pyramid.result import Pyramid

@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cfp_onnx import runtime
 from cfp_onnx.errors import ModelError, RunError
 from cfp_onnx.explanation.engine import Engine
-from cfp_onnx.graph.layers import Geometry
-from cfp_onnx.matching.align import Network, Unit, network
-from cfp_onnx.model.reader import Model
+from cfp_onnx.graph.parts import Geometry
+from cfp_onnx.matching.describe import network
+from cfp_onnx.matching.units import Network, Unit
+from cfp_onnx.model import Model
 from cfp_onnx.relevance.field_walk import Walk
 from cfp_onnx.relevance.rules import field_rules, rule_named
-from cfp_onnx.runtime import session as record
 from cfp_onnx.runtime.probe import SEED, Probe
 from cfp_onnx.values import Array
 
@@ -145,7 +146,7 @@ class Recorder:
         rule: str = "positional",
         depth: int | None = None,
         output: str | None = None,
-        device: record.Device | None = None,
+        device: runtime.Device | None = None,
         optimise: bool = True,
         barriers: bool = False,
     ) -> None:
@@ -193,7 +194,7 @@ class Recorder:
         """
         names = list(dict.fromkeys([self.engine.output, *filter(None, self._relevance), *self._activity]))
         seed = {SEED: self.engine.seed(index, "contrast")}
-        found = dict(zip(names, record.run(self._session, names, {**feeds, **seed}), strict=True))
+        found = dict(zip(names, runtime.run(self._session, names, {**feeds, **seed}), strict=True))
         rows = {n: np.asarray(found[n], np.float64).reshape(-1) for n in names[1:]}
         scores = self.engine.scores(found[self.engine.output])
         if not all(np.isfinite(v).all() for v in (scores, *rows.values())):

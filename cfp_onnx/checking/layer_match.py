@@ -10,7 +10,8 @@ import numpy as np
 
 from cfp_onnx.checking.fingerprint import Traits
 from cfp_onnx.matching.agreement import apart
-from cfp_onnx.matching.align import assign, words_in_common
+from cfp_onnx.matching.assignment import assign
+from cfp_onnx.matching.similarity import words_in_common
 from cfp_onnx.values import Array
 
 SURE = 0.5

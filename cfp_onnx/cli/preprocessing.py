@@ -12,7 +12,7 @@ from cfp_onnx.errors import UsageError
 
 if TYPE_CHECKING:
     from cfp_onnx.clips.preprocess import Preprocess
-    from cfp_onnx.model.reader import Model
+    from cfp_onnx.model import Model
 
 
 def preprocess_of(model: Model, options: argparse.Namespace) -> Preprocess | None:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cfp_onnx import runtime
 from cfp_onnx.errors import RunError
 from cfp_onnx.explanation.classes import label_of, strongest
 from cfp_onnx.explanation.network import Network
 from cfp_onnx.explanation.run import Found, Request
 from cfp_onnx.explanation.sessions import Sessions
-from cfp_onnx.graph.operators.registry import State
 from cfp_onnx.graph.positions import spatial_axes
+from cfp_onnx.graph.states import State
 from cfp_onnx.graph.topology import Source, Topology
 from cfp_onnx.pyramid.headers import CoverageHeader, InputHeader, ModelHeader, RunHeader, TargetHeader
 from cfp_onnx.pyramid.media import Media, stretched_frames
@@ -21,7 +22,6 @@ from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.pyramid.tube_collector import clip_size
 from cfp_onnx.pyramid.values import Edge, Kernel, LayerResult, Link, LinkSource
 from cfp_onnx.relevance.walked import Walked
-from cfp_onnx.runtime import session as record
 from cfp_onnx.values import Array
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def assemble(
         run=RunHeader(
             rule=request.rule.name, class_step=settings.class_step, theta=settings.theta, top_k=settings.top_k,
             depth=settings.depth if settings.depth is not None else "all", gates="frozen",
-            provider=sessions.provider(), onnxruntime=record.runtime().__version__,
+            provider=sessions.provider(), onnxruntime=runtime.import_onnxruntime().__version__,
             output_difference=largest_difference(plain, found.outputs), undefined=walked.undefined,
             negative_sums=walked.negative_sums, links_omitted=walked.omitted,
         ),

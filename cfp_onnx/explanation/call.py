@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cfp_onnx import runtime
 from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.explanation.network import Network
 from cfp_onnx.explanation.options import ClipOptions, RunOptions, WalkOptions
-from cfp_onnx.model.reader import Model, load
+from cfp_onnx.model import Model, load
 from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.relevance.rules import DEFAULT
-from cfp_onnx.runtime import session as record
 from cfp_onnx.values import Array, Progress
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def topology(
         barriers: Whether unknown operators are passed over and recorded.
     """
     loaded = model if isinstance(model, Model) else load(model)
-    feeds = record.random_feeds(loaded, input_shape)
+    feeds = runtime.random_feeds(loaded, input_shape)
     return Network.read(loaded, feeds, barriers=barriers)
 
 
@@ -128,7 +128,7 @@ def _facts(seconds: Mapping[str, float]) -> dict[str, Any]:
 
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return {
-        "cfp_onnx": __version__, "onnxruntime": record.runtime().__version__, "numpy": np.__version__,
+        "cfp_onnx": __version__, "onnxruntime": runtime.import_onnxruntime().__version__, "numpy": np.__version__,
         "python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}", "created": now,
         "seconds": dict(seconds),
     }  # fmt: skip

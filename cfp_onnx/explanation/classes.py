@@ -9,7 +9,7 @@ import numpy as np
 
 from cfp_onnx.errors import TargetError
 from cfp_onnx.graph.topology import Topology
-from cfp_onnx.model.reader import Program
+from cfp_onnx.model import Program
 from cfp_onnx.pyramid.headers import TopClass
 from cfp_onnx.values import Array
 

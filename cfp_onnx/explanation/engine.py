@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cfp_onnx import runtime
 from cfp_onnx.explanation import classes as class_rules
 from cfp_onnx.explanation import field_run, pooled_run
 from cfp_onnx.explanation.assemble import assemble, media_of
@@ -15,14 +16,13 @@ from cfp_onnx.explanation.classes import Classes
 from cfp_onnx.explanation.network import Network
 from cfp_onnx.explanation.run import Request
 from cfp_onnx.explanation.sessions import NOTHING_MORE, FieldProbe, Sessions, Wanted
-from cfp_onnx.model.reader import Model
+from cfp_onnx.model import Model
 from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.pyramid.topology_json import topology_json
 from cfp_onnx.pyramid.tube_collector import TubeCollector
 from cfp_onnx.relevance.rules import FieldWalk, rule_named
 from cfp_onnx.relevance.statistics import Statistics
 from cfp_onnx.relevance.walked import Settings
-from cfp_onnx.runtime import session as record
 from cfp_onnx.runtime.probe import SEED
 from cfp_onnx.values import Array, Progress
 
@@ -56,13 +56,13 @@ class Engine:
         model: Model,
         feeds: Mapping[str, Array],
         *,
-        device: record.Device | None = None,
+        device: runtime.Device | None = None,
         output: str | None = None,
         barriers: bool = False,
         keep: bool = True,
     ) -> None:
-        self.device = device or record.Device()
-        record.providers(self.device)
+        self.device = device or runtime.Device()
+        runtime.providers(self.device)
         self.network = network = Network.read(model, feeds, output=output, barriers=barriers)
         self.sessions = Sessions(network, {k: v.shape for k, v in feeds.items()}, self.device, keep=keep)
         self.file, self.model, self.program = network.file, network.model, network.program
@@ -127,7 +127,7 @@ class Engine:
         """Relevance of every kernel of every layer walked, by a field rule: layer index to (kernels,) float64."""
         probe = self.field_probe(rule, depth)
         names = list(probe.relevance.values())
-        results = record.run(probe.session, names, {**feeds, SEED: self.seed(index, class_step)})
+        results = runtime.run(probe.session, names, {**feeds, SEED: self.seed(index, class_step)})
         return {i: np.asarray(r, np.float64).reshape(-1) for i, r in zip(probe.relevance, results, strict=True)}
 
     def statistics_session(self, rule: str, depth: int | None) -> tuple[Any, Statistics]:

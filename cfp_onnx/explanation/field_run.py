@@ -7,16 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 
+from cfp_onnx import runtime
 from cfp_onnx.explanation import tube_run
 from cfp_onnx.explanation.classes import Classes
 from cfp_onnx.explanation.run import Found, Request
 from cfp_onnx.explanation.sessions import FieldProbe, Sessions
-from cfp_onnx.graph.operators.registry import State
-from cfp_onnx.graph.topology import KernelLayer, shared_states
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.states import State
+from cfp_onnx.graph.topology import shared_states
 from cfp_onnx.relevance import links, scores
 from cfp_onnx.relevance.field_walk import Message
 from cfp_onnx.relevance.walked import Settings, Walked
-from cfp_onnx.runtime import session as record
 from cfp_onnx.runtime.probe import SEED, TUBE_SEED
 from cfp_onnx.values import Array
 
@@ -78,7 +79,7 @@ def fetch(
     linked = [n for found in probe.links.values() for m in found for n in (m.x, m.g)]
     maps = [*probe.activations.values(), *probe.maps.values(), *probe.volumes.values()]
     wanted = [n for n in dict.fromkeys([*names, *linked, *maps]) if n not in feeds]
-    results = dict(zip(wanted, record.run(probe.session, wanted, {**feeds, **seeds}), strict=True))
+    results = dict(zip(wanted, runtime.run(probe.session, wanted, {**feeds, **seeds}), strict=True))
     return {**results, **{k: np.asarray(v, np.float32) for k, v in feeds.items()}}
 
 

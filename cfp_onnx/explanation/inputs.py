@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from cfp_onnx import runtime
 from cfp_onnx.errors import ModelError, RunError, UsageError
-from cfp_onnx.graph.topology import channel_axis
-from cfp_onnx.model.reader import Model, input_shape
-from cfp_onnx.runtime import session as record
+from cfp_onnx.graph.channel_axis import channel_axis
+from cfp_onnx.model import Model, input_shape
 
 if TYPE_CHECKING:
     from cfp_onnx.clips.spec import InputSpec
@@ -41,7 +41,7 @@ def specs(model: Model) -> list[InputSpec]:
         if sum(d in {1, 3} for d in out[0].shape[1:]) == 1:
             return out
     try:
-        axis = channel_axis(record.observe(model, record.random_feeds(model)), out[0].name)
+        axis = channel_axis(runtime.observe(model, runtime.random_feeds(model)), out[0].name)
     except RunError:
         return out
     return [replace(out[0], channel_axis=axis)] if axis is not None else out

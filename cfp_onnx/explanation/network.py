@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cfp_onnx import runtime
 from cfp_onnx.errors import ModelError, TargetError
 from cfp_onnx.explanation.classes import Classes
-from cfp_onnx.graph.topology import Coverage, Topology, build, channel_axis, target_tensor
-from cfp_onnx.model.reader import Model, Program
-from cfp_onnx.runtime import session as record
+from cfp_onnx.graph.channel_axis import channel_axis
+from cfp_onnx.graph.target import target_tensor
+from cfp_onnx.graph.topology import Coverage, Topology, build
+from cfp_onnx.model import Model, Program
 from cfp_onnx.values import Array
 
 
@@ -53,7 +55,7 @@ class Network:
             ModelError: If the model cannot be analysed or run.
             TargetError: If there is no such output, or no layer made it.
         """
-        program = record.observe(model, feeds)
+        program = runtime.observe(model, feeds)
         axes = channel_axes(program)
         topology = build(program, channel_axes=axes, barriers=barriers)
         output = _output_named(model, output)

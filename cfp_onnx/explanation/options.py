@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cfp_onnx import runtime
 from cfp_onnx.errors import UsageError
-from cfp_onnx.model.reader import Model
+from cfp_onnx.model import Model
 from cfp_onnx.relevance.rules import DEFAULT, rule_named
 from cfp_onnx.relevance.walked import Settings
-from cfp_onnx.runtime import session as record
 from cfp_onnx.values import Array
 
 if TYPE_CHECKING:
@@ -75,9 +75,9 @@ class RunOptions:
     threads: int | None = None
     barriers: bool = False
 
-    def where(self) -> record.Device:
+    def where(self) -> runtime.Device:
         """The device, as the runtime takes it."""
-        return record.Device(self.device, self.threads)
+        return runtime.Device(self.device, self.threads)
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 
+from cfp_onnx import runtime
 from cfp_onnx.explanation import field_run, tube_run
 from cfp_onnx.explanation.run import Found, Request
 from cfp_onnx.explanation.sessions import Sessions
-from cfp_onnx.graph.topology import KernelLayer, shared_states
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.topology import shared_states
 from cfp_onnx.pyramid.tube_collector import TubeCollector
 from cfp_onnx.relevance.pooled_walk import PooledRun
 from cfp_onnx.relevance.rules import Rule, rule_named
 from cfp_onnx.relevance.statistics import Statistics
 from cfp_onnx.relevance.walked import Walked
-from cfp_onnx.runtime import session as record
 from cfp_onnx.values import Array
 
 TUBE_RULE = "zplus"
@@ -64,7 +65,7 @@ def read_statistics(
     wanted = [*statistics.pooled.values(), *statistics.taps.values(), *statistics.addends.values()]
     outputs = [p.name for p in sessions.network.file.outputs]
     names = [n for n in dict.fromkeys([*outputs, *wanted]) if n not in feeds]
-    results = dict(zip(names, record.run(session, names, feeds), strict=True))
+    results = dict(zip(names, runtime.run(session, names, feeds), strict=True))
     return statistics, {**results, **feeds}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cfp_onnx.graph.operators.registry import State
+from cfp_onnx.graph.states import State
 from cfp_onnx.pyramid.tube_collector import TubeCollector
 from cfp_onnx.relevance.rules import Rule
 from cfp_onnx.relevance.walked import Settings, Walked

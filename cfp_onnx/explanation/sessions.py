@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from cfp_onnx import runtime
 from cfp_onnx.errors import RunError
 from cfp_onnx.explanation.network import Network
 from cfp_onnx.graph.features import Feature
-from cfp_onnx.graph.layers import Part
+from cfp_onnx.graph.parts import Part
 from cfp_onnx.relevance import pooled_walk
 from cfp_onnx.relevance.field_walk import Message, Walk
 from cfp_onnx.relevance.rules import Rule
 from cfp_onnx.relevance.statistics import Statistics
 from cfp_onnx.relevance.walked import deepest_level
 from cfp_onnx.relevance.zplus import absorbing
-from cfp_onnx.runtime import session as record
 from cfp_onnx.runtime.probe import TUBE_SEED, Probe
 from cfp_onnx.values import Array
 
@@ -89,13 +89,13 @@ class Sessions:
     """
 
     def __init__(
-        self, network: Network, shapes: Mapping[str, tuple[int, ...]], device: record.Device, *, keep: bool = True
+        self, network: Network, shapes: Mapping[str, tuple[int, ...]], device: runtime.Device, *, keep: bool = True
     ) -> None:
         self.network = network
         self.device = device
         self.keep = keep
-        self.graph = record.Graph.of(network.model, shapes)
-        self._providers = record.providers(device)
+        self.graph = runtime.Graph.of(network.model, shapes)
+        self._providers = runtime.providers(device)
         self._plain: Any = None
         self._fields: dict[tuple[str, int | None, Wanted], FieldProbe] = {}
         self._statistics: dict[tuple[str, int | None], tuple[Any, Statistics]] = {}
@@ -113,11 +113,11 @@ class Sessions:
             RunError: If the runtime fails, or an output is not finite.
         """
         file = self.network.file
-        session = self._plain if self._plain is not None else record.plain_session(file, self.device)
+        session = self._plain if self._plain is not None else runtime.plain_session(file, self.device)
         if self.keep:
             self._plain = session
         names = [p.name for p in file.outputs]
-        results = dict(zip(names, record.run(session, names, feeds), strict=True))
+        results = dict(zip(names, runtime.run(session, names, feeds), strict=True))
         for name, value in results.items():
             floating = isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating)
             if floating and not np.isfinite(value).all():

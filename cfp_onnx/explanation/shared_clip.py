@@ -15,7 +15,7 @@ from cfp_onnx.clips.preprocess import Preprocess
 from cfp_onnx.clips.spec import InputSpec
 from cfp_onnx.errors import CfpError, ClipError, ModelError, UsageError
 from cfp_onnx.explanation.inputs import specs
-from cfp_onnx.model.reader import Model
+from cfp_onnx.model import Model
 from cfp_onnx.values import Array
 
 if TYPE_CHECKING:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from cfp_onnx.graph import effects as fx
-from cfp_onnx.graph.topology import KernelLayer, Topology
+from cfp_onnx.graph.labels import to_rank, varying_axes
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.topology import Topology
 from cfp_onnx.values import Array
 
 
@@ -30,10 +32,7 @@ def feature_of(topology: Topology, layer: KernelLayer, target: str) -> Feature:
     program = topology.program
     axis = layer.parts[0].out_axis
     if layer.split:
-        axis = next(
-            (a for t in topology.states[layer.output].tracks for a in range(t.labels.ndim) if t.labels.shape[a] > 1),
-            axis,
-        )
+        axis = next(iter(topology.states[layer.output].channel_axes()), axis)
     best = Feature(layer.output, axis)
     name = layer.output
     while name != target and not fused_activation(layer):
@@ -42,11 +41,7 @@ def feature_of(topology: Topology, layer: KernelLayer, target: str) -> Feature:
             break
         name, effect = step
         state = topology.states[name]
-        axes = (
-            [a for a in range(state.tracks[0].labels.ndim) if state.tracks[0].labels.shape[a] > 1]
-            if state.tracks
-            else []
-        )
+        axes = varying_axes(state.tracks[0].labels) if state.tracks else ()
         if len(axes) > 1 or (layer.kernels > 1 and len(axes) != 1):
             break
         if axes and program.shapes[name][axes[0]] != layer.kernels:
@@ -94,7 +89,7 @@ def _per_kernel(
         return np.full(layer.kernels, default)
     shape, tracks = topology.program.shapes[name], topology.states[name].tracks
     axes = [a for a in range(len(shape)) if any(t.labels.shape[a] > 1 for t in tracks)] if tracks else []
-    found = fx.align(np.asarray(values(), np.float64), len(shape))
+    found = to_rank(np.asarray(values(), np.float64), len(shape))
     if found.size == 1:
         return np.full(layer.kernels, float(found.reshape(-1)[0]))
     if len(axes) != 1 or shape[axes[0]] != layer.kernels or found.size != layer.kernels:

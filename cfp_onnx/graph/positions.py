@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from cfp_onnx.graph import effects as fx
-from cfp_onnx.graph.layers import Geometry, Part
+from cfp_onnx.graph.labels import to_rank
+from cfp_onnx.graph.parts import Geometry, Part
 from cfp_onnx.graph.topology import Topology
-from cfp_onnx.model.reader import Node
+from cfp_onnx.model import Node
 from cfp_onnx.values import Array
 
 Coordinates = tuple[Array, ...]
@@ -100,7 +101,7 @@ def _through(topology: Topology, node: Node, effect: fx.Effect, found: Mapping[s
 
 
 def _aligned(arrays: Coordinates, rank: int) -> Coordinates:
-    return tuple(fx.align(a, rank) for a in arrays)
+    return tuple(to_rank(a, rank) for a in arrays)
 
 
 def _fitting(arrays: Coordinates, shape: tuple[int, ...]) -> Coordinates:
@@ -169,7 +170,7 @@ def _continued(a: Array) -> Array:
 def _through_part(topology: Topology, part: Part, a: Array) -> Array:
     shapes = topology.program.shapes
     sizes, out = shapes[part.source], shapes[part.output]
-    a = _mean(fx.align(a, len(sizes)), (part.in_axis,), keep=True)
+    a = _mean(to_rank(a, len(sizes)), (part.in_axis,), keep=True)
     if part.kind == "dense":
         if len(out) != len(sizes):
             a = _mean(a, tuple(range(a.ndim)), keep=True).reshape((1,) * len(out))
@@ -273,7 +274,7 @@ def grid_of(coordinates: Coordinates, shape: tuple[int, ...], kernel_axis: int) 
         shape: Its shape, batch first.
         kernel_axis: Axis of its kernels.
     """
-    aligned = [fx.align(coordinate, len(shape)) for coordinate in coordinates]
+    aligned = [to_rank(coordinate, len(shape)) for coordinate in coordinates]
     taken = {kernel_axis} if any(a.shape[0] > 1 for a in aligned) else {0, kernel_axis}
     rest = tuple(n for axis, n in enumerate(shape) if axis not in taken)
     centres: list[Array] = []

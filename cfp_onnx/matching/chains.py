@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from cfp_onnx.graph import effects as fx
-from cfp_onnx.graph.operators.registry import State
-from cfp_onnx.graph.topology import KernelLayer, Topology
-from cfp_onnx.model.reader import Node
+from cfp_onnx.graph.labels import to_rank
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.states import State
+from cfp_onnx.graph.topology import Topology
+from cfp_onnx.model import Node
 from cfp_onnx.values import Array
 
 
@@ -104,10 +106,9 @@ def chain(topology: Topology, layer: KernelLayer, end: str) -> list[tuple[Node, 
 
 def kernel_axis(topology: Topology, tensor: str, kernels: int) -> int | None:
     """The one axis along which a tensor's kernels lie."""
-    tracks = [t for t in topology.states.get(tensor, State()).tracks if t.via != "gate"]
-    axes = {a for t in tracks for a in range(t.labels.ndim) if t.labels.shape[a] > 1}
+    axes = topology.states.get(tensor, State()).channel_axes()
     if len(axes) == 1:
-        return axes.pop()
+        return axes[0]
     shape = topology.program.shapes.get(tensor, ())
     found = [a for a, n in enumerate(shape) if a and n == kernels]
     return found[0] if found and not axes else None
@@ -156,7 +157,7 @@ def map_of(topology: Topology, node: Node, effect: fx.Affine, kernels: int) -> t
     def per_kernel(array: Array | None) -> Array | None:
         if array is None or array.ndim > rank:
             return None
-        full = np.moveaxis(fx.align(np.asarray(array, np.float64), rank), axis, 0)
+        full = np.moveaxis(to_rank(np.asarray(array, np.float64), rank), axis, 0)
         flat = full.reshape(full.shape[0], -1)
         if flat.shape[1] > 1 and node.op not in {"Add", "Sub"}:
             return None

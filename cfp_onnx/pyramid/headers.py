@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from cfp_onnx.files.strict_json import Reader
 from cfp_onnx.graph.topology import Coverage
-from cfp_onnx.model.reader import Model
+from cfp_onnx.model import Model
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

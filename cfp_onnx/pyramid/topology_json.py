@@ -10,8 +10,10 @@ from typing import Any, Protocol
 import networkx as nx
 
 from cfp_onnx.files.whole import write_text
-from cfp_onnx.graph.topology import Coverage, Joint, KernelLayer, Origin, Topology
-from cfp_onnx.model.reader import Model, Program
+from cfp_onnx.graph.layers import KernelLayer, Origin
+from cfp_onnx.graph.topology import Coverage, Topology
+from cfp_onnx.graph.tracing import Joint
+from cfp_onnx.model import Model, Program
 from cfp_onnx.pyramid.headers import CoverageHeader, ModelHeader
 
 SCHEMA = "cfp-onnx/topology"

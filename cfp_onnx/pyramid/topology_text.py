@@ -10,7 +10,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
-from cfp_onnx.graph.topology import Joint, KernelLayer
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.tracing import Joint
 from cfp_onnx.pyramid.headers import CoverageHeader
 from cfp_onnx.pyramid.topology_json import Analysed
 from cfp_onnx.pyramid.tree_lines import counted, coverage_text, layer_title, rows_table, text_line

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from cfp_onnx.graph.topology import KernelLayer
+from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.naming import module_of
 from cfp_onnx.pyramid.headers import CoverageHeader
 from cfp_onnx.pyramid.values import LayerResult

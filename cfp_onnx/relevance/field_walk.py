@@ -14,9 +14,10 @@ from typing import Protocol
 
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.features import Feature, feature_of
-from cfp_onnx.graph.layers import Part
-from cfp_onnx.graph.topology import KernelLayer, Topology
-from cfp_onnx.model.reader import Node
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.parts import Part
+from cfp_onnx.graph.topology import Topology
+from cfp_onnx.model import Node
 from cfp_onnx.runtime.probe import SEED, Probe, Values
 
 

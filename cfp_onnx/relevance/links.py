@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cfp_onnx.graph.layers import Geometry, Part
-from cfp_onnx.graph.topology import KernelLayer
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.parts import Geometry, Part
 from cfp_onnx.relevance import scores as rules
 from cfp_onnx.values import Array
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from cfp_onnx.graph import effects as fx
-from cfp_onnx.model.reader import Node
+from cfp_onnx.graph.labels import NONE
+from cfp_onnx.model import Node
 from cfp_onnx.relevance.field_walk import Handed, Walk
 from cfp_onnx.runtime.probe import Probe
 
@@ -70,7 +71,7 @@ def _unpad(probe: Probe, effect: fx.Move, g: str, shape: tuple[int, ...], out: t
         line = np.arange(n, dtype=np.int64).reshape([-1 if a == axis else 1 for a in range(len(shape))])
         if n == 1 and out[axis] == 1:
             continue
-        seen = effect.apply([np.broadcast_to(line, shape)], fx.NONE)[0]
+        seen = effect.apply([np.broadcast_to(line, shape)], NONE)[0]
         seen = np.moveaxis(seen, axis, 0).reshape(out[axis], -1).max(axis=1)
         inside = np.flatnonzero(seen >= 0)
         if not inside.size:
@@ -86,9 +87,9 @@ def _gathered(probe: Probe, effect: fx.Move, g: str, shapes: Sequence[tuple[int,
     """Adjoint of any movement: each element of a source collects the field of every place it was copied to."""
     shape = shapes[source]
     size = int(np.prod(shape, dtype=np.int64))
-    arrays = [np.full(s, fx.NONE, np.int64) for s in shapes]
+    arrays = [np.full(s, NONE, np.int64) for s in shapes]
     arrays[source] = np.arange(size, dtype=np.int64).reshape(shape)
-    seen = effect.apply(arrays, fx.NONE)[0].reshape(-1)
+    seen = effect.apply(arrays, NONE)[0].reshape(-1)
     places = np.flatnonzero(seen >= 0)
     order = places[np.argsort(seen[places], kind="stable")]
     counts = np.bincount(seen[places], minlength=size)

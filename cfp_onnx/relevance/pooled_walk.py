@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cfp_onnx.graph.layers import Part
-from cfp_onnx.graph.operators.registry import State
-from cfp_onnx.graph.topology import KernelLayer, Topology
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.parts import Part
+from cfp_onnx.graph.states import State
+from cfp_onnx.graph.topology import Topology
 from cfp_onnx.relevance import scores as rules
 from cfp_onnx.relevance.links import group_slices
 from cfp_onnx.relevance.walked import Settings, Walked

@@ -8,7 +8,7 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from cfp_onnx.graph import effects as fx
-from cfp_onnx.model.reader import Node
+from cfp_onnx.model import Node
 from cfp_onnx.relevance.adjoint import conv_transpose, divisors, fitted, tap_positions
 from cfp_onnx.relevance.field_walk import Handed, Walk
 from cfp_onnx.runtime.probe import Probe

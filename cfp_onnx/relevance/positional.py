@@ -15,10 +15,10 @@ from onnx import TensorProto
 
 from cfp_onnx.errors import ModelError
 from cfp_onnx.graph import effects as fx
-from cfp_onnx.graph.layers import Part
-from cfp_onnx.graph.operators.registry import State
-from cfp_onnx.graph.topology import KernelLayer
-from cfp_onnx.model.reader import Node
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.parts import Part
+from cfp_onnx.graph.states import State
+from cfp_onnx.model import Node
 from cfp_onnx.relevance import movement, pooling
 from cfp_onnx.relevance.adjoint import forward, transposed
 from cfp_onnx.relevance.field_walk import Field, Handed, Message, Walk, of_kind, total

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cfp_onnx.graph import effects as fx
-from cfp_onnx.model.reader import Node
+from cfp_onnx.model import Node
 from cfp_onnx.relevance.field_walk import Walk
 
 _NONNEGATIVE = frozenset({"relu", "sigmoid", "hardsigmoid"})

@@ -16,10 +16,10 @@ import numpy as np
 from onnx import helper
 
 from cfp_onnx.graph import effects as fx
-from cfp_onnx.graph.features import affine_of
-from cfp_onnx.graph.layers import Part
-from cfp_onnx.graph.topology import KernelLayer
-from cfp_onnx.model.reader import Node
+from cfp_onnx.graph.affine import affine_of
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.parts import Part
+from cfp_onnx.model import Node
 from cfp_onnx.relevance import movement, pooling
 from cfp_onnx.relevance.adjoint import forward, transposed
 from cfp_onnx.relevance.field_walk import Field, Handed, Message, Walk, of_kind, total, unbroadcast

@@ -12,9 +12,8 @@ import pytest
 from onnx import helper, numpy_helper
 
 from benchmarks import overhead, truth, tubes
+from cfp_onnx import model, runtime
 from cfp_onnx.explanation.engine import Engine
-from cfp_onnx.model import reader as model
-from cfp_onnx.runtime import session as record
 
 FRAMES = {"clip": np.random.default_rng(7).standard_normal((1, 2, 3, 5, 5)).astype(np.float32)}
 
@@ -60,7 +59,7 @@ def tiny(request: pytest.FixtureRequest, tmp_path: Path, rng: np.random.Generato
 
 @pytest.fixture
 def engine(tiny: Path) -> Engine:
-    return Engine(model.load(tiny), FRAMES, device=record.Device("cpu", 1))
+    return Engine(model.load(tiny), FRAMES, device=runtime.Device("cpu", 1))
 
 
 def test_spearman_with_ties_agrees_with_a_hand_computed_case() -> None:

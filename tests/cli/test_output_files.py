@@ -12,7 +12,7 @@ def listing(folder):
 
 
 def test_occupied_outputs_are_refused_before_the_run(refuses, tiny, clip, tmp_path, monkeypatch):
-    from cfp_onnx.model import reader as model
+    from cfp_onnx import model
 
     monkeypatch.setattr(model, "load", lambda _: pytest.fail("the run began"))
     (tmp_path / "file").write_text("mine")

@@ -18,7 +18,7 @@ def test_odd_names_stay_on_one_line(refuses, tiny, tmp_path):
 
 
 def test_unforeseen_failures_say_so(call, tiny, monkeypatch):
-    from cfp_onnx.model import reader as model
+    from cfp_onnx import model
 
     def broken(_):
         raise ZeroDivisionError("two\nlines")
@@ -35,7 +35,7 @@ def test_unforeseen_failures_say_so(call, tiny, monkeypatch):
 
 
 def test_memory_and_interrupts(call, tiny, monkeypatch):
-    from cfp_onnx.model import reader as model
+    from cfp_onnx import model
 
     for failure, code in ((MemoryError(), 4), (KeyboardInterrupt(), 130)):
 

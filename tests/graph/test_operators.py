@@ -14,12 +14,12 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 from operator_rows import CASES, ROWS, Row
 
+from cfp_onnx import runtime
 from cfp_onnx.explanation.network import channel_axes
-from cfp_onnx.graph.layers import Part
-from cfp_onnx.graph.operators.registry import OPERATORS
+from cfp_onnx.graph.operators import OPERATORS
+from cfp_onnx.graph.parts import Part
 from cfp_onnx.graph.topology import Topology, build
-from cfp_onnx.model.reader import load
-from cfp_onnx.runtime import session as record
+from cfp_onnx.model import load
 
 Array = npt.NDArray[Any]
 
@@ -150,7 +150,7 @@ def topology_of(row: Row, folder: Path) -> tuple[Topology, dict[str, Array]]:
     path = folder / "row.onnx"
     onnx.save(row.model, path)
     feeds = {"x": np.random.default_rng(7).standard_normal((1, 3, 6, 6)).astype(np.float32)}
-    program = record.observe(load(path), feeds)
+    program = runtime.observe(load(path), feeds)
     return build(program, channel_axes=channel_axes(program)), feeds
 
 

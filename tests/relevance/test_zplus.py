@@ -17,15 +17,14 @@ import twin
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cfp_onnx import explain
+from cfp_onnx import explain, runtime
 from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.explanation.sessions import Wanted
 from cfp_onnx.graph.features import feature_of
-from cfp_onnx.graph.topology import KernelLayer
+from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.relevance import links
 from cfp_onnx.relevance.field_walk import Walk
 from cfp_onnx.relevance.zplus import ABSORBED, ZPlus
-from cfp_onnx.runtime import session as record
 from cfp_onnx.runtime.probe import SEED, Probe, Values
 from tests.relevance.test_field_walk import (
     NETS,
@@ -215,7 +214,7 @@ def run(
     session, groups = prepared(engine, absorbing=absorbing)
     names = list(dict.fromkeys(n for group in groups for n in group.values()))
     seed = engine.seed(target, "contrast") if seed is None else seed
-    results = dict(zip(names, record.run(session, names, {**feeds, SEED: seed}), strict=True))
+    results = dict(zip(names, runtime.run(session, names, {**feeds, SEED: seed}), strict=True))
     return Found(*({i: np.asarray(results[n], np.float64) for i, n in group.items()} for group in groups))
 
 
@@ -501,7 +500,7 @@ def fetched_links(engine: Engine, feeds: Mapping[str, Array], target: int) -> tu
     tensors = [n for found in probe.links.values() for m in found for n in (m.x, m.g)]
     names = list(dict.fromkeys(n for n in [*tensors, *probe.relevance.values()] if n not in {*feeds, SEED}))
     seed = {SEED: engine.seed(target, "contrast")}
-    results = dict(zip(names, record.run(probe.session, names, {**feeds, **seed}), strict=True))
+    results = dict(zip(names, runtime.run(probe.session, names, {**feeds, **seed}), strict=True))
     return probe, results | dict(feeds) | seed
 
 

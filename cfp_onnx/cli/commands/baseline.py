@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     from cfp_onnx.checking.baseline import baseline
     from cfp_onnx.explanation.labels import read_labels
     from cfp_onnx.files.whole import folder_of
-    from cfp_onnx.model.reader import load
+    from cfp_onnx.model import load
 
     out = check_file(options.out, options.model, *options.clips, options.labels, options.preprocess)
     if out is None:

@@ -47,12 +47,13 @@ def add_options(parser: Parser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs the command; its exit code."""
     from cfp_onnx.checking.baseline_file import load_baseline
-    from cfp_onnx.checking.call import check, renewed
+    from cfp_onnx.checking.call import check
     from cfp_onnx.checking.ci_files import junit, markdown, save_page
+    from cfp_onnx.checking.renew import renewed
     from cfp_onnx.checking.result import checked_text, verdict
     from cfp_onnx.checking.text import first_text
     from cfp_onnx.files.whole import append_text, folder_of, write_text
-    from cfp_onnx.model.reader import load
+    from cfp_onnx.model import load
     from cfp_onnx.text import printable
 
     inputs = (options.model, options.baseline, *options.clips, options.config, options.preprocess)

@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     from cfp_onnx.comparison.call import compare
     from cfp_onnx.comparison.result import comparison_text
     from cfp_onnx.explanation.labels import read_labels
-    from cfp_onnx.model.reader import load
+    from cfp_onnx.model import load
 
     out = None if options.out is None else Path(options.out)
     if out is not None:

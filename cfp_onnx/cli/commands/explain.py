@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     """Runs the command; its exit code."""
     from cfp_onnx.explanation.call import explain
     from cfp_onnx.explanation.labels import read_labels
-    from cfp_onnx.model.reader import load
+    from cfp_onnx.model import load
     from cfp_onnx.pyramid.drawings import Drawing
     from cfp_onnx.pyramid.text import pyramid_tree
     from cfp_onnx.relevance.rules import RULES

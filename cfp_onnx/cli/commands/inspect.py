@@ -12,7 +12,7 @@ from cfp_onnx.cli.progress import progress_bar
 from cfp_onnx.errors import UsageError
 
 if TYPE_CHECKING:
-    from cfp_onnx.model.reader import Model
+    from cfp_onnx.model import Model
 
 
 def add_options(parser: Parser) -> None:
@@ -30,7 +30,7 @@ def add_options(parser: Parser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs the command; its exit code."""
     from cfp_onnx.explanation.call import topology
-    from cfp_onnx.model.reader import load
+    from cfp_onnx.model import load
     from cfp_onnx.pyramid.topology_json import topology_json, write_graphml
     from cfp_onnx.pyramid.topology_text import topology_tree
 
