@@ -238,7 +238,9 @@ class Walk:
                     )
             case fx.Affine(scale, source):
                 if node.inputs[source] in self._useful:
-                    self._scale_down(node.inputs[source], g, None if scale is None else np.asarray(scale()), shape)
+                    self._scale_down(
+                        node.inputs[source], g, None if scale is None else np.asarray(scale(), np.float32), shape
+                    )
             case fx.Sum(sources, signs, scale):
                 rounded = self.topology.states.get(node.outputs[0], State()).quantised
                 if rounded is not None:  # a Relu behind the sum may have vanished into the integers' range

@@ -16,7 +16,8 @@ import numpy as np
 from onnx import helper
 
 from cfp_onnx.graph import effects as fx
-from cfp_onnx.graph.features import Feature, affine_of
+from cfp_onnx.graph.affine import affine_of
+from cfp_onnx.graph.features import Feature
 from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.parts import Part
 from cfp_onnx.model import Node
