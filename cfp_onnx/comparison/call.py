@@ -21,8 +21,8 @@ from cfp_onnx.comparison.result import Comparison
 from cfp_onnx.comparison.side import Side
 from cfp_onnx.comparison.values import ComparedClass, ComparedClip, ComparedFile, Outputs, Parting, Tolerance
 from cfp_onnx.errors import RunError, UsageError
-from cfp_onnx.explanation.call import deepest, pick_class
-from cfp_onnx.explanation.inputs import Source, Taker, read_both
+from cfp_onnx.explanation.options import deepest
+from cfp_onnx.explanation.shared_clip import ModelInputs, Source, read_both
 from cfp_onnx.matching.agreement import agreement
 from cfp_onnx.matching.alignment import align
 from cfp_onnx.matching.pairs import Alignment
@@ -86,7 +86,7 @@ def compare(
         raise UsageError(f"theta is {theta}, it must lie between 0 and 1")
     levels = deepest(depth)
     one, two = (m if isinstance(m, Model) else load(m) for m in (a, b))
-    takers = Taker.of(one, preprocess), Taker.of(two, preprocess_b or preprocess)
+    takers = ModelInputs.of(one, preprocess), ModelInputs.of(two, preprocess_b or preprocess)
     listed = _listed(clips)
     if not listed:
         raise UsageError("there is no clip to compare on; give at least one")
@@ -151,7 +151,7 @@ class _Run:
         self.fed = self.fed and fed_alike(a, b, clips)
         plain = a.engine.plain(clips[0].feeds), b.engine.plain(clips[1].feeds)
         if self.index is None:
-            self.index = pick_class(a.engine, plain[0], target, self.labels)
+            self.index = a.engine.pick_class(plain[0], target, self.labels)
         scores = a.engine.scores(plain[0][a.engine.output]), b.engine.scores(plain[1][b.engine.output])
         self.outputs.append(scores)
         pairs = self._aligned(a, b, clips).pairs

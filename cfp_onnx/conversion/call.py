@@ -30,7 +30,9 @@ from cfp_onnx import runtime
 from cfp_onnx.conversion.environments import environment, install_command, last_line, silent
 from cfp_onnx.conversion.file_kinds import is_code, named, refuse_other, refuse_unsupported, weights_beside
 from cfp_onnx.errors import CfpError, DeviceError, LimitError, ModelError, OutputError, UsageError
-from cfp_onnx.explanation.call import Engine, specs, topology
+from cfp_onnx.explanation.call import topology
+from cfp_onnx.explanation.inputs import specs
+from cfp_onnx.explanation.network import Network
 from cfp_onnx.files.whole import write_bytes
 from cfp_onnx.model import Model, load
 from cfp_onnx.text import first_line, shape_text
@@ -359,7 +361,7 @@ def _probe(work: Path) -> list[ProbeClip]:
     return [clips[k] for k in sorted(clips)]
 
 
-def _verify(file: Path, clips: Sequence[ProbeClip], wanted: Shape | None) -> tuple[Engine, float]:
+def _verify(file: Path, clips: Sequence[ProbeClip], wanted: Shape | None) -> tuple[Network, float]:
     """Checks the file, runs every clip of the probe, and traces the channels as far as they can be followed.
 
     Returns:
@@ -440,9 +442,9 @@ def _difference(
 # ------------------------------------------------------------------------------------------------------ results
 
 
-def _untraced(engine: Engine) -> list[str]:
+def _untraced(network: Network) -> list[str]:
     """A sentence where channels could not be followed all the way."""
-    unknown = engine.coverage.operators_unknown
+    unknown = network.coverage.operators_unknown
     if not unknown:
         return []
     names = ", ".join(unknown)

@@ -15,7 +15,7 @@ from onnx.reference import ReferenceEvaluator
 from operator_rows import CASES, ROWS, Row
 
 from cfp_onnx import runtime
-from cfp_onnx.explanation.call import channel_axes
+from cfp_onnx.explanation.network import channel_axes
 from cfp_onnx.graph import operators
 from cfp_onnx.graph.operators import OPERATORS, operator
 from cfp_onnx.graph.parts import Part
