@@ -599,8 +599,9 @@ def _baseline(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from cfp_onnx.checking.baseline_file import load_baseline
-    from cfp_onnx.checking.call import check, renewed
+    from cfp_onnx.checking.call import check
     from cfp_onnx.checking.ci_files import junit, markdown, save_page
+    from cfp_onnx.checking.renew import renewed
     from cfp_onnx.checking.result import checked_text, verdict
     from cfp_onnx.checking.text import first_text
     from cfp_onnx.files.whole import append_text, folder_of, write_text
@@ -719,7 +720,7 @@ def _written_preprocess(options: argparse.Namespace) -> Preprocess | None:
         UsageError: If the preset is unknown or the file cannot be read.
     """
     from cfp_onnx.clips.load import Preprocess
-    from cfp_onnx.conversion.call import preset_of
+    from cfp_onnx.conversion.keep import preset_of
 
     base = _base(options) or preset_of(options.arch)
     sized = options.arch is None and (base is None or not base.yields)

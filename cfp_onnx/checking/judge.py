@@ -1,4 +1,4 @@
-"""Whether a change stays within the policy, whose limits start above the machine's own noise."""
+"""Whether a layer's change stays within the policy, whose limits start above the machine's own noise."""
 
 from __future__ import annotations
 
@@ -7,43 +7,59 @@ from dataclasses import replace
 
 import numpy as np
 
-from cfp_onnx.checking.baseline_file import Remembered
-from cfp_onnx.checking.change import Change
+from cfp_onnx.checking.case import Case
+from cfp_onnx.checking.change import Change, change, mean
 from cfp_onnx.checking.fingerprint import Sight
 from cfp_onnx.checking.first_change import acts_otherwise
-from cfp_onnx.checking.layer_match import Match, of_layer
+from cfp_onnx.checking.layer_match import Match, of_layer, weight_change
 from cfp_onnx.checking.policy import Limits
-from cfp_onnx.checking.values import Breach
+from cfp_onnx.checking.values import WINDOW, Breach, CheckedLayer
+from cfp_onnx.matching.wording import explain_window
 from cfp_onnx.values import Array
 
 ABOVE_NOISE = 2.0
-"""A limit is at least so many times what the machine itself changes."""
+"""Least factor between what the machine itself changes and a limit."""
 
 
 SILENT = 2e-3
-"""Change of activity up to which other weights are another way of writing the same layer."""
+"""Largest change of activity at which changed weights count as another spelling of the same layer."""
 
 
 CONCERNED = 5
 """Most kernels that a layer names."""
 
 
-def strongest(clip: Remembered, scores: Array, noise: float) -> int:
-    """The strongest class now; the one of before where the machine itself cannot tell the two apart.
+def checked_layer(case: Case, match: Match) -> CheckedLayer:
+    """A layer in the baseline and in the file, and the limits that it broke."""
+    old, new = case.baseline.traits[match.old], case.traits[match.new]
+    pairs = [before_and_now(clip.sight, sight, match) for clip, sight in case.seen]
+    changes = [change(activity, relevance) for activity, relevance in pairs]
+    total = mean(changes)
+    per_kernel = weight_change(old, new, match.kernels)
+    weights = of_layer(per_kernel)
+    limits = above_noise(case.policy.of(old.name, old.weight), case.baseline.noise.layers[match.old])
+    window = tuple(f.text for f in explain_window(old.geometry, new.geometry, ("then", "now")))
+    breaches = [*breaches_of(total, weights, limits), *_breaches_by_class(case, changes, match)]
+    if any(not w.startswith("padding") for w in window) and not total.activity <= SILENT:
+        breaches.append(Breach(WINDOW, 1.0, 0.0))
+    return CheckedLayer(
+        name=old.name, other=new.name, weight=old.weight, evidence=match.evidence, depth=old.depth,
+        reordered=match.reordered, change=total, weights=weights, window=window, limits=limits,
+        breaches=tuple(breaches), kernels=kernels_concerned(pairs, per_kernel, total, limits),
+    )  # fmt: skip
 
-    Args:
-        clip: The clip as it was.
-        scores: (classes,) now.
-        noise: What the machine changes of the scores, over the largest of them.
-    """
-    size = max(float(np.abs(clip.sight.scores).max()), float(np.abs(scores).max()))
-    level = float(scores.max()) - ABOVE_NOISE * noise * size
-    return clip.top if scores[clip.top] >= level else int(scores.argmax())
 
-
-def label_of(labels: Sequence[str], index: int) -> str | None:
-    """A class's name; None where it has none."""
-    return labels[index] if index < len(labels) else None
+def _breaches_by_class(case: Case, changes: Sequence[Change], match: Match) -> list[Breach]:
+    """Broken limits of single classes, judged on the clips of the class alone."""
+    layer = case.baseline.traits[match.old]
+    found = []
+    for name, own in case.policy.classes.items():
+        of_class = [c for c, (clip, _) in zip(changes, case.seen, strict=True) if name in {clip.label, str(clip.index)}]
+        if of_class:
+            limits = replace(case.policy.of(layer.name, layer.weight), **own)
+            limits = above_noise(limits, case.baseline.noise.layers[match.old])
+            found += [replace(b, label=name) for b in breaches_of(mean(of_class), None, limits)]
+    return found
 
 
 def before_and_now(
@@ -112,13 +128,5 @@ def _largest(values: Array, floor: float) -> tuple[int, ...]:
 
 
 __all__ = [
-    "ABOVE_NOISE",
-    "CONCERNED",
-    "SILENT",
-    "above_noise",
-    "before_and_now",
-    "breaches_of",
-    "kernels_concerned",
-    "label_of",
-    "strongest",
-]
+    "ABOVE_NOISE", "SILENT", "above_noise", "before_and_now", "breaches_of", "checked_layer", "kernels_concerned",
+]  # fmt: skip

@@ -24,9 +24,31 @@ if TYPE_CHECKING:
     from cfp_onnx.clips.load import Clip
 
 
+@dataclass(frozen=True)
+class Looked:
+    """What one pass of one file returned.
+
+    Attributes:
+        relevance: (kernels,) by layer index.
+        tubes: Where that relevance lies, by layer name.
+        tensors: What was tapped, as float32.
+    """
+
+    relevance: Mapping[int, Array]
+    tubes: Mapping[str, Tube]
+    tensors: Mapping[str, Array]
+
+
 @dataclass
 class Side:
-    """One of the two files, with what was made of it once."""
+    """One of the two files at one input size.
+
+    Attributes:
+        model: The file.
+        engine: The network at that size.
+        network: What is matched of it.
+        taps: Sessions that return some tensors, and the names under which they do.
+    """
 
     model: Model
     engine: Engine
@@ -83,7 +105,15 @@ class Side:
     def relevance(
         self, feeds: Mapping[str, Array], index: int, depth: int | None, tensors: Iterable[str], *, tubes: bool
     ) -> Looked:
-        """Relevance of every kernel and of every place, and some tensors of the same pass."""
+        """Relevance of every kernel and of every place, and some tensors of the same pass.
+
+        Args:
+            feeds: Arrays for all inputs.
+            index: The class.
+            depth: Deepest level whose relevance is taken; None for all.
+            tensors: Names of the tensors.
+            tubes: Whether the places are wanted.
+        """
         engine = self.engine
         probe = engine.field_probe("positional", depth, Wanted(places=tubes, taps=self.made(tensors, feeds)))
         names = list(dict.fromkeys([*probe.relevance.values(), *probe.maps.values(), *probe.taps.values()]))
@@ -100,14 +130,21 @@ class Side:
         return Looked(scored, {t.layer: t for t in maps if t.layer is not None}, taken)
 
     def made(self, tensors: Iterable[str], feeds: Mapping[str, Array]) -> tuple[str, ...]:
-        """Those tensors that a pass makes, once each: not what is fed, and no constants."""
+        """Those of the tensors that a pass makes, each once: no inputs and no constants."""
         fixed = self.engine.program.is_constant
         return tuple(dict.fromkeys(t for t in tensors if t not in feeds and not fixed(t)))
 
     def named(
         self, tensors: Iterable[str], names: Mapping[str, str], found: Mapping[str, Array], feeds: Mapping[str, Array]
     ) -> dict[str, Array]:
-        """Tensors by their own names, as float32, after a pass that returned some under other names."""
+        """Tensors by their own names, as float32.
+
+        Args:
+            tensors: Names of the tensors.
+            names: Under which name the pass returned each of those that it makes.
+            found: What the pass returned.
+            feeds: Arrays for all inputs.
+        """
         constant = self.engine.program.constant
         return {
             t: np.asarray(found[names[t]] if t in names else feeds[t] if t in feeds else constant(t), np.float32)
@@ -119,19 +156,48 @@ class Side:
         return self.engine.graph.with_probe(probe, keep_outputs=False).session(self.engine.device)
 
 
-@dataclass(frozen=True)
-class Looked:
-    """What one pass of one file returned.
+@dataclass
+class Sides:
+    """Both files at the sizes of the last clip.
 
     Attributes:
-        relevance: (kernels,) by layer index.
-        tubes: Where that relevance lies, by layer name.
-        tensors: What was tapped, as float32.
+        models: The files.
+        device: Where to run.
+        output: Output of the first file to compare; the first output where None.
+        barriers: Whether unknown operators on channel paths are passed over.
+        keep: Whether sessions are held ready for further clips.
     """
 
-    relevance: Mapping[int, Array]
-    tubes: Mapping[str, Tube]
-    tensors: Mapping[str, Array]
+    models: tuple[Model, Model]
+    device: runtime.Device
+    output: str | None
+    barriers: bool
+    keep: bool
+    _shapes: tuple[Any, ...] = ()
+    _made: tuple[Side, Side] | None = None
+
+    def at(self, clips: tuple[Clip, Clip]) -> tuple[Side, Side]:
+        """Both files ready for these clips; the same as before where the sizes are.
+
+        Raises:
+            CfpError: If one of the files cannot be analysed.
+        """
+        shapes = tuple(tuple(sorted((k, v.shape) for k, v in c.feeds.items())) for c in clips)
+        if self._made is None or shapes != self._shapes:
+            outputs = self.output, self._other_output()
+            one, two = (
+                Side.of(m, c, self.device, o, barriers=self.barriers, keep=self.keep)
+                for m, c, o in zip(self.models, clips, outputs, strict=True)
+            )
+            self._made, self._shapes = (one, two), shapes
+        return self._made
+
+    def _other_output(self) -> str | None:
+        """The second file's output of the name asked for, or the one in its place."""
+        ours, theirs = ([p.name for p in m.outputs] for m in self.models)
+        if self.output is None or self.output in theirs or self.output not in ours:
+            return self.output
+        return theirs[min(ours.index(self.output), len(theirs) - 1)]
 
 
-__all__ = ["Looked", "Side"]
+__all__ = ["Looked", "Side", "Sides"]

@@ -732,7 +732,7 @@ def test_hostile_names_stay_text(home: Path, tmp_path: Path) -> None:
     found = cfp.check(DEMO, home / "baseline.json")
     evil = '<img src=x onerror="a">\x00|`_*'
     layer = replace(found.layers[0], name=evil, other=evil)
-    bad = replace(found, layers=(layer,), notes=(evil,), missing=(evil,), model={**found.model, "file": evil})
+    bad = replace(found, layers=(layer,), notes=(evil,), missing=(evil,), model=replace(found.model, file=evil))
     from cfp_onnx.checking.ci_files import save_page
 
     page = save_page(bad, tmp_path).read_text()
