@@ -22,9 +22,10 @@ import numpy as np
 
 from cfp_onnx import runtime
 from cfp_onnx.clips.load import Clip, Preprocess, load_clip
-from cfp_onnx.explanation.call import Engine, specs
+from cfp_onnx.explanation.engine import Engine
+from cfp_onnx.explanation.inputs import specs
 from cfp_onnx.model import Model, load
-from cfp_onnx.relevance.pooled_walk import Settings
+from cfp_onnx.relevance.walked import Settings
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from cfp_onnx.explanation.call import Engine
+    from cfp_onnx.explanation.engine import Engine
     from cfp_onnx.runtime import Graph
     from cfp_onnx.runtime.probe import Probe
 
@@ -75,20 +75,20 @@ def make_engine(
 ) -> tuple[Engine, dict[str, Array]]:
     """The engine of a file, and what to feed it: the clip, or seeded random arrays."""
     from cfp_onnx import model, runtime
-    from cfp_onnx.explanation import call as explain
+    from cfp_onnx.explanation.engine import Engine
 
     loaded = model.load(path)
     feeds = runtime.random_feeds(loaded) if clip is None else _clip_feeds(loaded, clip)
-    return explain.Engine(loaded, feeds, device=runtime.Device(device, threads)), feeds
+    return Engine(loaded, feeds, device=runtime.Device(device, threads)), feeds
 
 
 def _clip_feeds(loaded: Any, clip: Path) -> dict[str, Array]:
     from cfp_onnx.clips.load import Preprocess, load_clip
-    from cfp_onnx.explanation import call as explain
+    from cfp_onnx.explanation import inputs
 
     own = loaded.preprocess
     preprocess = Preprocess() if own is None else Preprocess.from_json(dict(own))
-    return dict(load_clip(clip, explain.specs(loaded), preprocess=preprocess, layout=preprocess.layout).feeds)
+    return dict(load_clip(clip, inputs.specs(loaded), preprocess=preprocess, layout=preprocess.layout).feeds)
 
 
 def plain(engine: Engine, feeds: Feeds) -> Measured:
@@ -212,10 +212,10 @@ class WalkTime:
 
 def time_walk(engine: Engine, feeds: Feeds, index: int, theta: float) -> WalkTime:
     """Time the published walk, links included; a theta of 0 expands every kernel that has any relevance."""
-    from cfp_onnx.relevance import pooled_walk as walk
+    from cfp_onnx.relevance import pooled_walk, walked
 
     statistics, results = engine.statistics(feeds, "published", None)
-    settings = walk.Settings(theta, None, None, "weights", index)
+    settings = walked.Settings(theta, None, None, "weights", index)
 
     def means(layer: Any) -> Array:
         return np.concatenate([statistics.channel_means(p, results) for p in layer.parts])
@@ -223,7 +223,7 @@ def time_walk(engine: Engine, feeds: Feeds, index: int, theta: float) -> WalkTim
     seconds = []
     for _ in range(4):
         start = time.perf_counter()
-        walked = walk.published(engine.topology, engine.depths, means, settings, engine.mean_weights)
+        walked = pooled_walk.published(engine.topology, engine.depths, means, settings, engine.mean_weights)
         seconds.append(time.perf_counter() - start)
     links = sum(len(v) for v in walked.links.values())
     return WalkTime(1e3 * seconds[0], 1e3 * float(np.median(seconds[1:])), len(walked.links), links)

@@ -26,12 +26,13 @@ from onnx import TensorProto, helper
 from benchmarks.motion.clips import FRAMES, SIZE, TEST_SEED, make_clip
 from cfp_onnx import model, runtime
 from cfp_onnx.errors import CfpError, RunError
-from cfp_onnx.explanation import call as explain
+from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.features import Feature, feature_of
 from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.topology import shared_states
-from cfp_onnx.relevance import pooled_walk as walk
+from cfp_onnx.relevance import pooled_walk, walked
+from cfp_onnx.relevance.rules import rule_named
 
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
@@ -138,7 +139,7 @@ class Ablation:
         engine: The network under test; only its graph and the places of its gates are read.
     """
 
-    def __init__(self, engine: explain.Engine) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.target = engine.target
         self.count, self.axis = engine.classes()
@@ -273,7 +274,7 @@ class Ablation:
 # --------------------------------------------------------------------------------------------------- rules
 
 
-def judged(engine: explain.Engine) -> list[tuple[KernelLayer, Feature]]:
+def judged(engine: Engine) -> list[tuple[KernelLayer, Feature]]:
     """Layers below the classifier that relevance can reach under frozen gates, near the head first."""
     reached = engine.field_probe("positional", None).relevance
     layers = sorted((d, i) for i, d in engine.depths.items() if d > 0 and i in reached)
@@ -283,27 +284,27 @@ def judged(engine: explain.Engine) -> list[tuple[KernelLayer, Feature]]:
     ]
 
 
-def pooled_relevance(engine: explain.Engine, feeds: Feeds, index: int, rule: str) -> dict[int, Array]:
+def pooled_relevance(engine: Engine, feeds: Feeds, index: int, rule: str) -> dict[int, Array]:
     """Relevance of every kernel by a rule in NumPy, all kernels expanded."""
-    settings = walk.Settings(0.0, None, None, explain.DEFAULT_STEP[rule], index)
+    settings = walked.Settings(0.0, None, None, rule_named(rule).default_step, index)
     statistics, results = engine.statistics(feeds, rule, None)
     if rule == "published":
 
         def means(layer: KernelLayer) -> Array:
             return np.concatenate([statistics.channel_means(p, results) for p in layer.parts])
 
-        return walk.published(engine.topology, engine.depths, means, settings).relevance
+        return pooled_walk.published(engine.topology, engine.depths, means, settings).relevance
 
     def taps(layer: KernelLayer) -> list[Array]:
         return [statistics.tap_means(p, results) for p in layer.parts]
 
     added = {t: results[o] for t, o in statistics.addends.items()}
     states = shared_states(engine.topology, engine.axes, added.get) if added else engine.topology.states
-    return walk.mean_rule(engine.topology, engine.depths, taps, settings, states).relevance
+    return pooled_walk.mean_rule(engine.topology, engine.depths, taps, settings, states).relevance
 
 
 def rule_values(
-    engine: explain.Engine,
+    engine: Engine,
     features: Sequence[tuple[KernelLayer, Feature]],
     recorded: Feeds,
     *,
@@ -420,7 +421,7 @@ def measure(path: Path, *, count: int, first_seed: int, threads: int | None = No
     hits: list[bool] = []
     for number, (feeds, label) in enumerate(clips(loaded, count, first_seed)):
         if engine is None or ablation is None:
-            engine = explain.Engine(loaded, feeds, device=runtime.Device("cpu", threads))
+            engine = Engine(loaded, feeds, device=runtime.Device("cpu", threads))
             ablation, features = Ablation(engine), judged(engine)
             rows = {(rule, layer.name): Row() for rule in RULES for layer, _ in features}
         recorded = ablation.record([f.tensor for _, f in features], feeds)

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from benchmarks.motion import clips
 from cfp_onnx.clips.load import Preprocess, load_clip
-from cfp_onnx.explanation.call import Engine, specs
+from cfp_onnx.explanation.engine import Engine
+from cfp_onnx.explanation.inputs import specs
 from cfp_onnx.model import Model, load
 from cfp_onnx.pyramid import tubes
 from cfp_onnx.pyramid.result import Pyramid
-from cfp_onnx.relevance.pooled_walk import Settings
+from cfp_onnx.relevance.walked import Settings
 
 Array = NDArray[Any]
 PUBLISHED = "published, last layer"

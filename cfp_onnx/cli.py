@@ -450,10 +450,12 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    from cfp_onnx.explanation.call import RULES, explain, read_labels
+    from cfp_onnx.explanation.call import explain
+    from cfp_onnx.explanation.labels import read_labels
     from cfp_onnx.model import load
     from cfp_onnx.pyramid.folder import Drawing
     from cfp_onnx.pyramid.text import pyramid_tree
+    from cfp_onnx.relevance.rules import RULES
 
     if options.rule not in RULES:
         raise UsageError(f"rule {options.rule!r} is unknown; choose one of {', '.join(RULES)}")
@@ -500,7 +502,7 @@ def _explain(options: argparse.Namespace) -> int:
 
 def _convert(options: argparse.Namespace) -> int:
     from cfp_onnx.conversion.call import convert
-    from cfp_onnx.explanation.call import read_labels
+    from cfp_onnx.explanation.labels import read_labels
 
     out = _check_file(options.out, options.source, options.weights, options.labels, options.preprocess)
     if out is None:
@@ -541,7 +543,7 @@ def _convert(options: argparse.Namespace) -> int:
 def _compare(options: argparse.Namespace) -> int:
     from cfp_onnx.comparison.call import compare
     from cfp_onnx.comparison.result import comparison_text
-    from cfp_onnx.explanation.call import read_labels
+    from cfp_onnx.explanation.labels import read_labels
     from cfp_onnx.model import load
 
     out = None if options.out is None else Path(options.out)
@@ -570,7 +572,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _baseline(options: argparse.Namespace) -> int:
     from cfp_onnx.checking.baseline import baseline
-    from cfp_onnx.explanation.call import read_labels
+    from cfp_onnx.explanation.labels import read_labels
     from cfp_onnx.files.whole import folder_of
     from cfp_onnx.model import load
 
@@ -768,7 +770,7 @@ def _preprocess(model: Model, options: argparse.Namespace) -> Preprocess | None:
 def _fitted(base: Preprocess, model: Model, layout: str | None) -> Preprocess:
     """A preset at the sizes that the model fixes, so that an option which contradicts them is an error."""
     from cfp_onnx.clips.load import layout_of
-    from cfp_onnx.explanation.call import specs
+    from cfp_onnx.explanation.inputs import specs
 
     spec = specs(model)[0]
     return base.fitted(spec, layout_of(spec, layout or base.layout))

@@ -19,8 +19,8 @@ from cfp_onnx.checking.values import BaselineRun, FileFacts
 from cfp_onnx.clips.lists import Listed, clips_in
 from cfp_onnx.clips.load import Clip, Preprocess, load_clip
 from cfp_onnx.errors import UsageError
-from cfp_onnx.explanation.call import deepest, pick_class
-from cfp_onnx.explanation.inputs import Taker
+from cfp_onnx.explanation.options import deepest
+from cfp_onnx.explanation.shared_clip import ModelInputs
 from cfp_onnx.files.strict_json import rounded
 from cfp_onnx.model import Model, load
 from cfp_onnx.values import Progress
@@ -71,7 +71,7 @@ def baseline(
         raise UsageError(f"a baseline is made by one of the rules {', '.join(RULES)}, not {rule!r}")
     levels = deepest(depth)
     loaded = model if isinstance(model, Model) else load(model)
-    taker = Taker.of(loaded, preprocess)
+    taker = ModelInputs.of(loaded, preprocess)
     listed = clips_in([clips] if isinstance(clips, str | os.PathLike) else clips, pictures=without_time(loaded))
     if not listed:
         raise UsageError("there is no clip to make a baseline of; give at least one")
@@ -135,7 +135,7 @@ def _remembered(
         main: Name of the first input.
     """
     engine = recorder.engine
-    index = pick_class(engine, {} if target is not None else engine.plain(clip.feeds), target, labels)
+    index = engine.pick_class({} if target is not None else engine.plain(clip.feeds), target, labels)
     seen = recorder.look(clip.feeds, index)
     kept = Sight(
         rounded(seen.scores), tuple(rounded(a) for a in seen.activity),

@@ -11,7 +11,7 @@ from cfp_onnx.checking.baseline_file import Baseline, Remembered
 from cfp_onnx.clips.lists import Listed, clips_in
 from cfp_onnx.clips.load import Clip, Preprocess, load_clip
 from cfp_onnx.errors import ClipError, UsageError
-from cfp_onnx.explanation.inputs import Taker, read_both
+from cfp_onnx.explanation.shared_clip import ModelInputs, read_both
 from cfp_onnx.model import Model
 
 
@@ -50,15 +50,15 @@ class ClipReader:
     layout: str | None
 
     @property
-    def takers(self) -> tuple[Taker, Taker]:
+    def takers(self) -> tuple[ModelInputs, ModelInputs]:
         """What the baseline's model took, and what this one takes."""
-        old = Taker(self.baseline.model.file, self.baseline.inputs, self.baseline.preprocess)
+        old = ModelInputs(self.baseline.model.file, self.baseline.inputs, self.baseline.preprocess)
         given = self.preprocess
         if given is None and self.model.preprocess is None:
             given = self.baseline.preprocess
             if tuple(p.shape for p in self.model.inputs) != tuple(s.shape for s in old.inputs):
                 given = replace(given, layout=None)
-        return old, Taker.of(self.model, given)
+        return old, ModelInputs.of(self.model, given)
 
     def read(self, clip: Remembered | None, item: Listed) -> Clip:
         """The clip, which must be one that the baseline speaks of.

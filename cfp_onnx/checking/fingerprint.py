@@ -15,17 +15,17 @@ import numpy as np
 
 from cfp_onnx import runtime
 from cfp_onnx.errors import ModelError, RunError
-from cfp_onnx.explanation.call import Engine
+from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.graph.parts import Geometry
 from cfp_onnx.matching.describe import network
 from cfp_onnx.matching.units import Network, Unit
 from cfp_onnx.model import Model
 from cfp_onnx.relevance.field_walk import Walk
-from cfp_onnx.relevance.zplus import ZPlus
+from cfp_onnx.relevance.rules import field_rules, rule_named
 from cfp_onnx.runtime.probe import SEED, Probe
 from cfp_onnx.values import Array
 
-RULES = ("positional", "active", "zplus")
+RULES = field_rules()
 """Rules by which a baseline can be made: those of which relevance comes out of the forward pass itself."""
 
 PATTERNS = (0b000000, 0b010101, 0b001011, 0b100110)
@@ -149,8 +149,8 @@ class Recorder:
         engine = self.engine
         self.network: Network = network(engine.topology, engine.output, engine.target, engine.depths)
         probe = Probe(engine.model.opset)
-        walker = ZPlus if rule == "zplus" else Walk
-        walk = walker(engine.topology, engine.target, depths=engine.depths, depth=depth, rule=rule, probe=probe)
+        make = rule_named(rule).field().make
+        walk = Walk(engine.topology, engine.target, depths=engine.depths, depth=depth, rule=make, probe=probe)
         walk.run()
         self._relevance = [walk.relevance.get(u.index) for u in self.network.units]
         self._activity = []

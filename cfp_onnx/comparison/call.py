@@ -18,8 +18,8 @@ from cfp_onnx.comparison.observed import Wanted, observe
 from cfp_onnx.comparison.result import Comparison
 from cfp_onnx.comparison.side import Sides
 from cfp_onnx.errors import UsageError
-from cfp_onnx.explanation.call import deepest
-from cfp_onnx.explanation.inputs import Source, Taker, read_both
+from cfp_onnx.explanation.options import deepest
+from cfp_onnx.explanation.shared_clip import ModelInputs, Source, read_both
 from cfp_onnx.model import Model, load
 from cfp_onnx.values import Progress
 
@@ -79,7 +79,7 @@ def compare(
         raise UsageError(f"theta is {theta}, it must lie between 0 and 1")
     levels = deepest(depth)
     one, two = (m if isinstance(m, Model) else load(m) for m in (a, b))
-    takers = Taker.of(one, preprocess), Taker.of(two, preprocess_b or preprocess)
+    takers = ModelInputs.of(one, preprocess), ModelInputs.of(two, preprocess_b or preprocess)
     listed = _listed(clips)
     sides = Sides((one, two), runtime.Device(device, threads), output, barriers, keep=len(listed) > 1)
     wanted = Wanted(target, labels if labels is not None else one.labels, levels, tubes)

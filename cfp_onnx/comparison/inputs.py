@@ -9,7 +9,7 @@ import numpy as np
 from cfp_onnx.comparison.judge import TOLERANCE
 from cfp_onnx.comparison.side import Side
 from cfp_onnx.errors import UsageError
-from cfp_onnx.explanation.inputs import partners
+from cfp_onnx.explanation.shared_clip import partners
 from cfp_onnx.matching.agreement import agreement, rows_of
 from cfp_onnx.matching.wording import by_sizes
 from cfp_onnx.values import Array

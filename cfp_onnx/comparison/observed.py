@@ -11,7 +11,6 @@ from cfp_onnx.comparison.judge import Seen
 from cfp_onnx.comparison.measure import chunks_of, compare_relevance, compare_tensors, tensors_of
 from cfp_onnx.comparison.side import Side
 from cfp_onnx.comparison.values import ComparedClip
-from cfp_onnx.explanation.call import pick_class
 from cfp_onnx.matching.alignment import align
 from cfp_onnx.matching.pairs import Alignment
 from cfp_onnx.pyramid.tube_collector import clip_size
@@ -75,7 +74,7 @@ def observe(a: Side, b: Side, clips: tuple[Clip, Clip], wanted: Wanted, before: 
     same_sizes(a, b)
     alike = fed_alike(a, b, clips)
     plain = a.engine.plain(clips[0].feeds), b.engine.plain(clips[1].feeds)
-    index = pick_class(a.engine, plain[0], wanted.target, wanted.labels) if before is None else before.index
+    index = a.engine.pick_class(plain[0], wanted.target, wanted.labels) if before is None else before.index
     scores = a.engine.scores(plain[0][a.engine.output]), b.engine.scores(plain[1][b.engine.output])
     found = before or Observed(index, _aligned(a, b, clips))
     found.fed_alike = found.fed_alike and alike

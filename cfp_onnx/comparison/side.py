@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cfp_onnx import runtime
-from cfp_onnx.explanation.call import Engine, Wanted
+from cfp_onnx.explanation.engine import Engine
+from cfp_onnx.explanation.sessions import Wanted
 from cfp_onnx.matching.chains import Place
 from cfp_onnx.matching.describe import network
 from cfp_onnx.matching.units import Network
@@ -76,7 +77,7 @@ class Side:
         """Tensors of one forward pass, as float32."""
         made = self.made(tensors, feeds)
         session, names = self.taps.get(made) or self._tap(made)
-        if self.engine.keep:
+        if self.engine.sessions.keep:
             self.taps[made] = session, names
         wanted = list(dict.fromkeys(names.values()))
         found = dict(zip(wanted, runtime.run(session, wanted, feeds), strict=True))

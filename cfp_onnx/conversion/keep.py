@@ -15,7 +15,7 @@ import onnx
 
 from cfp_onnx.conversion.file_kinds import is_code
 from cfp_onnx.errors import ModelError, OutputError, UsageError
-from cfp_onnx.explanation.call import specs
+from cfp_onnx.explanation.inputs import specs
 from cfp_onnx.files.whole import write_bytes
 from cfp_onnx.model import Model
 from cfp_onnx.text import shape_text

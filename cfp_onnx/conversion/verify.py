@@ -14,7 +14,8 @@ import onnx
 from cfp_onnx import runtime
 from cfp_onnx.conversion.usage import Shape
 from cfp_onnx.errors import CfpError, ModelError
-from cfp_onnx.explanation.call import Engine, topology
+from cfp_onnx.explanation.call import topology
+from cfp_onnx.explanation.network import Network
 from cfp_onnx.model import Model, load
 from cfp_onnx.text import first_line, shape_text
 from cfp_onnx.values import Array
@@ -55,7 +56,7 @@ def read_probe(work: Path) -> list[ProbeClip]:
     return [clips[k] for k in sorted(clips)]
 
 
-def verified(file: Path, clips: Sequence[ProbeClip], wanted: Shape | None) -> tuple[Engine, float]:
+def verified(file: Path, clips: Sequence[ProbeClip], wanted: Shape | None) -> tuple[Network, float]:
     """Checks the file, runs every clip of the probe, and traces the channels as far as they can be followed.
 
     Returns:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,12 +22,29 @@ SCHEMA_VERSION = 1
 class Analysed(Protocol):
     """A network that was read: what an engine knows without a clip."""
 
-    file: Model
-    program: Program
-    topology: Topology
-    output: str
-    depths: dict[int, int]
-    coverage: Coverage
+    @property
+    def file(self) -> Model:
+        """The file as it was loaded."""
+
+    @property
+    def program(self) -> Program:
+        """Its operators with every shape known."""
+
+    @property
+    def topology(self) -> Topology:
+        """Layers, wires, branches, shortcuts, gates."""
+
+    @property
+    def output(self) -> str:
+        """Name of the output that is explained."""
+
+    @property
+    def depths(self) -> Mapping[int, int]:
+        """Layer index to its longest path to the output."""
+
+    @property
+    def coverage(self) -> Coverage:
+        """How much of the network was traced."""
 
     def classes(self) -> tuple[int, int | None]:
         """Number of classes and their axis in the target."""

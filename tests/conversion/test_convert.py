@@ -21,7 +21,7 @@ from cfp_onnx import cli
 from cfp_onnx.conversion import call as conversion
 from cfp_onnx.conversion import environments, file_kinds, keep
 from cfp_onnx.errors import CfpError, DeviceError, LimitError, ModelError, OutputError, UsageError
-from cfp_onnx.explanation.call import read_labels
+from cfp_onnx.explanation.labels import read_labels
 from cfp_onnx.model import load
 
 CONVERTERS = Path(__file__).resolve().parents[2] / "converters"

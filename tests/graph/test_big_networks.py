@@ -16,7 +16,7 @@ import onnx
 import pytest
 
 from cfp_onnx import runtime
-from cfp_onnx.explanation.call import Engine
+from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.model import load
 from tests.explanation.test_goldens import clip
 from tests.graph.test_channel_flow import Feeds, check

@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cfp_onnx import runtime
-from cfp_onnx.explanation.call import Engine
+from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.graph.parts import Part
 from cfp_onnx.model import load
 

@@ -16,7 +16,8 @@ from operator_rows import CASES, ROWS, Row
 
 from cfp_onnx import runtime
 from cfp_onnx.errors import CfpError, ModelError, RunError, TargetError, UnsupportedOperatorError
-from cfp_onnx.explanation.call import Engine, channel_axes
+from cfp_onnx.explanation.engine import Engine
+from cfp_onnx.explanation.network import channel_axes
 from cfp_onnx.graph.effects import Move
 from cfp_onnx.graph.features import feature_of
 from cfp_onnx.graph.layers import KernelLayer

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from benchmarks import tubes as benchmark
 from benchmarks.motion import clips
-from cfp_onnx.explanation import call as explain
-from cfp_onnx.explanation.call import Engine
+from cfp_onnx import explain
+from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.graph.features import feature_of
 from cfp_onnx.model import load
 from cfp_onnx.pyramid import tubes

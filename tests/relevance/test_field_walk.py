@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from cfp_onnx import runtime
-from cfp_onnx.explanation.call import Engine, Wanted
+from cfp_onnx.explanation.engine import Engine
+from cfp_onnx.explanation.sessions import Wanted
 from cfp_onnx.graph.features import feature_of
 from cfp_onnx.model import load
-from cfp_onnx.relevance import messages
+from cfp_onnx.relevance import links
 from cfp_onnx.relevance import scores as rules
 from cfp_onnx.runtime.probe import SEED, Values
 
@@ -575,7 +576,7 @@ def test_messages_and_bias_add_up_to_the_kernels_relevance(net: Net, tmp_path: P
         (key, [(m.part, m.x, m.g) for m in found]) for key, found in probe.links.items()
     ):
         assert part is engine.topology.layers[index].parts[k]
-        z = messages.messages(part, results[x], results[g], np.arange(part.kernels))
+        z = links.messages(part, results[x], results[g], np.arange(part.kernels))
         y = truth[part.output]
         axes = tuple(a for a in range(y.ndim) if a != part.out_axis)
         wide = results[g].astype(np.float64)

@@ -1,10 +1,12 @@
-"""Signed messages of single channels to chosen kernels, from the recorded inputs and fields (docs/method.md, links)."""
+"""Links of chosen kernels: signed messages of single channels, from the recorded inputs and fields (docs/method.md)."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.parts import Geometry, Part
+from cfp_onnx.relevance import scores as rules
 from cfp_onnx.values import Array
 
 
@@ -59,3 +61,36 @@ def _correlate(x: Array, g: Array, geometry: Geometry, *, swap: bool) -> Array:
         flat = np.moveaxis(piece, 1, 0).reshape(moving.shape[1], -1)
         taps.append(flat @ flat_fixed.T if swap else flat_fixed @ flat.T)
     return np.stack(taps, axis=-1).astype(np.float64)
+
+
+def group_slices(layer: KernelLayer, kernel: int) -> tuple[int, int]:
+    """First and one-past-last channel that a kernel reads, over the whole layer's input."""
+    channel = first = 0
+    for part in layer.parts:
+        if kernel < first + part.kernels:
+            group = (kernel - first) // (part.kernels // part.groups)
+            width = part.channels // part.groups
+            return channel + group * width, channel + (group + 1) * width
+        first += part.kernels
+        channel += part.channels
+    raise IndexError(kernel)
+
+
+def link_messages(z: Array, low: int, theta: float, limit: int | None = None) -> tuple[list[tuple[int, float]], int]:
+    """Channels kept for one kernel: v of its messages >= theta, at most `limit`, the strongest.
+
+    Args:
+        z: (channels,) signed messages from the kernel's group.
+        low: First channel of the group.
+        theta: Threshold on v.
+        limit: Most links, None for all.
+
+    Returns:
+        (channel, message) in the order of channels, and how many were left out.
+    """
+    v = rules.relative(z)
+    picked = np.flatnonzero((v >= theta) & (v > 0))
+    omitted = 0 if limit is None else max(0, picked.size - limit)
+    if omitted:
+        picked = np.sort(picked[np.argsort(-v[picked], kind="stable")[:limit]])
+    return [(low + int(c), float(z[c])) for c in picked], omitted
