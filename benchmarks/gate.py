@@ -2,8 +2,9 @@
 
 A baseline of the demonstration network on twenty held-out clips, each with the corner mark of its class, which the
 network never saw in training. Then re-exports and deployed forms that must pass, and planted changes that must fail.
-Beside it stand two criteria that people use: accuracy on 300 held-out clips, of which a point may be lost, and the largest
-difference of the logits on the baseline's clips, with the usual 1e-3 and with the least that lets the good files pass.
+Beside it stand two criteria that people use: accuracy on 300 held-out clips, of which a point may be lost, and the
+largest difference of the logits on the baseline's clips, with the usual 1e-3 and with the least that lets the good
+files pass.
 
 The two arguments are what ``python -m benchmarks.motion.train --seed 1`` and ``python -m benchmarks.motion.shortcut``
 write; without them these two rows are left out.
