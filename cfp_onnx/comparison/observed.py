@@ -74,7 +74,7 @@ def observe(a: Side, b: Side, clips: tuple[Clip, Clip], wanted: Wanted, before: 
     same_sizes(a, b)
     alike = fed_alike(a, b, clips)
     plain = a.engine.plain(clips[0].feeds), b.engine.plain(clips[1].feeds)
-    index = pick_class(a.engine, plain[0], wanted.target, wanted.labels) if before is None else before.index
+    index = a.engine.pick_class(plain[0], wanted.target, wanted.labels) if before is None else before.index
     scores = a.engine.scores(plain[0][a.engine.output]), b.engine.scores(plain[1][b.engine.output])
     found = before or Observed(index, _aligned(a, b, clips))
     found.fed_alike = found.fed_alike and alike

@@ -136,10 +136,10 @@ def convert(
         report = run_converter(interpreter, folder, request, work)
         tell("the file is run against the framework", 3, 4)
         file, clips = work / "model.onnx", read_probe(work)
-        engine, difference = verified(file, clips, input_shape)
+        network, difference = verified(file, clips, input_shape)
         classes_found = int(next(iter(clips[0][1].values())).shape[-1])
         check_labels(labels, classes_found)
-        metadata = described_preprocess(engine.file, preprocess or preset_of(arch), layout, frames, size)
+        metadata = described_preprocess(network.file, preprocess or preset_of(arch), layout, frames, size)
         if labels is not None:
             metadata["cfp_onnx.labels"] = list(labels)
         metadata["cfp_onnx.source"] = source_of(report, source, weights, arch)
@@ -149,12 +149,12 @@ def convert(
         framework=str(report["framework"]),
         exporter=str(report["exporter"]),
         kind=str(report["source_kind"]),
-        opset=engine.file.opset,
-        notes=(*map(str, report.get("notes", ())), *_untraced(engine)),
+        opset=network.file.opset,
+        notes=(*map(str, report.get("notes", ())), *_untraced(network)),
         clips=len(clips),
         difference=difference,
-        layers=len(engine.topology.layers),
-        coverage=engine.coverage.channels,
+        layers=len(network.topology.layers),
+        coverage=network.coverage.channels,
     )
 
 
@@ -171,9 +171,9 @@ def converter(framework: str) -> Path:
     raise UsageError(f"there is no converter for framework {framework!r}; choose one of {', '.join(FRAMEWORKS)}")
 
 
-def _untraced(engine: Network) -> list[str]:
+def _untraced(network: Network) -> list[str]:
     """A sentence where channels could not be followed all the way."""
-    unknown = engine.coverage.operators_unknown
+    unknown = network.coverage.operators_unknown
     if not unknown:
         return []
     names = ", ".join(unknown)

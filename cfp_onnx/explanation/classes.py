@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cfp_onnx.errors import TargetError
+from cfp_onnx.graph.target import behind_target, class_axis, logits_of
 from cfp_onnx.graph.topology import Topology
 from cfp_onnx.model import Program
 from cfp_onnx.pyramid.headers import TopClass
@@ -31,15 +32,7 @@ class Classes:
     @classmethod
     def of(cls, topology: Topology, target: str) -> Classes:
         """The classes of a target: the axis along which its kernels vary."""
-        shape = topology.program.shapes[target]
-        tracks = [t for t in topology.states[target].tracks if t.via != "gate"]
-        axes = {a for t in tracks for a in range(t.labels.ndim) if t.labels.shape[a] > 1}
-        if not axes:
-            return cls(1, None, shape)
-        if len(axes) == 1:
-            axis = axes.pop()
-            return cls(shape[axis], axis, shape)
-        return cls(int(np.prod(shape[1:])), None, shape)
+        return cls(*class_axis(topology, target), topology.program.shapes[target])
 
     def scores(self, value: Array) -> Array:
         """Class scores of the first item of a target or output, (classes,); positions are averaged."""
@@ -90,17 +83,10 @@ def rivals(program: Program, output: str, target: str, scores: Array, index: int
     Returns:
         (classes,) float32, 0 for the class itself.
     """
-    tiny = float(np.finfo(np.float32).tiny)
-    made = output
-    while made != target and (node := program.producers.get(made)) is not None:
-        if node.op.endswith("Sigmoid"):
-            scores = np.log(np.maximum(scores, tiny)) - np.log(np.maximum(1.0 - scores, tiny))
-        elif node.op.endswith("Softmax") and node.op != "LogSoftmax":
-            scores = np.log(np.maximum(scores, tiny))
-        made = node.inputs[0]
-    others = np.delete(scores, index)
+    logits = logits_of(scores, behind_target(program, output, target))
+    others = np.delete(logits, index)
     if not others.size:
-        return np.zeros(len(scores), np.float32)
+        return np.zeros(len(logits), np.float32)
     weights = np.exp(others - others.max())
     return np.insert(weights / weights.sum(), index, 0.0).astype(np.float32)
 

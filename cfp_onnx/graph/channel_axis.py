@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import assert_never
+
 import numpy as np
 
 from cfp_onnx.graph import effects as fx
@@ -9,7 +12,7 @@ from cfp_onnx.graph.labels import NONE, to_rank
 from cfp_onnx.graph.layers import find_parts
 from cfp_onnx.graph.operators import View, effect_of
 from cfp_onnx.graph.states import State, Track
-from cfp_onnx.model import Program
+from cfp_onnx.model import Node, Program
 
 
 def channel_axis(program: Program, name: str) -> int | None:
@@ -38,16 +41,29 @@ def _reads(program: Program, name: str, axis: int) -> bool:
             others = [a for a in range(seen.ndim) if a != part.in_axis]
             verdicts.append(all(seen.shape[a] == 1 for a in others) and seen.shape[part.in_axis] == shape[axis])
             continue
-        effect = effect_of(node, view)
-        if isinstance(effect, fx.Move) and len(effect.sources) == 1:
-            for o, moved in zip(
-                node.outputs,
-                effect.apply([states[node.inputs[effect.sources[0]]].tracks[0].labels], NONE),
-                strict=True,
-            ):
-                states[o] = State((Track(moved, np.ones(moved.shape)),))
-        elif isinstance(effect, fx.Identity | fx.Quantise | fx.Affine | fx.Activation | fx.Pool):
-            source = node.inputs[effect.source]
-            if source in states:
-                states[node.outputs[0]] = states[source]
+        states.update(_passed_on(node, effect_of(node, view), states))
     return bool(verdicts) and all(verdicts)
+
+
+def _passed_on(node: Node, effect: fx.Effect | None, states: Mapping[str, State]) -> dict[str, State]:
+    """Labels of a node's outputs before the first layer; an input is not followed through what mixes or joins."""
+    match effect:
+        case fx.Move(sources=(source,)):
+            state = states.get(node.inputs[source])
+            moved = [] if state is None else effect.apply([state.tracks[0].labels], NONE)
+            return {o: State((Track(a, np.ones(a.shape)),)) for o, a in zip(node.outputs, moved, strict=False)}
+        case (
+            fx.Identity(source=source)
+            | fx.Quantise(source=source)
+            | fx.Affine(source=source)
+            | fx.Activation(source=source)
+            | fx.Pool(source=source)
+        ):
+            state = states.get(node.inputs[source])
+            return {} if state is None else {node.outputs[0]: state}
+        case fx.Move() | fx.Sum() | fx.Select() | fx.Gate() | fx.Reduce() | fx.Normalise() | fx.Mix():
+            return {}  # joins or mixes
+        case fx.Layer() | fx.Held() | fx.Barrier() | None:
+            return {}  # no channels of the input behind it, or none that are known
+        case _:
+            assert_never(effect)

@@ -60,12 +60,28 @@ class Activation:
 
 
 @dataclass(frozen=True)
+class BatchStatistics:
+    """What the factors of a batch norm are made from: epsilon, and the variance, (channels,) float64."""
+
+    epsilon: float
+    variance: Array
+
+
+@dataclass(frozen=True)
 class Affine:
-    """y = x * scale + offset, both broadcasting against y; None stands for 1 and 0."""
+    """y = x * scale + offset, both float64 and broadcasting against y; None stands for 1 and 0.
+
+    Attributes:
+        scale: Resolves the factor.
+        source: The input that is mapped.
+        offset: Resolves the constant.
+        statistics: Of a batch norm.
+    """
 
     scale: Callable[[], Array] | None = None
     source: int = 0
     offset: Callable[[], Array] | None = None
+    statistics: BatchStatistics | None = None
 
 
 @dataclass(frozen=True)

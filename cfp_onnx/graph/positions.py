@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 
@@ -96,8 +96,12 @@ def _through(topology: Topology, node: Node, effect: fx.Effect, found: Mapping[s
         ):
             arrays = found.get(node.inputs[source])
             return [] if arrays is None else [_aligned(arrays, rank)]
+        case fx.Held() | fx.Barrier():
+            return []  # no channels, or nothing known of them: such a tensor looks at no place
+        case fx.Layer():
+            return []  # the parts of layers are taken by `_through_part`
         case _:
-            return []
+            assert_never(effect)
 
 
 def _aligned(arrays: Coordinates, rank: int) -> Coordinates:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import numpy as np
 
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.states import State
 from cfp_onnx.model import Node
 from cfp_onnx.values import Array
-
-_KEEPS_INTEGERS = (fx.Identity, fx.Move, fx.Pool, fx.Reduce, fx.Activation)
 
 
 def quantised_as(node: Node, state: State, effect: fx.Effect) -> tuple[str, str] | None:
@@ -27,7 +27,22 @@ def quantised_as(node: Node, state: State, effect: fx.Effect) -> tuple[str, str]
         return node.input(3), node.input(4)
     if op == "QLinearConcat":
         return node.input(0), node.input(1)
-    return state.quantised if isinstance(effect, _KEEPS_INTEGERS) else None
+    return state.quantised if _keeps_integers(effect) else None
+
+
+def _keeps_integers(effect: fx.Effect) -> bool:
+    """Whether an operator that says nothing of scale and zero point leaves the integers on the scale of its input."""
+    match effect:
+        case fx.Identity() | fx.Move() | fx.Pool() | fx.Reduce() | fx.Activation():
+            return True
+        case fx.Affine() | fx.Sum() | fx.Gate() | fx.Normalise() | fx.Mix():
+            return False  # other numbers: on integers these operators have outputs of their own scale, handled by name
+        case fx.Select():
+            return False  # its inputs may have several scales
+        case fx.Layer() | fx.Quantise() | fx.Held() | fx.Barrier():
+            return False  # handled elsewhere, or without channels
+        case _:
+            assert_never(effect)
 
 
 def layer_quantised_as(node: Node) -> tuple[str, str] | None:

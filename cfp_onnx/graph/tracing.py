@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 import numpy as np
 
@@ -164,6 +165,8 @@ class Tracing:
                 return [self._unknown(node, o) for o in node.outputs]
             case fx.Held():
                 return self._held(node, node.outputs)
+            case _:
+                assert_never(effect)
 
     def _side(self, node: Node, skip: Iterable[int] = ()) -> frozenset[int]:
         """Side inputs of a result: those of its inputs, and everything in inputs with channels that do not pass."""

@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import assert_never
 
 import numpy as np
 
 from cfp_onnx.graph import effects as fx
-from cfp_onnx.graph.features import Feature, feature_of
+from cfp_onnx.graph.activation import activation_of, spelled
+from cfp_onnx.graph.features import Feature, feature_of, kernel_axis
 from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.parts import Geometry
-from cfp_onnx.graph.states import State
 from cfp_onnx.graph.target import behind_target
 from cfp_onnx.graph.topology import Topology
-from cfp_onnx.matching.chains import Place, affine, between, chain, kernel_axis, read
-from cfp_onnx.matching.units import NOWHERE, OWN_GATE, PRECISIONS, Arrival, Network, Unit
+from cfp_onnx.matching.chains import Place, affine, between, chain
+from cfp_onnx.matching.units import NOWHERE, PRECISIONS, Arrival, Network, Unit
 from cfp_onnx.model import Node, Program
 from cfp_onnx.values import Array
 
@@ -67,7 +68,9 @@ def _unit(
     topology: Topology, layer: KernelLayer, found: Feature, target: str, depth: int | None, ends: frozenset[str]
 ) -> Unit:
     steps = chain(topology, layer, found.tensor)
-    activation, before = _activation(topology, layer, steps)
+    activation, tensor = activation_of(topology, layer, steps)
+    before_axis = None if tensor is None else kernel_axis(topology, tensor, layer.kernels)
+    before = None if tensor is None or before_axis is None else Place(tensor, before_axis)
     source, axis, geometry = _unpadded(topology, layer)
     *stages, last = affine(topology, layer, steps)
     users = topology.program.consumers.get(found.tensor, [])
@@ -114,43 +117,6 @@ def _arrivals(topology: Topology, layer: KernelLayer) -> tuple[Arrival, ...]:
         owner = np.where(known, topology.owners(labels), NOWHERE)
         out.append(Arrival(via == "gate", via == "shortcut", owner, np.where(known, labels - firsts[owner], NOWHERE)))
     return tuple(out)
-
-
-def _activation(
-    topology: Topology, layer: KernelLayer, steps: Sequence[tuple[Node, fx.Effect]]
-) -> tuple[str | None, Place | None]:
-    """Name of the activation behind a layer, and the kernels before it where the file has them."""
-    fused = layer.parts[0].activation
-    if fused and fused.lower() != "identity":
-        return _spelled(fused), None
-    for node, effect in steps:
-        if isinstance(effect, fx.Activation | fx.Gate):
-            name = "Relu" if isinstance(effect, fx.Activation) and effect.rectifier else node.op.rpartition("::")[2]
-            if isinstance(effect, fx.Gate):
-                name = OWN_GATE
-            tensor = read(node, effect) or ""
-            axis = kernel_axis(topology, tensor, layer.kernels)
-            return name, None if axis is None else Place(tensor, axis)
-    ends = [layer.output, *(n.outputs[0] for n, e in steps if isinstance(e, fx.Quantise))]
-    if any(_saturates(topology, tensor) for tensor in ends):
-        return "Relu", None
-    return None, None
-
-
-def _spelled(name: str) -> str:
-    return {"relu": "Relu"}.get(name.lower(), name)
-
-
-def _saturates(topology: Topology, tensor: str) -> bool:
-    """Whether an integer tensor holds no number below zero, so that a Relu has vanished into its range."""
-    quantised = topology.states.get(tensor, State()).quantised
-    if quantised is None:
-        return False
-    kind = topology.program.dtypes.get(tensor, "uint8")
-    zero = topology.program.constant_or_none(quantised[1]) if quantised[1] else np.zeros(1)
-    if zero is None or not np.issubdtype(np.dtype(kind), np.integer):
-        return False
-    return bool((np.asarray(zero) == np.iinfo(kind).min).all())
 
 
 def _unpadded(topology: Topology, layer: KernelLayer) -> tuple[str, int, Geometry]:
@@ -226,7 +192,7 @@ def _path(topology: Topology, source: str) -> dict[str, int]:
         seen.add(tensor)
         if tensor in fused:
             if name := fused[tensor]:
-                found[f"activation {_spelled(name)}"] += 1
+                found[f"activation {spelled(name)}"] += 1
             continue
         node = program.producers.get(tensor)
         effect = None if node is None else topology.effects.get(node.name)
@@ -254,7 +220,18 @@ def _word(node: Node, effect: fx.Effect) -> str | None:
             return "an Add"
         case fx.Gate():
             return "a product"
-    return None
+        case fx.Identity() | fx.Quantise() | fx.Move():
+            return None  # the same values
+        case fx.Affine():
+            return None  # its numbers are compared
+        case fx.Select() | fx.Mix() | fx.Held() | fx.Barrier():
+            return (
+                None  # not told apart: two files that differ in one of these only are called the same in this respect
+            )
+        case fx.Layer():
+            return None  # a layer of its own
+        case _:
+            assert_never(effect)
 
 
 def _times(sizes: Sequence[int]) -> str:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cfp_onnx.graph.activation import OWN_GATE
 from cfp_onnx.matching.chains import Place, Stage
-from cfp_onnx.matching.units import OWN_GATE, Unit
+from cfp_onnx.matching.units import Unit
 from cfp_onnx.values import Array
 
 FITTING = 1e-2

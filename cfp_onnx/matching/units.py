@@ -23,10 +23,6 @@ PRECISIONS = ("int8", "float16", "float32")
 NOWHERE = -1
 
 
-OWN_GATE = "a gate of its own"
-"""Name of an activation that is written as a product of the kernels with something made of them."""
-
-
 @dataclass(frozen=True)
 class Arrival:
     """One track of what arrives at a layer's channels.
@@ -174,4 +170,4 @@ def _incoming(arrivals: Iterable[Arrival]) -> dict[int, tuple[Array, Array]]:
     return {o: (np.concatenate([c for c, _ in x]), np.concatenate([k for _, k in x])) for o, x in out.items()}
 
 
-__all__ = ["NOWHERE", "OWN_GATE", "PRECISIONS", "SPREAD", "Arrival", "Network", "Unit"]
+__all__ = ["NOWHERE", "PRECISIONS", "SPREAD", "Arrival", "Network", "Unit"]

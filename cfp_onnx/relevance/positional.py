@@ -93,7 +93,7 @@ class Positional:
                 yield from self._before_activation(node, effect, g, shape)
             case fx.Affine(scale, source):
                 if self._walk.useful(node.inputs[source]):
-                    factors = None if scale is None else np.asarray(scale())
+                    factors = None if scale is None else np.asarray(scale(), np.float32)
                     yield self._before_affine(node.inputs[source], g, factors, shape)
             case fx.Sum():
                 yield from self._to_addends(node, effect, g, shape)

@@ -16,7 +16,8 @@ from operator_rows import CASES, ROWS, Row
 
 from cfp_onnx import runtime
 from cfp_onnx.explanation.network import channel_axes
-from cfp_onnx.graph.operators import OPERATORS
+from cfp_onnx.graph import operators
+from cfp_onnx.graph.operators import OPERATORS, operator
 from cfp_onnx.graph.parts import Part
 from cfp_onnx.graph.topology import Topology, build
 from cfp_onnx.model import load
@@ -26,6 +27,17 @@ Array = npt.NDArray[Any]
 
 def test_every_operator_has_a_row() -> None:
     assert sorted(OPERATORS) == sorted({row.op for row in ROWS})
+
+
+def test_an_operator_has_one_handler() -> None:
+    with pytest.raises(ValueError, match="Relu has two handlers"):
+        operator("Relu")(OPERATORS["Relu"])
+
+
+def test_every_file_with_handlers_is_a_family() -> None:
+    folder = Path(operators.__file__).parent
+    files = {f.stem for f in folder.glob("*.py") if "\n@operator(" in f.read_text("utf-8")}
+    assert files == {f.__name__.rpartition(".")[2] for f in operators.FAMILIES}
 
 
 def test_no_operator_has_two_rows() -> None:

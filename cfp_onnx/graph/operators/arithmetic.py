@@ -32,7 +32,7 @@ def _mean(node: Node, view: View) -> fx.Effect | None:
     moving = [i for i, n in enumerate(node.inputs) if not view.program.is_constant(n)]
     if len(moving) == 1:
         others = [i for i in range(len(node.inputs)) if i != moving[0]]
-        part = np.asarray(1 / len(node.inputs), np.float32)
+        part = np.asarray(np.float32(1 / len(node.inputs)), np.float64)  # as the runtime has it
         return fx.Affine(
             scale=lambda: part,
             source=moving[0],
@@ -51,7 +51,7 @@ def _addends(node: Node, view: View, indexes: tuple[int, ...], signs: tuple[int,
         index, sign = live[0]
         others = [(i, s) for i, s in zip(indexes, signs, strict=True) if i != index]
         return fx.Affine(
-            scale=None if sign > 0 else (lambda: np.asarray(-1, np.float32)),
+            scale=None if sign > 0 else (lambda: np.asarray(-1.0)),
             source=index,
             offset=lambda: _added_constants(node, view, [i for i, _ in others], [s for _, s in others]),
         )
@@ -61,17 +61,13 @@ def _addends(node: Node, view: View, indexes: tuple[int, ...], signs: tuple[int,
 
 def _added_constants(node: Node, view: View, indexes: Sequence[int], signs: Sequence[int]) -> Array:
     """Signed sum of constant inputs, as real numbers."""
-    total = np.zeros((), np.float32)
-    for index, sign in zip(indexes, signs, strict=True):
-        quantised = node.op.endswith("QLinearAdd")
-        value = _real(node, view, index) if quantised else view.program.constant(node.inputs[index]).astype(np.float32)
-        total = total + sign * value
-    return np.asarray(total)
+    values = (_real(node, view, index) for index in indexes)
+    return np.asarray(sum((sign * value for value, sign in zip(values, signs, strict=True)), np.zeros(())))
 
 
 @operator("Neg")
 def _negate(_node: Node, _view: View) -> fx.Effect:
-    return fx.Affine(scale=lambda: np.asarray(-1, np.float32))
+    return fx.Affine(scale=lambda: np.asarray(-1.0))
 
 
 @operator("Mul", "com.microsoft::QLinearMul")
@@ -85,20 +81,21 @@ def _mul(node: Node, view: View) -> fx.Effect:
 
 def _scaled(node: Node, view: View, value: int, other: int) -> fx.Effect:
     """Product of an input and a constant."""
-    if node.op.endswith("QLinearMul"):
-        return fx.Affine(scale=lambda: _real(node, view, other), source=value)
-    return fx.Affine(scale=lambda: view.program.constant(node.inputs[other]).astype(np.float32), source=value)
+    return fx.Affine(scale=lambda: _real(node, view, other), source=value)
 
 
 def _real(node: Node, view: View, index: int) -> Array:
+    """A constant input as float64; of an operator on integers, what they stand for."""
+    if "QLinear" not in node.op:
+        return view.program.constant(node.inputs[index]).astype(np.float64)
     q, scale, zero = (view.program.constant(node.inputs[index + k]) for k in range(3))
-    return (q.astype(np.float32) - zero.astype(np.float32)) * scale
+    return np.asarray((q.astype(np.float32) - zero.astype(np.float32)) * scale, np.float64)
 
 
 @operator("Div")
 def _div(node: Node, view: View) -> fx.Effect:
     if view.program.is_constant(node.inputs[1]):
-        return fx.Affine(scale=lambda: 1.0 / view.program.constant(node.inputs[1]).astype(np.float32))
+        return fx.Affine(scale=lambda: 1.0 / _real(node, view, 1))
     if not view.carries(node.inputs[0]):
         constant = view.program.is_constant(node.inputs[0])
         if not constant or not view.carries(node.inputs[1]) or is_only_a_factor(view, node.outputs[0]):

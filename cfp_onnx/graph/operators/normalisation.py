@@ -32,21 +32,18 @@ def _batch_norm(node: Node, view: View) -> fx.Effect | None:
         )
     if any(v is None for v in values) or not node.attributes.get("spatial", 1):
         return None
-    rank = len(view.shape(node.input(0)))
+    along_channels = (1, -1, *(1,) * (len(view.shape(node.input(0))) - 2))
+    gamma, beta, mean, variance = (np.asarray(v, np.float64).reshape(along_channels) for v in values)
     epsilon = float(node.attributes.get("epsilon", 1e-5))
 
     def scale() -> Array:
-        gamma, _, _, variance = (np.asarray(v, np.float64) for v in values)
-        return spread(gamma / np.sqrt(variance + epsilon))
+        return np.asarray(gamma / np.sqrt(variance + epsilon))
 
-    def offset() -> Array:
-        gamma, beta, mean, variance = (np.asarray(v, np.float64) for v in values)
-        return spread(beta - mean * gamma / np.sqrt(variance + epsilon))
-
-    def spread(flat: Array) -> Array:
-        return np.asarray(flat.reshape(1, -1, *(1,) * (rank - 2)).astype(np.float32))
-
-    return fx.Affine(scale=scale, offset=offset)
+    return fx.Affine(
+        scale=scale,
+        offset=lambda: beta - mean * scale(),
+        statistics=fx.BatchStatistics(epsilon, variance.reshape(-1)),
+    )
 
 
 @operator("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
