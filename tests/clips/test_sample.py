@@ -28,7 +28,7 @@ def test_sampled_frames(options, expected):
     assert numbers(load_clip(numbered(10), [VIDEO], preprocess=Preprocess(**options))) == expected
 
 
-def test_an_image_model_takes_the_middle_frame_unless_told():
+def test_an_image_model_takes_the_middle_frame_without_a_stride():
     assert numbers(load_clip(numbered(9), [IMAGE])) == [4]
     assert numbers(load_clip(numbered(9), [IMAGE], preprocess=Preprocess(stride=1, start=7))) == [7]
 

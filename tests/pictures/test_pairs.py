@@ -9,7 +9,7 @@ from planted_pictures import LEVELS, WORDS, box_of, colourful, grey_frames, plan
 from cfp_onnx.pictures import pairs
 
 
-def test_a_picture_stands_beside_its_map():
+def test_a_picture_is_beside_its_map():
     frame = grey_frames([100])[0]
     page = pairs.image(frame, planted((40, 40), (slice(4, 8), slice(4, 8)), 2.0), low=0, high=2, **WORDS)
     top, bottom, left, right = box_of(page, 100)

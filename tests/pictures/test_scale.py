@@ -19,7 +19,7 @@ def test_the_legend_states_scale_and_map():
     assert sentences([0.25, 3.2], extremes=(-0.1, 4.0))[0].endswith("this map -0.1 to 4")
 
 
-def test_the_legend_says_what_is_not_told_apart():
+def test_the_legend_says_which_values_look_alike():
     assert sentences([-0.1, 3.2])[1:] == ("below 0 nothing is drawn",)
     assert sentences([0, 20])[1:] == ("above 12.3 the last colour",)
     assert sentences([-2, -1])[1:] == ("nothing of this map is above 0: no colours",)

@@ -28,7 +28,7 @@ def test_patterns_choose_frames(tmp_path, pattern):
     assert numbers(clip) == [0, 1, 2, 3]
 
 
-def test_a_picture_stands_for_every_frame(tmp_path):
+def test_a_picture_is_every_frame(tmp_path):
     folder = write_folder(tmp_path / "f", numbered(2))
     assert numbers(load_clip(folder / "frame_2.png", [VIDEO])) == [1, 1, 1, 1]
     assert load_clip(folder / "frame_2.png", [IMAGE]).feeds["image"].shape == (1, 3, 32, 32)
