@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cfp_onnx.clips.clip import Frame, InputArray
 from cfp_onnx.clips.layout import layout_of
-from cfp_onnx.clips.preprocess import Preprocess
+from cfp_onnx.clips.preprocess import INTERPOLATIONS, Preprocess
 from cfp_onnx.clips.sources.opened import Frames
 from cfp_onnx.clips.sources.regular_file import BYTE_LIMIT
 from cfp_onnx.clips.spec import InputSpec, cast_to, dtype_of, shape_text
@@ -19,13 +19,9 @@ from cfp_onnx.errors import ClipError, LimitError, UsageError
 from cfp_onnx.opencv import PIXEL_LIMIT, cv2
 from cfp_onnx.values import Array
 
-_INTERPOLATIONS = {
-    "nearest": cv2.INTER_NEAREST,
-    "bilinear": cv2.INTER_LINEAR,
-    "bicubic": cv2.INTER_CUBIC,
-    "area": cv2.INTER_AREA,
-}
-"""OpenCV's constant for each of `cfp_onnx.clips.preprocess.INTERPOLATIONS`."""
+_CV2_INTERPOLATIONS = dict(
+    zip(INTERPOLATIONS, (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA), strict=True)
+)
 
 
 @dataclass(frozen=True)
@@ -139,7 +135,8 @@ def _resize_and_crop(frame: Frame, size: tuple[int, int], preprocess: Preprocess
     if tall * wide > PIXEL_LIMIT:
         raise LimitError(f"a {height}x{width} frame would be resized to {tall}x{wide}; crop the clip first")
     if (tall, wide) != (height, width):
-        frame = cast("Frame", cv2.resize(frame, (wide, tall), interpolation=_INTERPOLATIONS[preprocess.interpolation]))
+        way = _CV2_INTERPOLATIONS[preprocess.interpolation]
+        frame = cast("Frame", cv2.resize(frame, (wide, tall), interpolation=way))
     top, left = (tall - size[0]) // 2, (wide - size[1]) // 2
     return frame[top : top + size[0], left : left + size[1]]
 

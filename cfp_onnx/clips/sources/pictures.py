@@ -19,7 +19,7 @@ from cfp_onnx.errors import ClipError
 
 
 def open_picture(file: str, sha256: str) -> Frames:
-    """Reads one picture, which stands for as many frames as are needed.
+    """Reads one picture, which is repeated for as many frames as are needed.
 
     Raises:
         ClipError: It is cut off or cannot be decoded.
