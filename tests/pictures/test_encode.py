@@ -92,7 +92,7 @@ def test_an_unknown_suffix_is_refused(tmp_path, moving, name):
 
 def test_a_missing_gif_writer_is_said(tmp_path, moving, monkeypatch):
     monkeypatch.delattr(cv2, "imwriteanimation", raising=False)
-    with pytest.raises(OutputError, match=r"a\.gif.*opencv-python >= 4\.11.*\.mp4"):
+    with pytest.raises(OutputError, match=r"a\.gif.*opencv-python-headless >= 4\.11.*\.mp4"):
         encode.write_animation(tmp_path / "a.gif", moving)
     assert not names_in(tmp_path)
 
@@ -113,7 +113,7 @@ def test_a_missing_mp4_writer_is_said(tmp_path, moving, monkeypatch, refusal):
             pass
 
     monkeypatch.setattr(cv2, "VideoWriter", Closed)
-    with pytest.raises(OutputError, match=r"a\.mp4.*install opencv-python.*\.gif"):
+    with pytest.raises(OutputError, match=r"a\.mp4.*install opencv-python-headless.*\.gif"):
         encode.write_animation(tmp_path / "a.mp4", moving)
     assert not names_in(tmp_path)
 
