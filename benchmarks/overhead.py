@@ -112,7 +112,7 @@ def probed(engine: Engine, feeds: Feeds, mode: str, index: int) -> Measured:
     from cfp_onnx.runtime.probe import SEED
 
     base, kept = engine.graph, _keeping(engine.graph)
-    engine.graph = kept
+    engine.sessions.graph = kept
     try:
         if mode in {"published", "mean"}:
             session, statistics = engine.statistics_session(mode, None)
@@ -123,7 +123,7 @@ def probed(engine: Engine, feeds: Feeds, mode: str, index: int) -> Measured:
             session, names = made.session, list(made.relevance.values())
             inputs = {**feeds, SEED: engine.seed(index, "contrast")}
     finally:
-        engine.graph = base
+        engine.sessions.graph = base
     names = [n for n in dict.fromkeys(names) if n not in inputs]
     if not kept.made:
         raise RuntimeError(f"the engine holds the session of {mode} already; take a fresh engine")
