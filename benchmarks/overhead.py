@@ -223,7 +223,7 @@ def time_walk(engine: Engine, feeds: Feeds, index: int, theta: float) -> WalkTim
     seconds = []
     for _ in range(4):
         start = time.perf_counter()
-        walked = pooled_walk.published(engine.topology, engine.depths, means, settings, engine.mean_weights)
+        walked = pooled_walk.published(engine.topology, engine.depths, means, settings, engine.sessions.mean_weights)
         seconds.append(time.perf_counter() - start)
     links = sum(len(v) for v in walked.links.values())
     return WalkTime(1e3 * seconds[0], 1e3 * float(np.median(seconds[1:])), len(walked.links), links)
