@@ -523,6 +523,12 @@ def _max_back(step: Step, g: Array) -> Fields:
     return [_kept(step, g) * mask]
 
 
+@adjoint("Max", "Min")
+def _extreme_back(step: Step, g: Array) -> Fields:
+    """An element's field goes to the input it was taken from."""
+    return [np.where(x == step.y, g, 0.0) if x is not None and x.shape == g.shape else None for x in step.inputs]
+
+
 # --- dense and affine ---
 
 

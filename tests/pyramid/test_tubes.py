@@ -15,6 +15,9 @@ import pytest
 import twin
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from position_cases import CHECKED
+from small_nets import Net
+from walk_nets import by_name
 
 from benchmarks import tubes as benchmark
 from benchmarks.motion import clips
@@ -26,8 +29,6 @@ from cfp_onnx.pyramid import media, resampling, tubes
 from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.pyramid.tube_collector import PER_LAYER, clip_size, kernels_with_tubes
 from cfp_onnx.relevance.zplus import ABSORBED
-from tests.graph.test_positions import CHECKED
-from tests.relevance.test_field_walk import Net, by_name
 
 Array = npt.NDArray[Any]
 
