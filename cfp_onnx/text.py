@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 from rich.console import Console, RenderableType
 
@@ -25,6 +26,12 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
 
 
+def listed(names: Sequence[str], most: int) -> str:
+    """Names in a sentence, with the number of those beyond the first so many."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def described(value: object) -> str:
     """A value with its type, shortened, for a sentence that refuses it."""
     if value is None:
@@ -32,4 +39,4 @@ def described(value: object) -> str:
     return f"{type(value).__name__} {str(value)[:40]!r}"
 
 
-__all__ = ["PRINTED_WIDTH", "described", "plain_text", "printable"]
+__all__ = ["PRINTED_WIDTH", "described", "listed", "plain_text", "printable"]

@@ -11,7 +11,7 @@ Array = npt.NDArray[Any]
 """A NumPy array of any type and shape; docstrings say which."""
 
 Progress = Callable[[str, int, int], None]
-"""Told what is being done, how many of its steps are done, and of how many."""
+"""Called with what is being done, how many of its steps are done, and how many there are."""
 
 
 __all__ = ["Array", "Progress"]

@@ -155,6 +155,11 @@ class TopClass(NamedTuple):
     score: float
 
 
+def class_name(index: int, label: str | None) -> str:
+    """A class as text: its index, and its name where it is known."""
+    return str(index) if label is None else f"{index} {label}"
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TargetHeader(Header):
     """Which class is explained, and what the model itself answers.
@@ -226,4 +231,13 @@ class CoverageHeader(Header):
         return self.channels == 1.0 and self.layers == 1.0 and not self.operators_unknown
 
 
-__all__ = ["CoverageHeader", "Header", "InputHeader", "ModelHeader", "RunHeader", "TargetHeader", "TopClass"]
+__all__ = [
+    "CoverageHeader",
+    "Header",
+    "InputHeader",
+    "ModelHeader",
+    "RunHeader",
+    "TargetHeader",
+    "TopClass",
+    "class_name",
+]

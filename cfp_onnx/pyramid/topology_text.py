@@ -14,7 +14,7 @@ from cfp_onnx.graph.topology import Joint, KernelLayer
 from cfp_onnx.pyramid.headers import CoverageHeader
 from cfp_onnx.pyramid.topology_json import Analysed
 from cfp_onnx.pyramid.tree_lines import counted, coverage_text, layer_title, rows_table, text_line
-from cfp_onnx.text import printable
+from cfp_onnx.text import listed, printable
 
 
 def topology_tree(engine: Analysed) -> RenderableType:
@@ -29,7 +29,7 @@ def topology_tree(engine: Analysed) -> RenderableType:
         node = root.add(layer_title(layer, f"{layer.channels} > {layer.kernels}{split}  {place}"))
         for via, read in _reads(engine, layer).items():
             label = "reads" if via == "chain" else f"reads by {via}"
-            node.add(Text(f"{label} {_short_list(read, 6)}"))
+            node.add(Text(f"{label} {listed(read, 6)}"))
     joints = [
         *_joint_tree("branches", topology.branches, names),
         *_joint_tree("shortcuts", topology.shortcuts, names),
@@ -44,11 +44,6 @@ def _reads(engine: Analysed, layer: KernelLayer) -> dict[str, list[str]]:
         name = f"input {origin.tensor}" if origin.layer is None else engine.topology.layers[origin.layer].name
         out.setdefault(via, []).append(printable(name))
     return out
-
-
-def _short_list(names: Sequence[str], most: int) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def _model_header(engine: Analysed) -> list[RenderableType]:
@@ -76,7 +71,7 @@ def _joint_tree(title: str, joints: Sequence[Joint], names: Sequence[str]) -> li
     tree = Tree(text_line(f"{len(joints)} {title if len(joints) > 1 else _singular(title)}{summary}", style="bold"))
     for joint in joints:
         kind = "" if joint.kind == "gate" else f" {joint.kind}"
-        paths = " | ".join(_short_list([names[i] for i in path], 3) or "the input" for path in joint.paths)
+        paths = " | ".join(listed([names[i] for i in path], 3) or "the input" for path in joint.paths)
         tree.add(Text(f"{printable(joint.node)}{kind}: {paths}"))
     return [tree, Text()]
 
