@@ -22,7 +22,7 @@ class Header(Mapping[str, Any]):
         extra: Keys of a file that was read which this version does not know; they are written again.
     """
 
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """The published values, in the order of the fields."""
