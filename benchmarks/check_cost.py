@@ -21,9 +21,9 @@ from typing import Any, Final
 import numpy as np
 
 import cfp_onnx as cfp
-from cfp_onnx.checking.baseline import load_baseline
+from cfp_onnx import runtime
+from cfp_onnx.checking.baseline_file import load_baseline
 from cfp_onnx.checking.fingerprint import Recorder
-from cfp_onnx.runtime import session as record
 
 ONE: Final = 1.3
 EACH: Final = 1.15
@@ -72,7 +72,7 @@ def measure(path: Path, *, rounds: int, pairs: int, depth: str) -> Cost:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = cfp.load(path)
-        feeds = record.random_feeds(model)
+        feeds = runtime.random_feeds(model)
         clips = [folder / f"clip{n}.npy" for n in range(20)]
         for n, clip in enumerate(clips):
             array = next(iter(feeds.values()))

@@ -20,11 +20,14 @@ from pathlib import Path
 
 import numpy as np
 
-from cfp_onnx.clips.load import Clip, Preprocess, load_clip
-from cfp_onnx.explanation.call import Engine, specs
-from cfp_onnx.model.reader import Model, load
-from cfp_onnx.relevance.pooled_walk import Settings
-from cfp_onnx.runtime import session as record
+from cfp_onnx import runtime
+from cfp_onnx.clips.clip import Clip
+from cfp_onnx.clips.load import load_clip
+from cfp_onnx.clips.preprocess import Preprocess
+from cfp_onnx.explanation.engine import Engine
+from cfp_onnx.explanation.inputs import specs
+from cfp_onnx.model import Model, load
+from cfp_onnx.relevance.walked import Settings
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,10 @@ class Cost:
 
 def clip_for(model: Model, clip: Path | None) -> Clip:
     """A clip for a model: the file, or seeded random arrays."""
-    own = model.preprocess
-    preprocess = Preprocess() if own is None else Preprocess.from_json(dict(own))
+    preprocess = Preprocess.of_metadata(model.preprocess)
     if clip is not None:
         return load_clip(clip, specs(model), preprocess=preprocess)
-    feeds = record.random_feeds(model)
+    feeds = runtime.random_feeds(model)
     return load_clip(feeds if len(feeds) > 1 else next(iter(feeds.values())), specs(model), preprocess=preprocess)
 
 

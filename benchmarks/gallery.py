@@ -24,11 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.motion import clips
-from cfp_onnx.clips.load import PRESETS, Preprocess
+from cfp_onnx import pictures
+from cfp_onnx.clips.preprocess import Preprocess
+from cfp_onnx.clips.presets import PRESETS
 from cfp_onnx.explanation.call import explain
 from cfp_onnx.files.whole import write_bytes
-from cfp_onnx.model.reader import load
-from cfp_onnx.pictures import sheets as pictures
+from cfp_onnx.model import load
 from cfp_onnx.pyramid import tube_pictures
 from cfp_onnx.pyramid.resampling import resample
 from cfp_onnx.pyramid.result import Pyramid

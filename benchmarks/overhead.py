@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from cfp_onnx.explanation.call import Engine
+    from cfp_onnx.explanation.engine import Engine
+    from cfp_onnx.runtime import Graph
     from cfp_onnx.runtime.probe import Probe
-    from cfp_onnx.runtime.session import Graph
 
 # A child that measures memory imports this module too: cfp_onnx and onnx are imported inside functions only.
 
@@ -74,22 +74,21 @@ def make_engine(
     path: Path, clip: Path | None, threads: int | None, device: str = "cpu"
 ) -> tuple[Engine, dict[str, Array]]:
     """The engine of a file, and what to feed it: the clip, or seeded random arrays."""
-    from cfp_onnx.explanation import call as explain
-    from cfp_onnx.model import reader as model
-    from cfp_onnx.runtime import session as record
+    from cfp_onnx import model, runtime
+    from cfp_onnx.explanation.engine import Engine
 
     loaded = model.load(path)
-    feeds = record.random_feeds(loaded) if clip is None else _clip_feeds(loaded, clip)
-    return explain.Engine(loaded, feeds, device=record.Device(device, threads)), feeds
+    feeds = runtime.random_feeds(loaded) if clip is None else _clip_feeds(loaded, clip)
+    return Engine(loaded, feeds, device=runtime.Device(device, threads)), feeds
 
 
 def _clip_feeds(loaded: Any, clip: Path) -> dict[str, Array]:
-    from cfp_onnx.clips.load import Preprocess, load_clip
-    from cfp_onnx.explanation import call as explain
+    from cfp_onnx.clips.load import load_clip
+    from cfp_onnx.clips.preprocess import Preprocess
+    from cfp_onnx.explanation import inputs
 
-    own = loaded.preprocess
-    preprocess = Preprocess() if own is None else Preprocess.from_json(dict(own))
-    return dict(load_clip(clip, explain.specs(loaded), preprocess=preprocess, layout=preprocess.layout).feeds)
+    preprocess = Preprocess.of_metadata(loaded.preprocess)
+    return dict(load_clip(clip, inputs.specs(loaded), preprocess=preprocess, layout=preprocess.layout).feeds)
 
 
 def plain(engine: Engine, feeds: Feeds) -> Measured:
@@ -99,9 +98,9 @@ def plain(engine: Engine, feeds: Feeds) -> Measured:
 
 def own_file(engine: Engine, feeds: Feeds) -> Measured:
     """The plain forward pass of the file as it is."""
-    from cfp_onnx.runtime import session as record
+    from cfp_onnx import runtime
 
-    return Measured(record.plain_session(engine.file, engine.device), _outputs(engine), dict(feeds))
+    return Measured(runtime.plain_session(engine.file, engine.device), _outputs(engine), dict(feeds))
 
 
 def probed(engine: Engine, feeds: Feeds, mode: str, index: int) -> Measured:
@@ -113,7 +112,7 @@ def probed(engine: Engine, feeds: Feeds, mode: str, index: int) -> Measured:
     from cfp_onnx.runtime.probe import SEED
 
     base, kept = engine.graph, _keeping(engine.graph)
-    engine.graph = kept
+    engine.sessions.graph = kept
     try:
         if mode in {"published", "mean"}:
             session, statistics = engine.statistics_session(mode, None)
@@ -124,7 +123,7 @@ def probed(engine: Engine, feeds: Feeds, mode: str, index: int) -> Measured:
             session, names = made.session, list(made.relevance.values())
             inputs = {**feeds, SEED: engine.seed(index, "contrast")}
     finally:
-        engine.graph = base
+        engine.sessions.graph = base
     names = [n for n in dict.fromkeys(names) if n not in inputs]
     if not kept.made:
         raise RuntimeError(f"the engine holds the session of {mode} already; take a fresh engine")
@@ -138,7 +137,7 @@ def _outputs(engine: Engine) -> list[str]:
 
 def _keeping(graph: Graph) -> Any:
     """The same graph, which notes what is made of it: the engine keeps the session only."""
-    from cfp_onnx.runtime.session import Graph
+    from cfp_onnx.runtime import Graph
 
     class Keeping(Graph):
         made: list[tuple[Graph, Probe]] = []  # noqa: RUF012  (one class for each call)
@@ -213,10 +212,10 @@ class WalkTime:
 
 def time_walk(engine: Engine, feeds: Feeds, index: int, theta: float) -> WalkTime:
     """Time the published walk, links included; a theta of 0 expands every kernel that has any relevance."""
-    from cfp_onnx.relevance import pooled_walk as walk
+    from cfp_onnx.relevance import pooled_walk, walked
 
     statistics, results = engine.statistics(feeds, "published", None)
-    settings = walk.Settings(theta, None, None, "weights", index)
+    settings = walked.Settings(theta, None, None, "weights", index)
 
     def means(layer: Any) -> Array:
         return np.concatenate([statistics.channel_means(p, results) for p in layer.parts])
@@ -224,7 +223,7 @@ def time_walk(engine: Engine, feeds: Feeds, index: int, theta: float) -> WalkTim
     seconds = []
     for _ in range(4):
         start = time.perf_counter()
-        walked = walk.published(engine.topology, engine.depths, means, settings, engine.mean_weights)
+        walked = pooled_walk.published(engine.topology, engine.depths, means, settings, engine.sessions.mean_weights)
         seconds.append(time.perf_counter() - start)
     links = sum(len(v) for v in walked.links.values())
     return WalkTime(1e3 * seconds[0], 1e3 * float(np.median(seconds[1:])), len(walked.links), links)
@@ -280,12 +279,11 @@ def child_session(folder: Path, threads: int | None) -> None:
 def child_engine(mode: str, path: Path, clip: Path | None, threads: int | None) -> None:
     """In the child: everything the package does up to the same session, as a user's process would."""
     if mode == "plain":
-        from cfp_onnx.model import reader as model
-        from cfp_onnx.runtime import session as record
+        from cfp_onnx import model, runtime
 
         loaded = model.load(path)
-        feeds = record.random_feeds(loaded) if clip is None else _clip_feeds(loaded, clip)
-        session = record.plain_session(loaded, record.Device("cpu", threads))
+        feeds = runtime.random_feeds(loaded) if clip is None else _clip_feeds(loaded, clip)
+        session = runtime.plain_session(loaded, runtime.Device("cpu", threads))
         measured = Measured(session, [p.name for p in loaded.outputs], dict(feeds))
     else:
         engine, feeds = make_engine(path, clip, threads)

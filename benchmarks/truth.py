@@ -24,14 +24,15 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from benchmarks.motion.clips import FRAMES, SIZE, TEST_SEED, make_clip
+from cfp_onnx import model, runtime
 from cfp_onnx.errors import CfpError, RunError
-from cfp_onnx.explanation import call as explain
+from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.features import Feature, feature_of
-from cfp_onnx.graph.topology import KernelLayer, shared_states
-from cfp_onnx.model import reader as model
-from cfp_onnx.relevance import pooled_walk as walk
-from cfp_onnx.runtime import session as record
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.topology import shared_states
+from cfp_onnx.relevance import pooled_walk, walked
+from cfp_onnx.relevance.rules import rule_named
 
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
@@ -126,8 +127,8 @@ class Suffix:
         """Value of the target for the tensor's maps: (batch, ...), or (batch, 1, ...) where not batched."""
         held = {n: np.repeat(recorded[n], len(maps), axis=0) if self.batched else recorded[n] for n in self.boundary}
         if self.batched:
-            return np.asarray(record.run(self.session, [target], {**held, self.tensor: maps})[0])
-        rows = [record.run(self.session, [target], {**held, self.tensor: one})[0] for one in maps]
+            return np.asarray(runtime.run(self.session, [target], {**held, self.tensor: maps})[0])
+        rows = [runtime.run(self.session, [target], {**held, self.tensor: one})[0] for one in maps]
         return np.concatenate(rows)
 
 
@@ -138,11 +139,11 @@ class Ablation:
         engine: The network under test; only its graph and the places of its gates are read.
     """
 
-    def __init__(self, engine: explain.Engine) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.target = engine.target
         self.count, self.axis = engine.classes()
-        self.whole = record.Graph.of(engine.model)
+        self.whole = runtime.Graph.of(engine.model)
         self.nodes = list(self.whole.proto.graph.node)
         self.producers = {o: n for n in self.nodes for o in n.output if o}
         self.gates = frozenset(
@@ -193,7 +194,7 @@ class Ablation:
         proto.CopyFrom(self.whole.proto)
         proto.graph.CopyFrom(graph)
         weights = {k: v for k, v in self.whole.weights.items() if k in read}
-        session = record.Graph(proto, weights).session(self.engine.device)
+        session = runtime.Graph(proto, weights).session(self.engine.device)
         return Suffix(tensor, session, tuple(boundary), batched=all(sizes[n] for n in (tensor, *boundary)))
 
     def _needed(self, tensor: str, changed: Collection[str]) -> tuple[set[int], list[str]]:
@@ -228,8 +229,8 @@ class Ablation:
             proto.CopyFrom(self.engine.graph.proto)
             del proto.graph.output[:]
             proto.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in wanted)
-            self._recorder = record.Graph(proto, self.engine.graph.weights).session(self.engine.device)
-        recorded = {**feeds, **dict(zip(wanted, record.run(self._recorder, wanted, feeds), strict=True))}
+            self._recorder = runtime.Graph(proto, self.engine.graph.weights).session(self.engine.device)
+        recorded = {**feeds, **dict(zip(wanted, runtime.run(self._recorder, wanted, feeds), strict=True))}
         for key, cut in self._cuts.items():
             if key not in self._checked:
                 self._cuts[key] = self._check(cut, recorded)
@@ -273,7 +274,7 @@ class Ablation:
 # --------------------------------------------------------------------------------------------------- rules
 
 
-def judged(engine: explain.Engine) -> list[tuple[KernelLayer, Feature]]:
+def judged(engine: Engine) -> list[tuple[KernelLayer, Feature]]:
     """Layers below the classifier that relevance can reach under frozen gates, near the head first."""
     reached = engine.field_probe("positional", None).relevance
     layers = sorted((d, i) for i, d in engine.depths.items() if d > 0 and i in reached)
@@ -283,27 +284,27 @@ def judged(engine: explain.Engine) -> list[tuple[KernelLayer, Feature]]:
     ]
 
 
-def pooled_relevance(engine: explain.Engine, feeds: Feeds, index: int, rule: str) -> dict[int, Array]:
+def pooled_relevance(engine: Engine, feeds: Feeds, index: int, rule: str) -> dict[int, Array]:
     """Relevance of every kernel by a rule in NumPy, all kernels expanded."""
-    settings = walk.Settings(0.0, None, None, explain.DEFAULT_STEP[rule], index)
+    settings = walked.Settings(0.0, None, None, rule_named(rule).default_step, index)
     statistics, results = engine.statistics(feeds, rule, None)
     if rule == "published":
 
         def means(layer: KernelLayer) -> Array:
             return np.concatenate([statistics.channel_means(p, results) for p in layer.parts])
 
-        return walk.published(engine.topology, engine.depths, means, settings).relevance
+        return pooled_walk.published(engine.topology, engine.depths, means, settings).relevance
 
     def taps(layer: KernelLayer) -> list[Array]:
         return [statistics.tap_means(p, results) for p in layer.parts]
 
     added = {t: results[o] for t, o in statistics.addends.items()}
     states = shared_states(engine.topology, engine.axes, added.get) if added else engine.topology.states
-    return walk.mean_rule(engine.topology, engine.depths, taps, settings, states).relevance
+    return pooled_walk.mean_rule(engine.topology, engine.depths, taps, settings, states).relevance
 
 
 def rule_values(
-    engine: explain.Engine,
+    engine: Engine,
     features: Sequence[tuple[KernelLayer, Feature]],
     recorded: Feeds,
     *,
@@ -399,7 +400,7 @@ def clips(engine_model: model.Model, count: int, first_seed: int) -> Iterator[tu
     """Feeds and, for motion clips, the label; random arrays where the model does not take motion clips."""
     port = engine_model.inputs[0]
     motion = len(engine_model.inputs) == 1 and tuple(port.shape or ())[1:] == (3, FRAMES, SIZE, SIZE)
-    plain = None if motion else record.random_feeds(engine_model)
+    plain = None if motion else runtime.random_feeds(engine_model)
     for seed in range(first_seed, first_seed + count):
         if plain is not None:
             rng = np.random.default_rng(seed)
@@ -420,7 +421,7 @@ def measure(path: Path, *, count: int, first_seed: int, threads: int | None = No
     hits: list[bool] = []
     for number, (feeds, label) in enumerate(clips(loaded, count, first_seed)):
         if engine is None or ablation is None:
-            engine = explain.Engine(loaded, feeds, device=record.Device("cpu", threads))
+            engine = Engine(loaded, feeds, device=runtime.Device("cpu", threads))
             ablation, features = Ablation(engine), judged(engine)
             rows = {(rule, layer.name): Row() for rule in RULES for layer, _ in features}
         recorded = ablation.record([f.tensor for _, f in features], feeds)

@@ -19,12 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.motion import clips
-from cfp_onnx.clips.load import Preprocess, load_clip
-from cfp_onnx.explanation.call import Engine, specs
-from cfp_onnx.model.reader import Model, load
+from cfp_onnx.clips.load import load_clip
+from cfp_onnx.clips.preprocess import Preprocess
+from cfp_onnx.explanation.engine import Engine
+from cfp_onnx.explanation.inputs import specs
+from cfp_onnx.model import Model, load
 from cfp_onnx.pyramid import tubes
 from cfp_onnx.pyramid.result import Pyramid
-from cfp_onnx.relevance.pooled_walk import Settings
+from cfp_onnx.relevance.walked import Settings
 
 Array = NDArray[Any]
 PUBLISHED = "published, last layer"
@@ -36,8 +38,7 @@ class Explainer:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        own = model.preprocess
-        self.preprocess = Preprocess() if own is None else Preprocess.from_json(dict(own))
+        self.preprocess = Preprocess.of_metadata(model.preprocess)
         self.engine: Engine | None = None
 
     def __call__(self, frames: Array, label: int, *, rule: str = "positional", theta: float = 0.6) -> Pyramid:

@@ -6,11 +6,11 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from cfp_onnx.checking.baseline import Baseline
+from cfp_onnx.checking.baseline_file import Baseline
 from cfp_onnx.checking.call import check
 from cfp_onnx.checking.policy import Policy
 from cfp_onnx.checking.result import Checked
-from cfp_onnx.model.reader import Model
+from cfp_onnx.model import Model
 
 
 def assert_same_reasons(

@@ -159,6 +159,12 @@ def test_outside_packages_have_one_owner(module):
     assert not {root for root in roots & set(OWNERS) if room(module) not in OWNERS[root]}
 
 
+@pytest.mark.parametrize("name", cfp_onnx.__all__)
+def test_every_public_name_is_there_and_completed(name):
+    assert getattr(cfp_onnx, name) is not None
+    assert name in dir(cfp_onnx)
+
+
 def test_import_is_light():
     heavy = sorted({"onnxruntime", "cv2"} | FRAMEWORKS)
     code = f"import sys, cfp_onnx; print([m for m in {heavy!r} if m in sys.modules])"
@@ -212,7 +218,8 @@ def test_wheel_holds_the_converters_as_data(wheel_names):
         if file.is_file() and "__pycache__" not in file.parts
     }
     assert {name for name in wheel_names if name.startswith("cfp_onnx/_converters/")} == files
-    assert {"cfp_onnx/_converters/torch/convert.py", "cfp_onnx/_converters/torch/requirements.txt"} <= files
+    own = {"contract.py", "torch/convert.py", "torch/requirements.txt"}
+    assert {f"cfp_onnx/_converters/{name}" for name in own} <= files
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".npz"])

@@ -9,20 +9,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from cfp_onnx.checking.result import (
-    WORDS,
-    Checked,
-    CheckedClip,
-    CheckedLayer,
-    facts,
-    first_text,
-    flip_text,
-    measures_of,
-    of_classes,
-    shortlist,
-    shown,
-    verdict,
-)
+from cfp_onnx.checking.result import Checked, facts, verdict
+from cfp_onnx.checking.text import broken_for_classes, first_text, flip_text, measures_of, shortlist, shown
+from cfp_onnx.checking.values import WORDS, CheckedClip, CheckedLayer
 from cfp_onnx.files.whole import write_json, write_text
 from cfp_onnx.text import printable
 
@@ -41,7 +30,7 @@ def junit(result: Checked) -> str:
     failures = str(sum(message is not None for _, _, message in cases))
     counts = {"tests": str(len(cases)), "failures": failures, "errors": "0", "skipped": "0", "time": "0"}
     root = ET.Element("testsuites", {"name": "cfp-onnx check", **counts})
-    suite = ET.SubElement(root, "testsuite", {"name": _clean(f"cfp-onnx check {result.model['file']}"), **counts})
+    suite = ET.SubElement(root, "testsuite", {"name": _clean(f"cfp-onnx check {result.model.file}"), **counts})
     for kind, name, message in cases:
         case = ET.SubElement(suite, "testcase", {"classname": f"cfp-onnx.{kind}", "name": _clean(name), "time": "0"})
         if message is not None:
@@ -94,12 +83,12 @@ def markdown(result: Checked) -> str:
         lines.append(f"- **first**: {_cell(first_text(result.first))}")
     lines += [f"- **missing**: {_cell(name)}" for name in result.missing]
     lines += [f"- **new**: {_cell(name)}" for name in result.added]
-    lines += [f"- **class**: {_cell(sentence)}" for sentence in of_classes(result)]
+    lines += [f"- **class**: {_cell(sentence)}" for sentence in broken_for_classes(result.layers)]
     lines += [f"- **prediction**: {_cell(flip_text(c))}" for c in result.clips if c.flipped]
     lines += [f"- **note**: {_cell(note)}" for note in result.notes]
     heads = [name for name, _ in WORDS.values()]
     lines += ["", f"| layer | depth | {' | '.join(heads)} |", "|---|---:|" + "---:|" * len(heads)]
-    layers, left = shortlist(result)
+    layers, left = shortlist(result.layers, result.first)
     for layer in layers:
         cells = [
             f"**{shown(measure, value)}** (limit {shown(measure, limit)})" if bad else shown(measure, value)

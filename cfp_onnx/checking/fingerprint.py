@@ -13,18 +13,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cfp_onnx import runtime
 from cfp_onnx.errors import ModelError, RunError
-from cfp_onnx.explanation.call import Engine
-from cfp_onnx.graph.layers import Geometry
-from cfp_onnx.matching.align import Network, Unit, network
-from cfp_onnx.model.reader import Model
+from cfp_onnx.explanation.engine import Engine
+from cfp_onnx.graph.parts import Geometry
+from cfp_onnx.matching.describe import network
+from cfp_onnx.matching.units import Network, Unit
+from cfp_onnx.model import Model
 from cfp_onnx.relevance.field_walk import Walk
-from cfp_onnx.relevance.zplus import ZPlus
-from cfp_onnx.runtime import session as record
+from cfp_onnx.relevance.rules import field_rules, rule_named
 from cfp_onnx.runtime.probe import SEED, Probe
 from cfp_onnx.values import Array
 
-RULES = ("positional", "active", "zplus")
+RULES = field_rules()
 """Rules by which a baseline can be made: those of which relevance comes out of the forward pass itself."""
 
 PATTERNS = (0b000000, 0b010101, 0b001011, 0b100110)
@@ -65,11 +66,6 @@ class Traits:
     root: Array
     bias: Array | None
     sketch: Array
-
-    @property
-    def kernel_shape(self) -> tuple[int, ...]:
-        """Sizes of its window."""
-        return self.geometry.kernel
 
     @classmethod
     def of(cls, unit: Unit, *, head: bool) -> Traits:
@@ -145,7 +141,7 @@ class Recorder:
         rule: str = "positional",
         depth: int | None = None,
         output: str | None = None,
-        device: record.Device | None = None,
+        device: runtime.Device | None = None,
         optimise: bool = True,
         barriers: bool = False,
     ) -> None:
@@ -153,8 +149,8 @@ class Recorder:
         engine = self.engine
         self.network: Network = network(engine.topology, engine.output, engine.target, engine.depths)
         probe = Probe(engine.model.opset)
-        walker = ZPlus if rule == "zplus" else Walk
-        walk = walker(engine.topology, engine.target, depths=engine.depths, depth=depth, rule=rule, probe=probe)
+        make = rule_named(rule).field().make
+        walk = Walk(engine.topology, engine.target, depths=engine.depths, depth=depth, rule=make, probe=probe)
         walk.run()
         self._relevance = [walk.relevance.get(u.index) for u in self.network.units]
         self._activity = []
@@ -193,7 +189,7 @@ class Recorder:
         """
         names = list(dict.fromkeys([self.engine.output, *filter(None, self._relevance), *self._activity]))
         seed = {SEED: self.engine.seed(index, "contrast")}
-        found = dict(zip(names, record.run(self._session, names, {**feeds, **seed}), strict=True))
+        found = dict(zip(names, runtime.run(self._session, names, {**feeds, **seed}), strict=True))
         rows = {n: np.asarray(found[n], np.float64).reshape(-1) for n in names[1:]}
         scores = self.engine.scores(found[self.engine.output])
         if not all(np.isfinite(v).all() for v in (scores, *rows.values())):

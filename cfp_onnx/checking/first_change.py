@@ -6,56 +6,67 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cfp_onnx.checking.baseline import Baseline
+from cfp_onnx.checking.case import Case
 from cfp_onnx.checking.change import Change
-from cfp_onnx.checking.fingerprint import Traits
 from cfp_onnx.checking.layer_match import Match, weight_change
 from cfp_onnx.checking.policy import Limits
-from cfp_onnx.checking.result import WINDOW, CheckedLayer, First
+from cfp_onnx.checking.values import WINDOW, CheckedLayer, First
 from cfp_onnx.matching.wording import few, some
 
-ONSET = 0.25
+BEGUN = 0.25
 """Part of an activity limit from which a change is taken to have begun, once a limit is broken."""
 
 
 def acts_otherwise(found: Change, limits: Limits) -> bool:
     """Whether a layer's activity changed enough for a change to have reached it."""
-    return found.activity > ONSET * limits.max_activity
+    return found.activity > BEGUN * limits.max_activity
 
 
-def first_change(
-    layers: Sequence[CheckedLayer], matches: Sequence[Match], traits: Sequence[Traits], baseline: Baseline,
-    missing: Sequence[str], added: Sequence[str], *, eight_bits: bool,
-) -> First | None:  # fmt: skip
-    """Where the change begins: missing layers, then changed weights, then the first layer that acts differently."""
-    if missing:
-        gone = next(t for t in baseline.traits if t.name == missing[0])
-        news = [f"{t.name} ({t.kernels} kernels)" for t in traits if t.name in added]
-        more = f"; {news[0]} is new" if news else ""
-        return First(gone.name, gone.weight, (), f"this layer ({gone.kernels} kernels) is not in the file{more}")
-    if added:
-        return First(added[0], "", (), "this layer is new")
-    if not any(x.breaches for x in layers):
+def first_change(case: Case, layers: Sequence[CheckedLayer], *, eight_bits: bool) -> First | None:
+    """Where the change begins: missing layers, then changed weights, then the first layer that acts differently.
+
+    Args:
+        case: What was judged.
+        layers: Its layers, one for each of its matches.
+        eight_bits: Whether the file keeps integers, whose ranges may be the cause.
+
+    Returns:
+        None where every layer is there and within its limits.
+    """
+    if case.missing or case.added:
+        return _other_layers(case)
+    if not any(layer.breaches for layer in layers):
         return None
-    for layer, match in zip(layers, matches, strict=True):
+    for layer, match in zip(layers, case.matches, strict=True):
         if any(b.measure == WINDOW for b in layer.breaches):
             return First(layer.name, layer.weight, (), "; ".join(layer.window))
         if any(b.measure == "weights" for b in layer.breaches):
-            per_kernel = weight_change(baseline.traits[match.old], traits[match.new], match.kernels)
-            which = np.flatnonzero(per_kernel > layer.limits.max_weights)
-            words = some(which, len(per_kernel)) if which.size else "all kernels"
-            text = f"weights changed in {words}, by {100 * layer.weights:.3g} % of the layer's"
-            return First(
-                layer.name, layer.weight, few(which), f"{text} (allowed {100 * layer.limits.max_weights:.3g} %)"
-            )
-    return _onset(layers, eight_bits=eight_bits)
+            return _other_weights(case, layer, match)
+    return _acts_first(layers, eight_bits=eight_bits)
 
 
-def _onset(layers: Sequence[CheckedLayer], *, eight_bits: bool) -> First:
-    """Where it begins where no weights changed.
+def _other_layers(case: Case) -> First:
+    if not case.missing:
+        return First(case.added[0], "", (), "this layer is new")
+    gone = next(t for t in case.baseline.traits if t.name == case.missing[0])
+    news = [f"{t.name} ({t.kernels} kernels)" for t in case.traits if t.name in case.added]
+    more = f"; {news[0]} is new" if news else ""
+    return First(gone.name, gone.weight, (), f"this layer ({gone.kernels} kernels) is not in the file{more}")
 
-    Activity changes downwards of the cause only, relevance above it too: the first layer that acts differently is
-    nearest to the cause. Where all act as before, it is what follows them.
+
+def _other_weights(case: Case, layer: CheckedLayer, match: Match) -> First:
+    per_kernel = weight_change(case.baseline.traits[match.old], case.traits[match.new], match.kernels)
+    which = np.flatnonzero(per_kernel > layer.limits.max_weights)
+    words = some(which, len(per_kernel)) if which.size else "all kernels"
+    text = f"weights changed in {words}, by {100 * layer.weights:.3g} % of the layer's"
+    return First(layer.name, layer.weight, few(which), f"{text} (allowed {100 * layer.limits.max_weights:.3g} %)")
+
+
+def _acts_first(layers: Sequence[CheckedLayer], *, eight_bits: bool) -> First:
+    """Where a change begins that is not in the weights.
+
+    Activity changes only behind the cause, relevance in front of it too: so the first layer whose activity changed is
+    nearest to the cause. Where no activity changed, the cause follows the last layer.
     """
     for position, layer in enumerate(layers):
         broken = [b for b in layer.breaches if b.measure == "activity"]
@@ -75,4 +86,4 @@ def _onset(layers: Sequence[CheckedLayer], *, eight_bits: bool) -> First:
     return First(last.name, last.weight, last.kernels, cause)
 
 
-__all__ = ["ONSET", "acts_otherwise", "first_change"]
+__all__ = ["BEGUN", "acts_otherwise", "first_change"]

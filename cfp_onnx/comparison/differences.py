@@ -8,8 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cfp_onnx.matching.align import Pair, Unit, assign, directions, reordered
+from cfp_onnx.matching.assignment import assign
 from cfp_onnx.matching.chains import Between
+from cfp_onnx.matching.kernels import directions, reordered
+from cfp_onnx.matching.pairs import Pair
+from cfp_onnx.matching.units import Unit
 from cfp_onnx.matching.wording import NAMED, Finding, few, kernels_named, some
 from cfp_onnx.values import Array
 

@@ -20,9 +20,10 @@ from cfp_onnx.comparison.differences import (
     explain_path,
     explain_weights,
 )
-from cfp_onnx.comparison.result import ComparedLayer, Parting
+from cfp_onnx.comparison.values import ComparedLayer, Parting
 from cfp_onnx.matching.agreement import Agreement
-from cfp_onnx.matching.align import PRECISIONS, Alignment, Network, Pair, Unit
+from cfp_onnx.matching.pairs import Alignment, Pair
+from cfp_onnx.matching.units import PRECISIONS, Network, Unit
 from cfp_onnx.matching.wording import NAMED, Finding, explain_window, few, some
 from cfp_onnx.relevance import scores as rules
 from cfp_onnx.values import Array

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cfp_onnx.errors import DeviceError, UsageError
-from cfp_onnx.model.reader import first_line
+from cfp_onnx.text import first_line
 from cfp_onnx.values import Progress
 
 Runner = Callable[[Sequence[str]], None]

@@ -1,4 +1,4 @@
-"""Files that no converter takes, told by their bytes and names alone: one sentence of advice each."""
+"""Files that no converter takes, recognised by their bytes and names: one sentence of advice each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,35 @@ import re
 import zipfile
 from pathlib import Path
 
-from cfp_onnx.errors import ModelError
+from cfp_onnx.errors import ModelError, UsageError
+
+File = str | os.PathLike[str]
+
+
+def accepted(
+    framework: str, source: File | None, weights: File | None, *, allow_pickle: bool
+) -> tuple[File | None, File | None]:
+    """The source and the weights to convert, found by a prefix or beside each other where only one is named.
+
+    Args:
+        framework: The framework whose converter shall take them.
+        source: A file, a folder, a prefix of a pair of files, or code.
+        weights: A file of weights.
+        allow_pickle: Whether a pickle may be loaded.
+
+    Raises:
+        ModelError: If no converter, or only another one, takes them; with one sentence of advice.
+        UsageError: If PyTorch is given a folder.
+    """
+    source = named(framework, source)
+    weights = weights_beside(framework, source) if weights is None else weights
+    refuse_other(framework, source)
+    refuse_unsupported(source, allow_pickle=allow_pickle)
+    refuse_unsupported(weights, allow_pickle=allow_pickle, only_weights=True)
+    for file, held in ((source, "network"), (weights, "weights")):
+        if framework == "torch" and file is not None and Path(file).is_dir():
+            raise UsageError(f"{file}: a folder, and PyTorch's files are single; give the file that holds the {held}")
+    return source, weights
 
 
 def is_code(source: str) -> bool:
@@ -17,8 +45,8 @@ def is_code(source: str) -> bool:
     return re.fullmatch(r".*[^:]:[A-Za-z_][\w.]*", source) is not None and not Path(source).exists()
 
 
-def named(framework: str, source: str | os.PathLike[str] | None) -> str | os.PathLike[str] | None:
-    """The file that a source names: a prefix will do for frameworks that keep the graph and the weights apart.
+def named(framework: str, source: File | None) -> File | None:
+    """The file that a source names, which may be a prefix for frameworks that keep graph and weights in two files.
 
     Raises:
         ModelError: If several graphs have that prefix.
@@ -31,7 +59,7 @@ def named(framework: str, source: str | os.PathLike[str] | None) -> str | os.Pat
     return found[0] if found else source
 
 
-def weights_beside(framework: str, source: str | os.PathLike[str] | None) -> Path | None:
+def weights_beside(framework: str, source: File | None) -> Path | None:
     """The file of weights that belongs to a graph by its name, where there is exactly one."""
     if source is None or not Path(source).is_file() or framework not in _PAIRS:
         return None
@@ -45,7 +73,7 @@ def weights_beside(framework: str, source: str | os.PathLike[str] | None) -> Pat
     return found[0] if len(found) == 1 and found[0].is_file() else None
 
 
-def refuse_other(framework: str, source: str | os.PathLike[str] | None) -> None:
+def refuse_other(framework: str, source: File | None) -> None:
     """Refuses a file that another framework's converter takes.
 
     Raises:
@@ -61,15 +89,13 @@ def refuse_other(framework: str, source: str | os.PathLike[str] | None) -> None:
         raise ModelError(f"{source}: this is a file of {_NAMES[owner]}; type: cfp-onnx convert {owner} {source} ..")
 
 
-def refuse_unsupported(
-    source: str | os.PathLike[str] | None, *, allow_pickle: bool = False, only_weights: bool = False
-) -> None:
+def refuse_unsupported(source: File | None, *, allow_pickle: bool = False, only_weights: bool = False) -> None:
     """Refuses files that no converter takes, before an environment is made for nothing.
 
     Args:
         source: What is to be converted; code passes.
         allow_pickle: Whether a pickle may pass.
-        only_weights: Whether the file is to give weights to a network whose code is there.
+        only_weights: Whether the file gives weights to a network whose code is given.
 
     Raises:
         ModelError: With one sentence of advice.
@@ -246,4 +272,4 @@ def _names_only_tensors(data: bytes) -> str:
     return "state_dict"
 
 
-__all__ = ["is_code", "named", "refuse_other", "refuse_unsupported", "weights_beside"]
+__all__ = ["accepted", "is_code", "named", "refuse_other", "refuse_unsupported", "weights_beside"]

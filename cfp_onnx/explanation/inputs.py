@@ -1,106 +1,50 @@
-"""One clip as two networks take it: the same frames or numbers, each in its own layout and by its own input names."""
+"""What the inputs of a model take from a clip."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import numpy as np
+from cfp_onnx import runtime
+from cfp_onnx.errors import ModelError, RunError, UsageError
+from cfp_onnx.graph.channel_axis import channel_axis
+from cfp_onnx.model import Model, input_shape
 
-from cfp_onnx.clips.load import Clip, InputSpec, Preprocess, layout_of, load_clip
-from cfp_onnx.errors import CfpError, ClipError, ModelError, UsageError
-from cfp_onnx.explanation.call import specs
-from cfp_onnx.model.reader import Model
-from cfp_onnx.values import Array
+if TYPE_CHECKING:
+    from cfp_onnx.clips.spec import InputSpec
 
-Source = str | os.PathLike[str] | Array | Mapping[str, Array]
-
-
-@dataclass(frozen=True)
-class Taker:
-    """What a network takes.
-
-    Attributes:
-        name: Its file, for sentences.
-        inputs: Its inputs.
-        preprocess: How footage becomes an input.
-    """
-
-    name: str
-    inputs: tuple[InputSpec, ...]
-    preprocess: Preprocess
-
-    @classmethod
-    def of(cls, model: Model, preprocess: Preprocess | None = None) -> Taker:
-        """What a model takes, with the preprocessing given or else its own."""
-        if preprocess is None:
-            preprocess = Preprocess() if model.preprocess is None else Preprocess.from_json(dict(model.preprocess))
-        return cls(str(model.path), tuple(specs(model)), preprocess)
-
-    def layout(self, requested: str | None) -> str | None:
-        """The layout asked for, where this network can have it, else that of its preprocessing."""
-        if requested is None:
-            return self.preprocess.layout
-        try:
-            return layout_of(self.inputs[0], requested)
-        except CfpError:
-            return self.preprocess.layout
+_FEEDABLE = frozenset(
+    {"float16", "float32", "float64", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "bool"}
+)
 
 
-def read_both(source: Source, a: Taker, b: Taker, *, layout: str | None = None) -> tuple[Clip, Clip]:
-    """A clip for the first and for the second network.
+def specs(model: Model) -> list[InputSpec]:
+    """The model's inputs as the clip reader wants them; the graph tells the channel axis where the shape does not."""
+    from cfp_onnx.clips.layout import layout_of
+    from cfp_onnx.clips.spec import InputSpec
 
-    Args:
-        source: The clip; arrays have the first network's layout.
-        a: The first network.
-        b: The second.
-        layout: Axes of an input, where they are ambiguous.
-
-    Raises:
-        UsageError: If the networks have different numbers of inputs.
-        ClipError: If one of them cannot take the clip.
-    """
-    if len(a.inputs) != len(b.inputs):
-        raise UsageError(
-            f"{a.name} has {len(a.inputs)} inputs and {b.name} has {len(b.inputs)}; only networks with the same input "
-            "can be compared"
-        )
-    here, there = a.layout(layout), b.layout(layout)
-    if layout is not None and layout.upper() not in {here, there}:
-        here = layout  # which is refused in a sentence
-    clip = load_clip(source, a.inputs, preprocess=a.preprocess, layout=here)
-    if clip.frames is not None:
-        return clip, load_clip(source, b.inputs, preprocess=b.preprocess, layout=there)
-    handed = _turned(clip, a.inputs, b.inputs, there)
+    for port in model.inputs:
+        if port.dtype not in _FEEDABLE:
+            raise ModelError(
+                f"{model.path}: input {port.name!r} is {port.dtype}, which cannot be fed from a clip; "
+                "export the model with float32 inputs"
+            )
+    shapes = input_shape(model, {})
+    out = [InputSpec(p.name, tuple(shapes[p.name]), p.dtype, None) for p in model.inputs]
+    if len(out) != 1 or len(out[0].shape) < 3:
+        return out
     try:
-        return clip, load_clip(handed, b.inputs, preprocess=b.preprocess, layout=there)
-    except ClipError as error:
-        raise ClipError(f"{b.name} cannot take what {a.name} takes: {error}") from error
+        layout_of(out[0])
+    except (UsageError, ModelError):
+        pass
+    else:
+        if sum(d in {1, 3} for d in out[0].shape[1:]) == 1:
+            return out
+    try:
+        axis = channel_axis(runtime.observe(model, runtime.random_feeds(model)), out[0].name)
+    except RunError:
+        return out
+    return [replace(out[0], channel_axis=axis)] if axis is not None else out
 
 
-def partners(ours: Sequence[str], theirs: Sequence[str]) -> list[tuple[str, str]]:
-    """Inputs of both files that belong together: by name, else by place."""
-    return [(n, n if n in theirs else theirs[i]) for i, n in enumerate(ours)]
-
-
-def _turned(
-    clip: Clip, ours: Sequence[InputSpec], theirs: Sequence[InputSpec], layout: str | None
-) -> Array | dict[str, Array]:
-    """The first model's arrays by the second's names, with their axes in its order where both orders are known."""
-    specs_of = {s.name: s for s in theirs}
-    out: dict[str, Array] = {}
-    for spec, (name, other) in zip(ours, partners([s.name for s in ours], list(specs_of)), strict=True):
-        array = clip.feeds[name]
-        try:
-            here = clip.layout if spec is ours[0] and clip.layout else layout_of(spec)
-            there = layout_of(specs_of[other], layout if specs_of[other] is theirs[0] else None)
-        except (UsageError, ModelError):
-            here = there = ""
-        if here != there and sorted(here) == sorted(there):
-            array = np.ascontiguousarray(array.transpose([here.index(letter) for letter in there]))
-        out[other] = array
-    return out if len(out) > 1 else next(iter(out.values()))
-
-
-__all__ = ["Source", "Taker", "partners", "read_both"]
+__all__ = ["specs"]

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 
 from cfp_onnx.graph import effects as fx
-from cfp_onnx.graph.layers import Geometry, Part
+from cfp_onnx.graph.labels import to_rank
+from cfp_onnx.graph.parts import Geometry, Part
 from cfp_onnx.graph.topology import Topology
-from cfp_onnx.model.reader import Node
+from cfp_onnx.model import Node
 from cfp_onnx.values import Array
 
 Coordinates = tuple[Array, ...]
@@ -95,12 +96,16 @@ def _through(topology: Topology, node: Node, effect: fx.Effect, found: Mapping[s
         ):
             arrays = found.get(node.inputs[source])
             return [] if arrays is None else [_aligned(arrays, rank)]
+        case fx.Held() | fx.Barrier():
+            return []  # no channels, or nothing known of them: such a tensor looks at no place
+        case fx.Layer():
+            return []  # the parts of layers are taken by `_through_part`
         case _:
-            return []
+            assert_never(effect)
 
 
 def _aligned(arrays: Coordinates, rank: int) -> Coordinates:
-    return tuple(fx.align(a, rank) for a in arrays)
+    return tuple(to_rank(a, rank) for a in arrays)
 
 
 def _fitting(arrays: Coordinates, shape: tuple[int, ...]) -> Coordinates:
@@ -169,7 +174,7 @@ def _continued(a: Array) -> Array:
 def _through_part(topology: Topology, part: Part, a: Array) -> Array:
     shapes = topology.program.shapes
     sizes, out = shapes[part.source], shapes[part.output]
-    a = _mean(fx.align(a, len(sizes)), (part.in_axis,), keep=True)
+    a = _mean(to_rank(a, len(sizes)), (part.in_axis,), keep=True)
     if part.kind == "dense":
         if len(out) != len(sizes):
             a = _mean(a, tuple(range(a.ndim)), keep=True).reshape((1,) * len(out))
@@ -273,7 +278,7 @@ def grid_of(coordinates: Coordinates, shape: tuple[int, ...], kernel_axis: int) 
         shape: Its shape, batch first.
         kernel_axis: Axis of its kernels.
     """
-    aligned = [fx.align(coordinate, len(shape)) for coordinate in coordinates]
+    aligned = [to_rank(coordinate, len(shape)) for coordinate in coordinates]
     taken = {kernel_axis} if any(a.shape[0] > 1 for a in aligned) else {0, kernel_axis}
     rest = tuple(n for axis, n in enumerate(shape) if axis not in taken)
     centres: list[Array] = []

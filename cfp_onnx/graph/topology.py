@@ -6,70 +6,23 @@ channels (wires) and emit fresh ones, so shuffles, flattening and padded shortcu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import networkx as nx
 import numpy as np
 
-from cfp_onnx.errors import ModelError, TargetError, UnsupportedOperatorError
+from cfp_onnx.errors import ModelError
 from cfp_onnx.graph import effects as fx
-from cfp_onnx.graph.layers import Fibers, Part, find_fibers, find_parts
-from cfp_onnx.graph.operators.registry import State, Track, View, effect_of
-from cfp_onnx.model.reader import Node, Program
+from cfp_onnx.graph.fibers import find_fibers
+from cfp_onnx.graph.labels import UNKNOWN
+from cfp_onnx.graph.layers import KernelLayer, Origin, find_layers, find_origins, find_parts
+from cfp_onnx.graph.states import State
+from cfp_onnx.graph.tracing import Joint, Means, Tracing
+from cfp_onnx.graph.wires import part_wires
+from cfp_onnx.model import Program
 from cfp_onnx.values import Array
-
-Means = Callable[[str], "Array | None"]
-
-
-@dataclass(frozen=True)
-class KernelLayer:
-    """A layer of the network.
-
-    Attributes:
-        index: Position in execution order.
-        name: The ONNX node's name; of fibers that are one layer, the first's.
-        op: ONNX operator.
-        weight: Name of the initializer its weights come from.
-        nodes: All nodes that make it up.
-        kernels: Output channels.
-        channels: Input channels, over the whole layer.
-        groups: Groups, or fibers.
-        kernel_shape: Taps per spatial axis; empty for a dense layer.
-        family: plain, pointwise, grouped, depthwise, factorised or dense.
-        parts: The weighted operations.
-        first: Label of its kernel 0.
-        source: Tensor its channels are numbered over.
-        output: Tensor its kernels are numbered over.
-        split: Whether it is written as Split, convolutions and Concat.
-    """
-
-    index: int
-    name: str
-    op: str
-    weight: str
-    nodes: tuple[str, ...]
-    kernels: int
-    channels: int
-    groups: int
-    kernel_shape: tuple[int, ...]
-    family: str
-    parts: tuple[Part, ...]
-    first: int
-    source: str
-    output: str
-    split: bool = False
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where labels come from: a layer, or an input of the model (`layer` is None)."""
-
-    layer: int | None
-    tensor: str
-    first: int
-    count: int
 
 
 @dataclass(frozen=True)
@@ -80,21 +33,6 @@ class Source:
     kernel: int
     share: float
     via: str
-
-
-@dataclass(frozen=True)
-class Joint:
-    """A place where paths meet: a branch point, a shortcut's Add, or a gate's Mul.
-
-    Attributes:
-        node: The node where they meet.
-        kind: ``concat`` | ``add`` for branches, ``identity`` | ``projected`` | ``padded`` for shortcuts, ``gate``.
-        paths: Layers whose kernels arrive, path by path (of a shortcut or gate: main path first).
-    """
-
-    node: str
-    kind: str
-    paths: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -155,9 +93,9 @@ class Topology:
     def wires(self, layer: KernelLayer, states: Mapping[str, State] | None = None) -> list[tuple[str, Array, Array]]:
         """Arriving labels per channel: (via, labels (channels, m), shares (channels, m)) for each track."""
         if states is not None:
-            return part_wires(self, layer, states)
+            return part_wires(layer, states, self.program)
         if layer.index not in self._wires:
-            self._wires[layer.index] = part_wires(self, layer, self.states)
+            self._wires[layer.index] = part_wires(layer, self.states, self.program)
         return self._wires[layer.index]
 
     def owners(self, labels: Array) -> Array:
@@ -296,54 +234,10 @@ def _channels_known(topology: Topology, layer: KernelLayer) -> list[bool]:
     known = np.ones(layer.channels, dtype=bool)
     seen = np.zeros(layer.channels, dtype=bool)
     for _, labels, _ in topology.wires(layer):
-        known &= ~(labels == fx.UNKNOWN).any(axis=1)
-        seen |= (labels != fx.UNKNOWN).any(axis=1)
+        known &= ~(labels == UNKNOWN).any(axis=1)
+        seen |= (labels != UNKNOWN).any(axis=1)
     has_side = bool(topology.side_inputs(layer))
     return list((known & (seen | has_side)).tolist())
-
-
-def part_wires(topology: Topology, layer: KernelLayer, states: Mapping[str, State]) -> list[tuple[str, Array, Array]]:
-    """Labels that arrive at each channel of a layer, over the whole layer's input."""
-    rows: dict[tuple[int, str], list[tuple[int, Array, Array]]] = {}
-    offset = 0
-    for part in layer.parts:
-        for k, track in enumerate(states.get(part.source, State()).tracks):
-            labels, shares = _per_channel(track, part, topology.program)
-            rows.setdefault((k, track.via), []).append((offset, labels, shares))
-        offset += part.channels
-    out = []
-    for (_, via), pieces in rows.items():
-        width = max(p[1].shape[1] for p in pieces)
-        labels = np.full((layer.channels, width), fx.NONE, np.int64)
-        shares = np.zeros((layer.channels, width))
-        for start, piece, share in pieces:
-            labels[start : start + len(piece), : piece.shape[1]] = piece
-            shares[start : start + len(piece), : piece.shape[1]] = share
-        out.append((via, labels, shares))
-    return out
-
-
-def _per_channel(track: Track, part: Part, program: Program) -> tuple[Array, Array]:
-    """Distinct labels of each channel (channels, m) with their mean shares."""
-    rank = len(program.shapes[part.source])
-    labels, shares = (np.moveaxis(fx.align(a, rank), part.in_axis, 0) for a in (track.labels, track.share))
-    labels, shares = labels.reshape(labels.shape[0], -1), shares.reshape(shares.shape[0], -1)
-    if labels.shape[0] == 1 and part.channels > 1:
-        labels, shares = (np.repeat(a, part.channels, axis=0) for a in (labels, shares))
-    if labels.shape[1] == 1:
-        return labels, shares
-    rows = [np.unique(row, return_inverse=True) for row in labels]
-    width = max(len(u) for u, _ in rows)
-    out, out_share = np.full((len(rows), width), fx.NONE, np.int64), np.zeros((len(rows), width))
-    for i, (unique, inverse) in enumerate(rows):
-        out[i, : len(unique)] = unique
-        out_share[i, : len(unique)] = (
-            np.bincount(inverse.reshape(-1), weights=shares[i], minlength=len(unique)) / labels.shape[1]
-        )
-    return out, out_share
-
-
-# ----------------------------------------------------------------------------------------------- building
 
 
 def build(program: Program, *, channel_axes: Mapping[str, int], barriers: bool = False) -> Topology:
@@ -363,9 +257,9 @@ def build(program: Program, *, channel_axes: Mapping[str, int], barriers: bool =
         raise ModelError(
             f"{program.model.path}: no convolution and no dense layer with weights; there are no kernels to rank"
         )
-    layers = _layers(program, parts, find_fibers(program, parts))
-    origins = _origins(program, layers, channel_axes)
-    flow = _Flow(program, layers, origins, channel_axes, barriers=barriers)
+    layers = find_layers(program, parts, find_fibers(program, parts))
+    origins = find_origins(program, layers, channel_axes)
+    flow = Tracing(program, layers, origins, channel_axes, barriers=barriers)
     flow.run()
     return Topology(
         program=program,
@@ -388,522 +282,9 @@ def shared_states(topology: Topology, channel_axes: Mapping[str, int], means: Me
         channel_axes: Channel axis of each input.
         means: Pooled mean of a tensor that goes into an Add, broadcasting against it; None where unknown.
     """
-    flow = _Flow(
+    flow = Tracing(
         topology.program, list(topology.layers), list(topology.origins), channel_axes, barriers=True, means=means,
         known=topology.effects,
     )  # fmt: skip
     flow.run()
     return flow.states
-
-
-def _layers(program: Program, parts: list[Part], fibers: list[Fibers]) -> list[KernelLayer]:
-    inside = {p.node.name: f for f in fibers for p in f.parts}
-    out: list[KernelLayer] = []
-    first = 0
-    used: set[str] = set()
-    for part in parts:
-        group = inside.get(part.node.name)
-        if group is not None and group.parts[0].node.name != part.node.name:
-            continue
-        members = (part,) if group is None else group.parts
-        kernels, channels = sum(p.kernels for p in members), sum(p.channels for p in members)
-        groups = part.groups if group is None else len(members)
-        name = part.node.name
-        if name in used:
-            name = f"{name}#{sum(u.startswith(name) for u in used) + 1}"
-        used.add(name)
-        out.append(
-            KernelLayer(
-                index=len(out),
-                name=name,
-                op=part.node.op.rpartition("::")[2],
-                weight=program.stem(part.weight),
-                nodes=part.nodes if group is None else group.nodes,
-                kernels=kernels,
-                channels=channels,
-                groups=groups,
-                kernel_shape=part.geometry.kernel,
-                family=_family(part, groups, channels),
-                parts=members,
-                first=first,
-                source=part.source if group is None else group.source,
-                output=part.output if group is None else group.output,
-                split=group is not None,
-            )
-        )
-        first += kernels
-    return out
-
-
-def _family(part: Part, groups: int, channels: int) -> str:
-    if part.kind == "dense":
-        return "dense"
-    if groups > 1:
-        return "depthwise" if groups == channels else "grouped"
-    kernel = part.geometry.kernel
-    if all(k == 1 for k in kernel):
-        return "pointwise"
-    return "factorised" if any(k == 1 for k in kernel) and len(kernel) > 1 else "plain"
-
-
-def _origins(program: Program, layers: list[KernelLayer], axes: Mapping[str, int]) -> list[Origin]:
-    origins = [Origin(layer.index, layer.output, layer.first, layer.kernels) for layer in layers]
-    first = layers[-1].first + layers[-1].kernels
-    for port in program.model.inputs:
-        shape = program.shapes[port.name]
-        count = shape[axes[port.name]] if shape else 1
-        origins.append(Origin(None, port.name, first, count))
-        first += count
-    return origins
-
-
-class _Flow:
-    """One pass over the nodes that moves labels; everything it finds is in its attributes afterwards."""
-
-    def __init__(
-        self,
-        program: Program,
-        layers: list[KernelLayer],
-        origins: list[Origin],
-        channel_axes: Mapping[str, int],
-        *,
-        barriers: bool,
-        means: Means | None = None,
-        known: Mapping[str, fx.Effect] | None = None,
-    ) -> None:
-        self.program = program
-        self.layers = layers
-        self.origins = origins
-        self.allow_barriers = barriers
-        self.means = means
-        self.states: dict[str, State] = {}
-        self.effects: dict[str, fx.Effect] = {}
-        self.branches: list[Joint] = []
-        self.shortcuts: list[Joint] = []
-        self.gates: list[Joint] = []
-        self.barriers: list[str] = []
-        self._known = known or {}
-        self._above: dict[str, frozenset[int]] = {}
-        self._rank: dict[str, int] = {}
-        self._place: dict[str, tuple[KernelLayer, int]] = {}
-        self._inside: set[str] = set()
-        for layer in layers:
-            offset = 0
-            for part in layer.parts:
-                self._place[part.node.name] = (layer, offset)
-                self._inside.update(n for n in part.nodes if n != part.node.name)
-                offset += part.kernels
-        self._fiber_joints = {layer.output for layer in layers if layer.split}
-        self._view = View(program, self.states, {p.node.name: p for layer in layers for p in layer.parts})
-        self._start(channel_axes)
-
-    def _start(self, channel_axes: Mapping[str, int]) -> None:
-        for origin in self.origins:
-            if origin.layer is not None:
-                continue
-            rank = len(self.program.shapes[origin.tensor])
-            shape = [1] * rank
-            if rank:
-                shape[channel_axes[origin.tensor]] = origin.count
-            labels = np.arange(origin.first, origin.first + origin.count, dtype=np.int64).reshape(shape)
-            self.states[origin.tensor] = State((Track(labels, np.ones(shape)),), frozenset())
-            self._above[origin.tensor] = frozenset()
-            self._rank[origin.tensor] = 0
-
-    def run(self) -> None:
-        for node in self.program.nodes:
-            if node.name in self._inside:
-                continue
-            effect = self._known.get(node.name) or effect_of(node, self._view) or self._barrier(node)
-            self.effects[node.name] = effect
-            self._ancestry(node)
-            for name, state in zip(node.outputs, self._apply(node, effect), strict=False):
-                if name:
-                    self.states[name] = state
-            if isinstance(effect, fx.Layer) and effect.part.output != node.outputs[0]:
-                self.states[effect.part.output] = self.states[node.outputs[0]]
-                self._above[effect.part.output] = self._above[node.outputs[0]]
-                self._rank[effect.part.output] = self._rank[node.outputs[0]]
-
-    def _ancestry(self, node: Node) -> None:
-        """Layers above each tensor, and the longest chain of them."""
-        above = frozenset().union(*(self._above.get(i, frozenset()) for i in node.inputs))
-        rank = max((self._rank.get(i, 0) for i in node.inputs), default=0)
-        place = self._place.get(node.name)
-        if place is not None:
-            above, rank = above | {place[0].index}, rank + 1
-        for name in node.outputs:
-            self._above[name], self._rank[name] = above, rank
-
-    def _barrier(self, node: Node) -> fx.Effect:
-        if not any(self._view.carries(i) for i in node.inputs) and not any(self.states.get(i) for i in node.inputs):
-            return fx.Held()
-        if self.allow_barriers:
-            self.barriers.append(node.op)
-            return fx.Barrier()
-        raise UnsupportedOperatorError(
-            f"{self.program.model.path}: operator {node.op} at node {node.name!r} lies on a channel path and has no "
-            "handler (or is used in a way its handler does not know); add one in cfp_onnx/graph/flow.py, or pass "
-            "--allow-barriers",
-            operator=node.op,
-            node=node.name,
-        )
-
-    # ---------------------------------------------------------------------------------------- effects
-
-    def _apply(self, node: Node, effect: fx.Effect) -> list[State]:
-        match effect:
-            case fx.Layer(part):
-                return [self._emit(node, part)]
-            case fx.Move():
-                return self._move(node, effect)
-            case fx.Sum(sources):
-                return [self._sum(node, sources)]
-            case fx.Select(sources):
-                return [self._select(node, sources)]
-            case fx.Gate():
-                return [self._gate(node, effect)]
-            case fx.Reduce():
-                return [self._reduce(node, effect)]
-            case fx.Normalise():
-                return self._normalise(node, effect)
-            case fx.Mix(value):
-                return [self._mix(node, value)]
-            case fx.Pool(source=source):
-                return [self._pool(node, source), *self._held(node, node.outputs[1:])]
-            case fx.Identity(source) | fx.Quantise(source) | fx.Activation(source=source) | fx.Affine(source=source):
-                state = self._in_place(node, source)
-                if isinstance(effect, fx.Identity) and effect.mixes:
-                    state = replace(state, side=state.side | self._members(state))
-                return [state, *self._held(node, node.outputs[1:])]
-            case fx.Barrier():
-                return [self._unknown(node, o) for o in node.outputs]
-            case fx.Held():
-                return self._held(node, node.outputs)
-
-    def _side(self, node: Node, skip: Iterable[int] = ()) -> frozenset[int]:
-        """Side inputs of a result: those of its inputs, and everything in inputs with channels that do not pass."""
-        passed = {node.inputs[i] for i in skip}
-        side: frozenset[int] = frozenset()
-        for name in node.inputs:
-            state = self.states.get(name)
-            if state is None:
-                continue
-            side |= state.side
-            if name not in passed:
-                side |= self._members(state)
-        return side
-
-    def _members(self, state: State) -> frozenset[int]:
-        firsts = np.array([o.first for o in self.origins])
-        found: set[int] = set()
-        for track in state.tracks:
-            labels = np.unique(track.labels)
-            found.update((np.searchsorted(firsts, labels[labels >= 0], side="right") - 1).tolist())
-        return frozenset(found)
-
-    def _held(self, node: Node, outputs: Sequence[str]) -> list[State]:
-        return [State((), self._side(node)) for _ in outputs]
-
-    def _unknown(self, node: Node, output: str) -> State:
-        rank = len(self.program.shapes.get(output, ()))
-        shape = (1,) * rank
-        return State((Track(np.full(shape, fx.UNKNOWN, np.int64), np.ones(shape)),), self._side(node))
-
-    def _emit(self, node: Node, part: Part) -> State:
-        layer, offset = self._place[node.name]
-        rank = len(self.program.shapes[part.output])
-        shape = [1] * rank
-        shape[part.out_axis] = part.kernels
-        start = layer.first + offset
-        labels = np.arange(start, start + part.kernels, dtype=np.int64).reshape(shape)
-        return State((Track(labels, np.ones(shape)),), frozenset(), _quantised_output(node))
-
-    def _in_place(self, node: Node, source: int) -> State:
-        state = self.states.get(node.inputs[source], State())
-        rank = len(self.program.shapes[node.outputs[0]])
-        tracks = tuple(replace(t, labels=fx.align(t.labels, rank), share=fx.align(t.share, rank)) for t in state.tracks)
-        return State(tracks, self._side(node, (source,)), _quantised(node, state, self.effects[node.name]))
-
-    def _pool(self, node: Node, source: int) -> State:
-        state = self.states.get(node.inputs[source], State())
-        if any(fx.varies(t.labels, a) for t in state.tracks for a in range(2, t.labels.ndim)):
-            return State((), self._side(node))
-        return self._in_place(node, source)
-
-    def _move(self, node: Node, effect: fx.Move) -> list[State]:
-        states = [self.states.get(node.inputs[i], State()) for i in effect.sources]
-        side = self._side(node, effect.sources)
-        tracks: list[list[Track]] = [[] for _ in node.outputs]
-        plain = [[t for t in s.tracks if t.via != "gate"] for s in states]
-        gates = [[t for t in s.tracks if t.via == "gate"] for s in states]
-        joins = len(effect.sources) > 1 and sum(bool(p) for p in plain) > 1
-        for lists, is_gate in ((plain, False), (gates, True)):
-            for k in range(max((len(x) for x in lists), default=0)):
-                picked = [x[k] if k < len(x) else None for x in lists]
-                self._move_track(node, effect, picked, tracks, joins=joins and not is_gate)
-        if joins and node.op.endswith("Concat") and node.outputs[0] not in self._fiber_joints:
-            self.branches.append(Joint(node.name, "concat", tuple(self._layers_in(s) for s in states)))
-        quantised = _quantised(node, states[0], effect)
-        return [State(tuple(_merge(t)), side, quantised) for t in tracks]
-
-    def _move_track(
-        self, node: Node, effect: fx.Move, picked: list[Track | None], out: list[list[Track]], *, joins: bool
-    ) -> None:
-        ranks = [len(self._view.shape(node.inputs[i])) for i in effect.sources]
-        labels = [
-            np.full((1,) * r, fx.NONE, np.int64) if t is None else t.labels for t, r in zip(picked, ranks, strict=True)
-        ]
-        shares = [np.zeros((1,) * r) if t is None else t.share for t, r in zip(picked, ranks, strict=True)]
-        vias = [t.via for t in picked if t is not None]
-        via = "branch" if joins and node.outputs[0] not in self._fiber_joints else vias[0]
-        moved = effect.apply(labels, fx.NONE)
-        moved_share = effect.apply(shares, 0)
-        for place, a, s in zip(out, moved, moved_share, strict=True):
-            shape = np.broadcast_shapes(a.shape, s.shape)
-            place.append(Track(*_compact(np.broadcast_to(a, shape), np.broadcast_to(s, shape)), via))
-
-    def _layers_in(self, state: State) -> tuple[int, ...]:
-        found = (self.origins[k].layer for k in self._members(state))
-        return tuple(sorted(x for x in found if x is not None))
-
-    def _sum(self, node: Node, sources: tuple[int, ...]) -> State:
-        rank = len(self.program.shapes[node.outputs[0]])
-        names = [n for i in sources if self._view.carries(n := node.inputs[i])]
-        shares = self._addend_shares(names, rank)
-        vias = self._addend_kinds(node, names)
-        tracks: list[Track] = []
-        for name, share, kind in zip(names, shares, vias, strict=True):
-            for t in self.states[name].tracks:
-                part = fx.align(t.share, rank) * share
-                labels = fx.align(t.labels, rank)
-                labels = (
-                    np.broadcast_to(labels, np.broadcast_shapes(labels.shape, part.shape))
-                    if part.shape != labels.shape
-                    else labels
-                )
-                via = t.via if kind == "chain" or t.via == "gate" else kind
-                tracks.append(Track(labels, part, via))
-        return State(
-            tuple(_merge(tracks)), self._side(node, sources), _quantised(node, State(), self.effects[node.name])
-        )
-
-    def _addend_shares(self, names: list[str], rank: int) -> list[Array]:
-        if self.means is not None:
-            found = [self.means(n) for n in names]
-            if all(f is not None for f in found):
-                sizes = [fx.align(np.abs(np.asarray(f, np.float64)), rank) for f in found]
-                total = np.sum(np.broadcast_arrays(*sizes), axis=0)
-                even = np.full(total.shape, 1 / len(names))
-                return [np.where(total > 0, s / np.where(total > 0, total, 1), even) for s in sizes]
-        return [np.full((1,) * rank, 1 / len(names)) for _ in names]
-
-    def _addend_kinds(self, node: Node, names: list[str]) -> list[str]:
-        """For each addend ``chain``, ``branch`` or ``shortcut``; notes the joint."""
-        if len(names) < 2 or len(set(names)) < 2:
-            return ["chain"] * len(names)
-        ranks = [self._rank[n] for n in names]
-        main = max(range(len(names)), key=lambda i: ranks[i])
-        kinds = ["chain" if ranks[i] == ranks[main] else "shortcut" for i in range(len(names))]
-        paths = [self._layers_in(self.states[n]) for n in names]
-        if kinds.count("chain") > 1:
-            kinds = ["branch" if k == "chain" else k for k in kinds]
-            self.branches.append(Joint(node.name, "add", tuple(paths)))
-        for i, kind in enumerate(kinds):
-            if kind == "shortcut":
-                self.shortcuts.append(
-                    Joint(node.name, self._shortcut_kind(names[main], names[i]), (paths[main], paths[i]))
-                )
-        return kinds
-
-    def _shortcut_kind(self, main: str, shortcut: str) -> str:
-        own = self._above[shortcut] - self._above[main]
-        if own:
-            return "projected"
-        if any((np.asarray(t.labels) == fx.NONE).any() for t in self.states[shortcut].tracks):
-            return "padded"
-        return "identity"
-
-    def _select(self, node: Node, sources: tuple[int, ...]) -> State:
-        rank = len(self.program.shapes[node.outputs[0]])
-        tracks = [
-            replace(t, labels=fx.align(t.labels, rank), share=fx.align(t.share, rank) / len(sources))
-            for i in sources
-            for t in self.states[node.inputs[i]].tracks
-        ]
-        return State(tuple(_merge(tracks)), self._side(node, sources))
-
-    def _gate(self, node: Node, effect: fx.Gate) -> State:
-        rank = len(self.program.shapes[node.outputs[0]])
-        value, gate = node.inputs[effect.value], node.inputs[effect.gate]
-        tracks = [
-            replace(t, labels=fx.align(t.labels, rank), share=fx.align(t.share, rank))
-            for t in self.states[value].tracks
-        ]
-        side = self._side(node, (effect.value, effect.gate))
-        if not effect.own and self._view.carries(gate):
-            for t in self.states[gate].tracks:
-                labels = fx.align(t.labels, rank)
-                tracks.append(Track(labels, np.zeros(labels.shape), "gate"))
-            self.gates.append(
-                Joint(node.name, "gate", (self._layers_in(self.states[value]), self._layers_in(self.states[gate])))
-            )
-        return State(tuple(_merge(tracks)), side, _quantised(node, State(), effect))
-
-    def _reduce(self, node: Node, effect: fx.Reduce) -> State:
-        state = self.states.get(node.inputs[effect.source], State())
-        if any(fx.varies(t.labels, a) for t in state.tracks for a in effect.axes):
-            return State((), self._side(node))
-        keep = len(self.program.shapes[node.outputs[0]]) == len(self.program.shapes[node.inputs[effect.source]])
-        tracks = tuple(
-            t if keep else replace(t, labels=np.squeeze(t.labels, effect.axes), share=np.squeeze(t.share, effect.axes))
-            for t in state.tracks
-        )
-        return State(tracks, self._side(node, (effect.source,)), _quantised(node, state, effect))
-
-    def _normalise(self, node: Node, effect: fx.Normalise) -> list[State]:
-        state = self._in_place(node, effect.source)
-        if effect.mixes or any(fx.varies(t.labels, a) for t in state.tracks for a in effect.axes or ()):
-            state = replace(state, side=state.side | self._members(state))
-        return [state, *self._held(node, node.outputs[1:])]
-
-    def _mix(self, node: Node, value: int) -> State:
-        state = self.states[node.inputs[value]]
-        rank = len(self.program.shapes[node.outputs[0]])
-        tracks = tuple(replace(t, labels=fx.align(t.labels, rank), share=fx.align(t.share, rank)) for t in state.tracks)
-        return State(tracks, self._side(node, (value,)))
-
-
-def _compact(labels: Array, share: Array) -> tuple[Array, Array]:
-    """Length 1 on every axis along which neither varies; a Reshape that cuts and merges again leaves such axes."""
-    for axis in range(labels.ndim):
-        if labels.shape[axis] > 1:
-            first = tuple(slice(0, 1) if a == axis else slice(None) for a in range(labels.ndim))
-            if (labels == labels[first]).all() and (share == share[first]).all():
-                labels, share = labels[first], share[first]
-    return labels, share
-
-
-def _merge(tracks: Sequence[Track]) -> list[Track]:
-    """Drop tracks that hold no label, and add up those with the same labels."""
-    out: list[Track] = []
-    for track in tracks:
-        if track.labels.size and int(track.labels.max()) < 0 and int(track.labels.min()) == fx.NONE:
-            continue
-        for i, old in enumerate(out):
-            if old.labels.shape == track.labels.shape and np.array_equal(old.labels, track.labels):
-                via = track.via if old.via == "gate" else old.via
-                out[i] = Track(old.labels, old.share + track.share, via)
-                break
-        else:
-            out.append(track)
-    return out
-
-
-_KEEPS_INTEGERS = (fx.Identity, fx.Move, fx.Pool, fx.Reduce, fx.Activation)
-
-
-def _quantised(node: Node, state: State, effect: fx.Effect) -> tuple[str, str] | None:
-    """Scale and zero point of an output that holds integers standing for real numbers."""
-    op = node.op.rpartition("::")[2]
-    if op == "QuantizeLinear":
-        return node.input(1), node.input(2)
-    if op == "DynamicQuantizeLinear":
-        return node.outputs[1], node.outputs[2]
-    if op in {"DequantizeLinear", "Cast"}:
-        return None
-    if op in {"QLinearAdd", "QLinearMul"}:
-        return node.input(6), node.input(7)
-    if op in {"QLinearSigmoid", "QLinearLeakyRelu", "QLinearAveragePool", "QLinearGlobalAveragePool", "QLinearSoftmax"}:
-        return node.input(3), node.input(4)
-    if op == "QLinearConcat":
-        return node.input(0), node.input(1)
-    return state.quantised if isinstance(effect, _KEEPS_INTEGERS) else None
-
-
-def _quantised_output(node: Node) -> tuple[str, str] | None:
-    op = node.op.rpartition("::")[2]
-    if op in {"QLinearConv", "QLinearMatMul"}:
-        return node.input(6), node.input(7)
-    if op == "QGemm" and node.input(7):
-        return node.input(7), node.input(8)
-    return None
-
-
-# ------------------------------------------------------------------------------------------- channel axes
-
-
-def channel_axis(program: Program, name: str) -> int | None:
-    """Axis of an input that its first layers read as channels, None where none of them tells."""
-    rank = len(program.shapes[name])
-    for axis in range(rank):
-        if axis != 0 and _reads(program, name, axis):
-            return axis
-    return None
-
-
-def _reads(program: Program, name: str, axis: int) -> bool:
-    """Whether every first layer of an input sees exactly this axis as its channels."""
-    parts = {p.node.name: p for p in find_parts(program)}
-    shape = program.shapes[name]
-    labels = np.arange(shape[axis], dtype=np.int64).reshape([-1 if a == axis else 1 for a in range(len(shape))])
-    states = {name: State((Track(labels, np.ones(labels.shape)),))}
-    view = View(program, states, parts)
-    verdicts: list[bool] = []
-    for node in program.nodes:
-        if not any(i in states for i in node.inputs):
-            continue
-        part = parts.get(node.name)
-        if part is not None:
-            seen = fx.align(states[part.source].tracks[0].labels, len(program.shapes[part.source]))
-            others = [a for a in range(seen.ndim) if a != part.in_axis]
-            verdicts.append(all(seen.shape[a] == 1 for a in others) and seen.shape[part.in_axis] == shape[axis])
-            continue
-        effect = effect_of(node, view)
-        if isinstance(effect, fx.Move) and len(effect.sources) == 1:
-            for o, moved in zip(
-                node.outputs,
-                effect.apply([states[node.inputs[effect.sources[0]]].tracks[0].labels], fx.NONE),
-                strict=True,
-            ):
-                states[o] = State((Track(moved, np.ones(moved.shape)),))
-        elif isinstance(effect, fx.Identity | fx.Quantise | fx.Affine | fx.Activation | fx.Pool):
-            source = node.inputs[effect.source]
-            if source in states:
-                states[node.outputs[0]] = states[source]
-    return bool(verdicts) and all(verdicts)
-
-
-def target_tensor(topology: Topology, output: str) -> str:
-    """The value before a final Softmax or Sigmoid; moves behind it are followed back.
-
-    Raises:
-        TargetError: If no layer made the output.
-    """
-    tensor = output
-    name = output
-    while (made := topology.program.producers.get(name)) is not None:
-        op = made.op.rpartition("::")[2]
-        if op in {"Softmax", "LogSoftmax", "Sigmoid", "QLinearSigmoid", "QLinearSoftmax"}:
-            tensor = name = made.inputs[0]
-            continue
-        if op in {
-            "Identity",
-            "Cast",
-            "Reshape",
-            "Flatten",
-            "Squeeze",
-            "Unsqueeze",
-            "DequantizeLinear",
-            "QuantizeLinear",
-            "Dropout",
-        }:
-            name = made.inputs[0]
-            continue
-        break
-    if not topology.heads(tensor):
-        raise TargetError(
-            f"output {output!r} of {topology.program.model.path} is not made of kernels of any layer that can be "
-            "followed; choose another with --output"
-        )
-    return tensor

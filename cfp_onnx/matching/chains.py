@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 import numpy as np
 
 from cfp_onnx.graph import effects as fx
-from cfp_onnx.graph.operators.registry import State
-from cfp_onnx.graph.topology import KernelLayer, Topology
-from cfp_onnx.model.reader import Node
+from cfp_onnx.graph.activation import is_activation
+from cfp_onnx.graph.affine import affine_map
+from cfp_onnx.graph.features import kernel_axis
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.topology import Topology
+from cfp_onnx.model import Node
 from cfp_onnx.values import Array
 
 
@@ -84,7 +88,12 @@ def read(node: Node, effect: fx.Effect) -> str | None:
             return node.inputs[index]
         case fx.Move(sources=sources):
             return node.inputs[sources[0]]
-    return None
+        case fx.Pool() | fx.Reduce() | fx.Normalise() | fx.Mix() | fx.Sum() | fx.Select():
+            return None  # other elements, or several tensors: the chain ends
+        case fx.Layer() | fx.Held() | fx.Barrier():
+            return None
+        case _:
+            assert_never(effect)
 
 
 def chain(topology: Topology, layer: KernelLayer, end: str) -> list[tuple[Node, fx.Effect]]:
@@ -102,17 +111,6 @@ def chain(topology: Topology, layer: KernelLayer, end: str) -> list[tuple[Node, 
     return steps[::-1]
 
 
-def kernel_axis(topology: Topology, tensor: str, kernels: int) -> int | None:
-    """The one axis along which a tensor's kernels lie."""
-    tracks = [t for t in topology.states.get(tensor, State()).tracks if t.via != "gate"]
-    axes = {a for t in tracks for a in range(t.labels.ndim) if t.labels.shape[a] > 1}
-    if len(axes) == 1:
-        return axes.pop()
-    shape = topology.program.shapes.get(tensor, ())
-    found = [a for a, n in enumerate(shape) if a and n == kernels]
-    return found[0] if found and not axes else None
-
-
 def affine(topology: Topology, layer: KernelLayer, steps: Sequence[tuple[Node, fx.Effect]]) -> list[Stage]:
     """A layer's kernels behind none of the maps before its activation, behind the first, and so on to the last.
 
@@ -123,65 +121,20 @@ def affine(topology: Topology, layer: KernelLayer, steps: Sequence[tuple[Node, f
     place = None if axis is None else Place(layer.output, axis)
     stages = [Stage(place, np.ones(layer.kernels), bias, None, None)]
     for node, effect in steps:
-        if isinstance(effect, fx.Activation | fx.Gate):
+        if is_activation(effect):
             break
         if not isinstance(effect, fx.Affine):
             continue
         last = stages[-1]
         axis = kernel_axis(topology, node.outputs[0], layer.kernels)
         place = None if axis is None else Place(node.outputs[0], axis)
-        statistics = _statistics(topology, node) if node.op == "BatchNormalization" else (last.epsilon, last.variance)
-        found = map_of(topology, node, effect, layer.kernels)
+        norm = effect.statistics
+        statistics = (last.epsilon, last.variance) if norm is None else (norm.epsilon, norm.variance)
+        found = affine_map(topology, node, effect, layer.kernels)
         if found is None or last.scale is None or last.bias is None:
             return [*stages, Stage(place, None, None, *statistics)]
-        stages.append(Stage(place, last.scale * found[0], last.bias * found[0] + found[1], *statistics))
+        stages.append(Stage(place, last.scale * found.scale, last.bias * found.scale + found.offset, *statistics))
     return stages
-
-
-def _statistics(topology: Topology, node: Node) -> tuple[float, Array | None]:
-    """Epsilon and variance of a batch norm."""
-    variance = topology.program.constant_or_none(node.inputs[4])
-    return float(node.attributes.get("epsilon", 1e-5)), None if variance is None else np.asarray(variance, np.float64)
-
-
-def map_of(topology: Topology, node: Node, effect: fx.Affine, kernels: int) -> tuple[Array, Array] | None:
-    """Factor and constant of one node, (kernels,) each."""
-    program = topology.program
-    value = [program.constant_or_none(n) for n in node.inputs]
-    axis = kernel_axis(topology, node.outputs[0], kernels)
-    rank = len(program.shapes[node.outputs[0]])
-    if axis is None:
-        return None
-
-    def per_kernel(array: Array | None) -> Array | None:
-        if array is None or array.ndim > rank:
-            return None
-        full = np.moveaxis(fx.align(np.asarray(array, np.float64), rank), axis, 0)
-        flat = full.reshape(full.shape[0], -1)
-        if flat.shape[1] > 1 and node.op not in {"Add", "Sub"}:
-            return None
-        return np.broadcast_to(flat.mean(axis=1), (kernels,))  # of an offset per place, what all places have
-
-    other = per_kernel(value[1 - effect.source]) if len(node.inputs) == 2 else None
-    one, zero = np.ones(kernels), np.zeros(kernels)
-    match node.op:
-        case "BatchNormalization":
-            gamma, beta, mean, variance = (np.asarray(v, np.float64) for v in value[1:5] if v is not None)
-            factor = gamma / np.sqrt(variance + float(node.attributes.get("epsilon", 1e-5)))
-            return factor, beta - mean * factor
-        case "Neg":
-            return -one, zero
-        case "Add" | "Sub" | "Mul" | "Div" if other is None:
-            return None
-        case "Add":
-            return one, np.asarray(other)
-        case "Sub":
-            return (one, -np.asarray(other)) if effect.source == 0 else (-one, np.asarray(other))
-        case "Mul":
-            return np.asarray(other), zero
-        case "Div" if effect.source == 0:
-            return 1.0 / np.asarray(other), zero
-    return None
 
 
 def between(topology: Topology, source: str, ends: frozenset[str]) -> Way:
@@ -209,7 +162,7 @@ def between(topology: Topology, source: str, ends: frozenset[str]) -> Way:
         if effect is None or below is None:
             close(type(effect).__name__)
             return Way(tuple(form), tuple(maps))
-        if isinstance(effect, fx.Activation | fx.Gate):
+        if is_activation(effect):
             close("activation")
         elif isinstance(effect, fx.Affine):
             steps.append((node, effect))
@@ -233,15 +186,15 @@ def _joined(topology: Topology, steps: Sequence[tuple[Node, fx.Effect]]) -> list
         axis = kernel_axis(topology, node.outputs[0], 0)
         if axis is None or not isinstance(effect, fx.Affine):
             return []
-        found = map_of(topology, node, effect, shape[axis])
-        if found is None or scale.size not in {1, found[0].size}:
+        found = affine_map(topology, node, effect, shape[axis])
+        if found is None or scale.size not in {1, found.scale.size}:
             return []
-        if node.op == "BatchNormalization":
-            statistics = _statistics(topology, node)
-        scale, bias = scale * found[0], bias * found[0] + found[1]
+        if effect.statistics is not None:
+            statistics = effect.statistics.epsilon, effect.statistics.variance
+        scale, bias = scale * found.scale, bias * found.scale + found.offset
     if (scale == 1).all() and not bias.any():
         return []
     return [Between(scale, bias, *statistics)]
 
 
-__all__ = ["Between", "Place", "Stage", "Way", "affine", "between", "chain", "kernel_axis", "map_of", "read"]
+__all__ = ["Between", "Place", "Stage", "Way", "affine", "between", "chain", "read"]

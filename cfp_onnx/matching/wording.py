@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cfp_onnx.graph.layers import Geometry
+from cfp_onnx.graph.parts import Geometry
 from cfp_onnx.values import Array
 
 NAMED = 8

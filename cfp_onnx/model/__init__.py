@@ -1,1 +1,18 @@
-"""The only reader of `.onnx`: one canonical form, weights on demand."""
+"""The only reader of `.onnx`: one canonical form, weights on demand.
+
+A file becomes a `Model` (functions inlined, constants lifted, nodes sorted). A `Model` whose tensor shapes have been
+observed at one input size becomes a `Program`: the nodes that depend on the input's *values*, with every weight and
+every piece of shape arithmetic resolved to an array on demand.
+"""
+
+from cfp_onnx.model.conditionals import branches, take_branches
+from cfp_onnx.model.nodes import canonical_nodes
+from cfp_onnx.model.program import Program
+from cfp_onnx.model.reader import load
+from cfp_onnx.model.shapes import input_shape
+from cfp_onnx.model.values import Model, Node, Port
+
+__all__ = [
+    "Model", "Node", "Port", "Program",
+    "branches", "canonical_nodes", "input_shape", "load", "take_branches",
+]  # fmt: skip

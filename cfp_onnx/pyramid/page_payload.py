@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cfp_onnx.pictures import sheets as pictures
+from cfp_onnx.pictures import colours, encode
 from cfp_onnx.pyramid.media import Media
 from cfp_onnx.pyramid.tube_file import TUBES_FILE
 from cfp_onnx.pyramid.tubes import Tube, Tubes, drawn_values
@@ -91,7 +91,7 @@ def payload(
         "format": FORMAT,
         "pyramid": {**pyramid, "edges": edges},
         "topology": topology,
-        "colormap": {"name": "inferno", "rgb": _base64(pictures.colormap().tobytes())},
+        "colormap": {"name": "inferno", "rgb": _base64(colours.colormap().tobytes())},
         "media": _media(media),
         "tubes": {"notes": notes, "scales": scales, "maps": maps},
         "facts": dict(facts),
@@ -209,10 +209,10 @@ def _thinned(curve: Array) -> Array:
 
 def _jpegs(frames: Array) -> list[bytes]:
     quality = 88
-    coded = [pictures.encode_jpeg(f, quality) for f in frames]
+    coded = [encode.encode_jpeg(f, quality) for f in frames]
     while sum(map(len, coded)) > REPORT_FRAMES and min(frames.shape[1:3]) > 32:
         frames = frames[:, ::2, ::2]
-        coded = [pictures.encode_jpeg(np.ascontiguousarray(f), quality) for f in frames]
+        coded = [encode.encode_jpeg(np.ascontiguousarray(f), quality) for f in frames]
     return coded
 
 

@@ -11,9 +11,9 @@ from rich.text import Text
 from rich.tree import Tree
 
 from cfp_onnx.pyramid.headers import RunHeader, TopClass, class_name
-from cfp_onnx.pyramid.tree_lines import counted, coverage_text, layer_title, rows_table, text_line
+from cfp_onnx.pyramid.tree_lines import counted, coverage_text, layer_title, text_line
 from cfp_onnx.pyramid.values import Edge, Findings, LayerResult, Link, LinkSource
-from cfp_onnx.text import printable
+from cfp_onnx.text import fact_table, printable
 
 BAR = 12
 """Characters of the longest bar."""
@@ -93,14 +93,14 @@ def _header(pyramid: Findings) -> list[RenderableType]:
     model, clip, run, target = pyramid.model, pyramid.input, pyramid.run, pyramid.target
     produced = f"{model.producer or 'unknown producer'}, opset {model.opset}"
     shape = "x".join(map(str, clip.shape))
-    rows: list[tuple[str, str | Text]] = [
-        ("model", f"{PurePath(model.file).name}  ({produced})"),
-        ("clip", f"{clip.file}  ({shape}{' ' + clip.layout if clip.layout else ''})"),
-        ("class", f"{class_name(target.index, target.label)}   score {_number(target.score)}"),
-        ("top 5", _top(target.top)),
-        ("rule", _rule(run)),
+    rows: list[tuple[str, str | Text, str]] = [
+        ("model", f"{PurePath(model.file).name}  ({produced})", ""),
+        ("clip", f"{clip.file}  ({shape}{' ' + clip.layout if clip.layout else ''})", ""),
+        ("class", f"{class_name(target.index, target.label)}   score {_number(target.score)}", ""),
+        ("top 5", _top(target.top), ""),
+        ("rule", _rule(run), ""),
     ]  # fmt: skip
-    out: list[RenderableType] = [rows_table([*rows, ("coverage", coverage_text(pyramid.coverage))])]
+    out: list[RenderableType] = [fact_table([*rows, ("coverage", coverage_text(pyramid.coverage), "")])]
     top = target.top[0] if target.top else None
     if top is not None and top.class_index != target.index:
         out.append(_note(f"the model itself answers {class_name(top.class_index, top.label)} on this clip"))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import networkx as nx
 
 from cfp_onnx.files.whole import write_text
-from cfp_onnx.graph.topology import Coverage, Joint, KernelLayer, Origin, Topology
-from cfp_onnx.model.reader import Model, Program
+from cfp_onnx.graph.layers import KernelLayer, Origin
+from cfp_onnx.graph.topology import Coverage, Topology
+from cfp_onnx.graph.tracing import Joint
+from cfp_onnx.model import Model, Program
 from cfp_onnx.pyramid.headers import CoverageHeader, ModelHeader
 
 SCHEMA = "cfp-onnx/topology"
@@ -21,12 +23,29 @@ SCHEMA_VERSION = 1
 class Analysed(Protocol):
     """A network that was analysed without a clip."""
 
-    file: Model
-    program: Program
-    topology: Topology
-    output: str
-    depths: dict[int, int]
-    coverage: Coverage
+    @property
+    def file(self) -> Model:
+        """The file as it was loaded."""
+
+    @property
+    def program(self) -> Program:
+        """Its operators with every shape known."""
+
+    @property
+    def topology(self) -> Topology:
+        """Layers, wires, branches, shortcuts, gates."""
+
+    @property
+    def output(self) -> str:
+        """Name of the output that is explained."""
+
+    @property
+    def depths(self) -> Mapping[int, int]:
+        """Layer index to its longest path to the output."""
+
+    @property
+    def coverage(self) -> Coverage:
+        """How much of the network was traced."""
 
     def classes(self) -> tuple[int, int | None]:
         """Number of classes and their axis in the target."""

@@ -10,11 +10,12 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
-from cfp_onnx.graph.topology import Joint, KernelLayer
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.tracing import Joint
 from cfp_onnx.pyramid.headers import CoverageHeader
 from cfp_onnx.pyramid.topology_json import Analysed
-from cfp_onnx.pyramid.tree_lines import counted, coverage_text, layer_title, rows_table, text_line
-from cfp_onnx.text import listed, printable
+from cfp_onnx.pyramid.tree_lines import counted, coverage_text, layer_title, text_line
+from cfp_onnx.text import fact_table, listed, printable
 
 
 def topology_tree(engine: Analysed) -> RenderableType:
@@ -50,13 +51,13 @@ def _model_header(engine: Analysed) -> list[RenderableType]:
     file = engine.file
     shapes = ", ".join(f"{p.name} {'x'.join(map(str, engine.program.shapes[p.name]))}" for p in file.inputs)
     count, _ = engine.classes()
-    rows: list[tuple[str, str | Text]] = [
-        ("model", f"{file.path.name}  ({file.producer or 'unknown producer'}, opset {file.opset})"),
-        ("inputs", f"{shapes}  (open sizes were filled in)" if _open(engine) else shapes),
-        ("output", f"{engine.output}  ({count} class{'' if count == 1 else 'es'})"),
-        ("coverage", coverage_text(CoverageHeader.of(engine.coverage))),
+    rows: list[tuple[str, str | Text, str]] = [
+        ("model", f"{file.path.name}  ({file.producer or 'unknown producer'}, opset {file.opset})", ""),
+        ("inputs", f"{shapes}  (open sizes were filled in)" if _open(engine) else shapes, ""),
+        ("output", f"{engine.output}  ({count} class{'' if count == 1 else 'es'})", ""),
+        ("coverage", coverage_text(CoverageHeader.of(engine.coverage)), ""),
     ]
-    return [rows_table(rows)]
+    return [fact_table(rows)]
 
 
 def _open(engine: Analysed) -> bool:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cfp_onnx.graph.features import Feature
+from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.positions import Grid, grid_of, positions, spatial_axes
-from cfp_onnx.graph.topology import KernelLayer, Topology
+from cfp_onnx.graph.topology import Topology
 from cfp_onnx.pyramid.resampling import Centres, Size, add_maps, density
 from cfp_onnx.pyramid.tubes import Tube, Tubes, mark_constant
 from cfp_onnx.values import Array

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cfp_onnx.files.whole import write_bytes
-from cfp_onnx.pictures import sheets as pictures
+from cfp_onnx.pictures import curves, encode, pairs, sheets, slanted
 from cfp_onnx.pyramid.drawings import DEFAULT_DEPTHS, evenly_spaced
 from cfp_onnx.pyramid.headers import TargetHeader
 from cfp_onnx.pyramid.media import Media
@@ -70,25 +70,25 @@ class TubePictures:
     def _pictures(self, stem: Path, drawn: Array, options: dict[str, Any]) -> list[Path]:
         png = stem.with_suffix(".png")
         if self.media.kind == "curve" and self.media.curve is not None:
-            return [pictures.write_png(png, pictures.curve(self.media.curve, drawn.reshape(-1), **options))]
+            return [encode.write_png(png, curves.curve(self.media.curve, drawn.reshape(-1), **options))]
         frames = self.media.frames
         if frames is None:
             return []
         if self.media.kind == "image":
-            return [pictures.write_png(png, pictures.image(frames[0], drawn[0], **options))]
+            return [encode.write_png(png, pairs.image(frames[0], drawn[0], **options))]
         written = [
-            pictures.write_png(png, pictures.strip(frames, drawn, **options)),
-            pictures.write_png(stem.with_name(f"{stem.name}_stack.png"), pictures.stack(frames, drawn, **options)),
+            encode.write_png(png, sheets.strip(frames, drawn, **options)),
+            encode.write_png(stem.with_name(f"{stem.name}_stack.png"), slanted.stack(frames, drawn, **options)),
         ]
         if self.animation != "none":
-            film = pictures.film(frames, drawn, **options)
-            written.append(pictures.write_animation(stem.with_suffix(f".{self.animation}"), film))
+            film = pairs.film(frames, drawn, **options)
+            written.append(encode.write_animation(stem.with_suffix(f".{self.animation}"), film))
         return written
 
     def overview(self, path: Path) -> Path | None:
         """The class's tubes of at most `OVERVIEW_DEPTHS` depths in one picture; None where nothing can be drawn."""
         picture = self.levels(OVERVIEW_DEPTHS)
-        return None if picture is None else pictures.write_png(path, picture)
+        return None if picture is None else encode.write_png(path, picture)
 
     def levels(self, depths: int, columns: int = 8) -> Array | None:
         """The class's tubes of at most so many depths over frames, (h, w, 3) uint8; None where there are none.
@@ -102,13 +102,11 @@ class TubePictures:
             return None
         rows = [self._level(tube) for tube in evenly_spaced(found, depths)]
         some = "" if len(rows) == len(found) else f"; {len(rows)} of {len(found)} depths"
-        return pictures.levels(
-            self.media.frames, rows, title=self.subject, subtitle=CLASS_WORDS + some, columns=columns
-        )
+        return sheets.levels(self.media.frames, rows, title=self.subject, subtitle=CLASS_WORDS + some, columns=columns)
 
-    def _level(self, tube: Tube) -> pictures.Level:
+    def _level(self, tube: Tube) -> sheets.Level:
         scale = self.tubes.scale(tube.kind, tube.depth)
-        return pictures.Level(
+        return sheets.Level(
             f"depth {tube.depth}", tube.at(self.media.size), scale.low, scale.high, UNIT_WORDS[tube.kind],
             tube.constant, _extremes(tube),
         )  # fmt: skip
@@ -130,7 +128,7 @@ def overview_address(tubes: Tubes, media: Media, target: TargetHeader) -> str | 
         picture = drawn.levels(DEFAULT_DEPTHS, columns)
         if picture is None:
             return None
-        data = pictures.encode_png(picture)
+        data = encode.encode_png(picture)
         if len(data) <= NOTEBOOK_BYTES:
             break
     return f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from cfp_onnx.graph import effects as fx
-from cfp_onnx.graph.layers import Geometry, Part
+from cfp_onnx.graph.parts import Geometry, Part
 from cfp_onnx.runtime.probe import Probe
 from cfp_onnx.values import Array
 

@@ -1,4 +1,4 @@
-"""From relevance to a pyramid: the memoised backward walk of the pooled rules, and the links of chosen kernels.
+"""The pooled rules in NumPy: one memoised walk from the class down, on pooled statistics.
 
 Children of a kernel do not depend on how it was reached, so whole layers are expanded once, in reverse topological
 order, when the relevance from all parents is there.
@@ -8,91 +8,49 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from cfp_onnx.graph.layers import Part
-from cfp_onnx.graph.operators.registry import State
-from cfp_onnx.graph.topology import KernelLayer, Source, Topology
-from cfp_onnx.pyramid.values import Edge, Kernel, LayerResult, Link, LinkSource
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.parts import Part
+from cfp_onnx.graph.states import State
+from cfp_onnx.graph.topology import Topology
 from cfp_onnx.relevance import scores as rules
+from cfp_onnx.relevance.links import group_slices
+from cfp_onnx.relevance.walked import Settings, Walked
 from cfp_onnx.values import Array
 
 PooledWeights = Callable[[Part], Array]
 
 
-@dataclass
-class Walked:
-    """What a walk found.
-
-    Attributes:
-        relevance: Layer index to (kernels,) relevance.
-        links: (layer index, kernel) to its chosen channels with their weights.
-        chosen: Layer index to chosen kernels, strongest first.
-        undefined: Kernels without children because their sum was zero or all values were equal.
-        negative_sums: Kernels whose sum of products was negative, which reverses their order.
-        omitted: Links left out because kernels tie by the thousand.
-    """
-
-    relevance: dict[int, Array] = field(default_factory=dict)
-    links: dict[tuple[int, int], list[tuple[int, float]]] = field(default_factory=dict)
-    chosen: dict[int, Array] = field(default_factory=dict)
-    undefined: int = 0
-    negative_sums: int = 0
-    omitted: int = 0
-
-
 @dataclass(frozen=True)
-class Settings:
-    """How far and how strictly to walk.
+class PooledRun:
+    """What a pooled rule reads.
 
     Attributes:
-        theta: Threshold on v.
-        top_k: Most kernels per layer, None for no limit.
-        depth: Deepest level, None for all.
-        class_step: weights, contribution or contrast.
-        index: The class.
-        rivals: (classes,) how much each other class competes with it, for the class's tubes; None for all alike.
+        topology: The network.
+        depths: Depth of each layer upstream of the target.
+        settings: Threshold, depth, class.
+        states: Labels with the shares of every addend on this clip.
+        means: Mean input of a layer, (channels,) float64; for statistics `pooled`.
+        taps: Per part of a layer what its taps read on average, (channels, taps) float64; for statistics `taps`.
+        mean_weights: Mean over the taps of a part's weights, (kernels, channels / groups).
     """
 
-    theta: float
-    top_k: int | None
-    depth: int | None
-    class_step: str
-    index: int
-    rivals: Array | None = None
-
-    def deepest(self, depths: Mapping[int, int]) -> int:
-        """The deepest level walked in a network with these depths."""
-        return deepest_level(depths, self.depth)
-
-
-def deepest_level(depths: Mapping[int, int], depth: int | None) -> int:
-    """The depth asked for; the deepest there is where all are wanted (None)."""
-    return max(depths.values(), default=0) if depth is None else depth
+    topology: Topology
+    depths: Mapping[int, int]
+    settings: Settings
+    states: Mapping[str, State]
+    means: Callable[[KernelLayer], Array]
+    taps: Callable[[KernelLayer], Sequence[Array]]
+    mean_weights: PooledWeights
 
 
 def _blank(topology: Topology, depths: Mapping[int, int], deepest: int) -> Walked:
     """Zero relevance for every layer within the depth."""
     within = [i for i, depth in depths.items() if depth <= deepest]
     return Walked(relevance={i: np.zeros(topology.layers[i].kernels) for i in within})
-
-
-def group_slices(layer: KernelLayer, kernel: int) -> tuple[int, int]:
-    """First and one-past-last channel that a kernel reads, over the whole layer's input."""
-    channel = first = 0
-    for part in layer.parts:
-        if kernel < first + part.kernels:
-            group = (kernel - first) // (part.kernels // part.groups)
-            width = part.channels // part.groups
-            return channel + group * width, channel + (group + 1) * width
-        first += part.kernels
-        channel += part.channels
-    raise IndexError(kernel)
-
-
-# -------------------------------------------------------------------------------------------- published
 
 
 def published(
@@ -230,9 +188,6 @@ def _maximum(topology: Topology, labels: Array, v: Array, out: Walked) -> None:
         np.maximum.at(out.relevance[origin.layer], labels[rows] - origin.first, v[rows])
 
 
-# ------------------------------------------------------------------------------------------------- mean
-
-
 def mean_rule(
     topology: Topology,
     depths: Mapping[int, int],
@@ -323,73 +278,3 @@ def _share_out(
                     continue
                 rows = owners == owner
                 np.add.at(out.relevance[origin.layer], labels[known, column][rows] - origin.first, values[rows])
-
-
-# ----------------------------------------------------------------------------------------------- results
-
-
-def link_messages(z: Array, low: int, theta: float, limit: int | None = None) -> tuple[list[tuple[int, float]], int]:
-    """Channels kept for one kernel: v of its messages >= theta, at most `limit`, the strongest.
-
-    Args:
-        z: (channels,) signed messages from the kernel's group.
-        low: First channel of the group.
-        theta: Threshold on v.
-        limit: Most links, None for all.
-
-    Returns:
-        (channel, message) in the order of channels, and how many were left out.
-    """
-    v = rules.relative(z)
-    picked = np.flatnonzero((v >= theta) & (v > 0))
-    omitted = 0 if limit is None else max(0, picked.size - limit)
-    if omitted:
-        picked = np.sort(picked[np.argsort(-v[picked], kind="stable")[:limit]])
-    return [(low + int(c), float(z[c])) for c in picked], omitted
-
-
-def layer_results(topology: Topology, depths: Mapping[int, int], walked: Walked) -> tuple[LayerResult, ...]:
-    """The layers that were walked, in execution order."""
-    return tuple(
-        LayerResult(
-            name=layer.name, op=layer.op, weight=layer.weight, nodes=layer.nodes, kernels=layer.kernels,
-            channels=layer.channels, groups=layer.groups, kernel_shape=layer.kernel_shape, family=layer.family,
-            depth=depths[layer.index], relevance=tuple(float(r) for r in walked.relevance[layer.index]),
-        )
-        for layer in topology.layers
-        if layer.index in walked.relevance
-    )  # fmt: skip
-
-
-def levels(topology: Topology, depths: Mapping[int, int], walked: Walked) -> dict[int, tuple[Kernel, ...]]:
-    """Chosen kernels by depth (1 is what the class reads); within a depth by layer, strongest first."""
-    out: dict[int, list[Kernel]] = {}
-    for index in sorted(i for i in walked.chosen if depths[i] > 0):
-        layer = topology.layers[index]
-        rows = [Kernel(layer.name, int(k), float(walked.relevance[index][k])) for k in walked.chosen[index]]
-        out.setdefault(depths[index], []).extend(rows)
-    return {d: tuple(rows) for d, rows in sorted(out.items())}
-
-
-def edges(topology: Topology, walked: Walked, states: Mapping[str, State]) -> tuple[Edge, ...]:
-    """Every expanded kernel with its channels and what feeds them, from the class down."""
-    wanted: dict[int, set[int]] = {}
-    for (index, _), links in walked.links.items():
-        wanted.setdefault(index, set()).update(c for c, _ in links)
-    found: dict[tuple[int, int], tuple[LinkSource, ...]] = {}
-    for index, channels in wanted.items():
-        ordered = sorted(channels)
-        for channel, sources in zip(ordered, topology.sources(topology.layers[index], ordered, states), strict=True):
-            found[index, channel] = _named(topology, sources)
-    out = []
-    for (index, kernel), links in sorted(walked.links.items(), key=lambda item: (-item[0][0], item[0][1])):
-        rows = tuple(Link(c, w, found[index, c]) for c, w in links)
-        out.append(Edge(topology.layers[index].name, kernel, rows))
-    return tuple(out)
-
-
-def _named(topology: Topology, sources: Sequence[Source]) -> tuple[LinkSource, ...]:
-    return tuple(
-        LinkSource(None if s.layer is None else topology.layers[s.layer].name, s.kernel, s.share, s.via)
-        for s in sources
-    )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cfp_onnx.graph.effects import Sum
-from cfp_onnx.graph.layers import Geometry, Part
+from cfp_onnx.graph.parts import Geometry, Part
 from cfp_onnx.graph.topology import Topology
 from cfp_onnx.runtime.probe import Probe, Values
 from cfp_onnx.values import Array

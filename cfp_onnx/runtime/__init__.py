@@ -1,1 +1,12 @@
-"""Sessions and runs: the only user of onnxruntime."""
+"""The only user of onnxruntime: probes, sessions and runs."""
+
+from cfp_onnx.runtime.device import Device, import_onnxruntime, providers
+from cfp_onnx.runtime.model_graph import Graph
+from cfp_onnx.runtime.observation import observe
+from cfp_onnx.runtime.random_inputs import random_feeds
+from cfp_onnx.runtime.session import plain_session, run
+
+__all__ = [
+    "Device", "Graph",
+    "import_onnxruntime", "observe", "plain_session", "providers", "random_feeds", "run",
+]  # fmt: skip

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from cfp_onnx.graph.operators.registry import State
+from cfp_onnx.graph.states import State
 from cfp_onnx.graph.topology import Topology
 from cfp_onnx.values import Array
 
@@ -158,6 +158,5 @@ class Values:
 
     def channel_axis(self, name: str) -> int | None:
         """The one axis along which a tensor's labels vary; None where there is none or several."""
-        state = self.topology.states.get(name, State())
-        axes = {a for t in state.tracks if t.via != "gate" for a in range(t.labels.ndim) if t.labels.shape[a] > 1}
-        return axes.pop() if len(axes) == 1 else None
+        axes = self.topology.states.get(name, State()).channel_axes()
+        return axes[0] if len(axes) == 1 else None

@@ -12,9 +12,8 @@ import pytest
 from onnx import helper, numpy_helper
 
 from benchmarks import overhead, truth, tubes
-from cfp_onnx.explanation import call as explain
-from cfp_onnx.model import reader as model
-from cfp_onnx.runtime import session as record
+from cfp_onnx import model, runtime
+from cfp_onnx.explanation.engine import Engine
 
 FRAMES = {"clip": np.random.default_rng(7).standard_normal((1, 2, 3, 5, 5)).astype(np.float32)}
 
@@ -59,8 +58,8 @@ def tiny(request: pytest.FixtureRequest, tmp_path: Path, rng: np.random.Generato
 
 
 @pytest.fixture
-def engine(tiny: Path) -> explain.Engine:
-    return explain.Engine(model.load(tiny), FRAMES, device=record.Device("cpu", 1))
+def engine(tiny: Path) -> Engine:
+    return Engine(model.load(tiny), FRAMES, device=runtime.Device("cpu", 1))
 
 
 def test_spearman_with_ties_agrees_with_a_hand_computed_case() -> None:
@@ -92,7 +91,7 @@ def test_the_margin_is_a_logit_less_the_mean_of_the_others() -> None:
     assert np.array_equal(truth.margins(logits, 0, 1, 3), [-3.0, -1.5])
 
 
-def test_the_suffix_reproduces_the_logits(engine: explain.Engine) -> None:
+def test_the_suffix_reproduces_the_logits(engine: Engine) -> None:
     ablation = truth.Ablation(engine)
     tensors = [f.tensor for _, f in truth.judged(engine)]
     recorded = ablation.record(tensors, FRAMES)
@@ -104,7 +103,7 @@ def test_the_suffix_reproduces_the_logits(engine: explain.Engine) -> None:
             assert cut("logits", value, recorded) == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_gate_layer_is_not_judged_and_a_gate_follows_the_first_layer_only(engine: explain.Engine) -> None:
+def test_the_gate_layer_is_not_judged_and_a_gate_follows_the_first_layer_only(engine: Engine) -> None:
     ablation = truth.Ablation(engine)
     assert ablation.gates == {"gate"}
     follow = {layer.name: ablation.gates_follow(f.tensor) for layer, f in truth.judged(engine)}
@@ -113,7 +112,7 @@ def test_the_gate_layer_is_not_judged_and_a_gate_follows_the_first_layer_only(en
 
 @pytest.mark.parametrize("live", [False, True], ids=["frozen", "live"])
 def test_ablation_is_what_the_whole_network_gives(
-    engine: explain.Engine, tiny: Path, live: bool, rng: np.random.Generator
+    engine: Engine, tiny: Path, live: bool, rng: np.random.Generator
 ) -> None:
     """A mask behind relu1, and a constant gate where it is frozen, in the whole network."""
     layer, feature = truth.judged(engine)[-1]
@@ -144,7 +143,7 @@ def test_ablation_is_what_the_whole_network_gives(
     assert truth.agreement(falls, falls) == truth.Agreement(pytest.approx(1), 1, 1)
 
 
-def test_before_a_linear_head_positional_relevance_is_the_ablation_itself(engine: explain.Engine) -> None:
+def test_before_a_linear_head_positional_relevance_is_the_ablation_itself(engine: Engine) -> None:
     layer, feature = truth.judged(engine)[0]
     ablation = truth.Ablation(engine)
     falls = ablation.falls(feature, 2, ablation.record([feature.tensor], FRAMES), live=False)
@@ -188,12 +187,12 @@ def test_overhead_prints_its_columns(tiny: Path, tmp_path: Path, capsys: pytest.
 
 
 @pytest.mark.parametrize("mode", ["plain", "positional"])
-def test_a_child_measures_the_saved_session(engine: explain.Engine, mode: str) -> None:
+def test_a_child_measures_the_saved_session(engine: Engine, mode: str) -> None:
     measured = overhead.plain(engine, FRAMES) if mode == "plain" else overhead.probed(engine, FRAMES, mode, 0)
     assert 10 < overhead.session_peak(measured, 1) < 500
 
 
-def test_the_saved_graph_is_the_session(engine: explain.Engine, tmp_path: Path) -> None:
+def test_the_saved_graph_is_the_session(engine: Engine, tmp_path: Path) -> None:
     measured = overhead.probed(engine, FRAMES, "positional", 1)
     path = overhead.save(measured, tmp_path)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

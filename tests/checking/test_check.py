@@ -32,8 +32,8 @@ from onnx import helper, numpy_helper
 import cfp_onnx as cfp
 from benchmarks.motion.clips import TEST_SEED, make_clip
 from cfp_onnx import cli
-from cfp_onnx.checking import call as gate
 from cfp_onnx.checking import change as measures
+from cfp_onnx.checking import judge
 from cfp_onnx.checking.ci_files import junit, markdown
 from cfp_onnx.checking.policy import Limits, Policy, read_policy
 from cfp_onnx.errors import CfpError, ClipError, OutputError, UsageError
@@ -525,15 +525,15 @@ def test_measures_of_nothing_and_of_everything(rng: np.random.Generator) -> None
 
 def test_nan_breaks_every_limit() -> None:
     nan = math.nan
-    found = gate._breaches(measures.Change(nan, nan, nan, nan), nan, Limits())
+    found = judge.breaches_of(measures.Change(nan, nan, nan, nan), nan, Limits())
     assert [b.measure for b in found] == ["drift", "overlap", "rank", "activity", "weights"]
-    assert gate._breaches(measures.Change(0.0, 1.0, 1.0, 0.0), 0.0, Limits()) == []
+    assert judge.breaches_of(measures.Change(0.0, 1.0, 1.0, 0.0), 0.0, Limits()) == []
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(-1, 1), st.floats(0, 2))
 def test_limits_only_ever_loosen_for_noise(drift: float, overlap: float, rank: float, activity: float) -> None:
     noise = measures.Change(drift, overlap, rank, activity)
-    limits = gate.above_noise(Limits(), noise)
+    limits = judge.above_noise(Limits(), noise)
     assert limits.max_drift >= max(Limits().max_drift, min(1, drift))
     assert limits.min_overlap <= min(Limits().min_overlap, overlap)
     assert limits.min_rank <= min(Limits().min_rank, rank)
@@ -732,7 +732,7 @@ def test_hostile_names_stay_text(home: Path, tmp_path: Path) -> None:
     found = cfp.check(DEMO, home / "baseline.json")
     evil = '<img src=x onerror="a">\x00|`_*'
     layer = replace(found.layers[0], name=evil, other=evil)
-    bad = replace(found, layers=(layer,), notes=(evil,), missing=(evil,), model={**found.model, "file": evil})
+    bad = replace(found, layers=(layer,), notes=(evil,), missing=(evil,), model=replace(found.model, file=evil))
     from cfp_onnx.checking.ci_files import save_page
 
     page = save_page(bad, tmp_path).read_text()

@@ -21,9 +21,9 @@ from onnx import helper, numpy_helper
 
 import cfp_onnx as cfp
 from cfp_onnx import cli
-from cfp_onnx.checking import call as gate
 from cfp_onnx.checking.ci_files import junit, markdown
 from cfp_onnx.checking.policy import Limits, Policy, read_policy
+from cfp_onnx.checking.renew import renewed
 from cfp_onnx.clips.lists import clips_in
 from cfp_onnx.errors import ModelError, UsageError
 from cfp_onnx.report.check_page import render_check
@@ -217,7 +217,7 @@ def test_the_output_that_decides_is_found_under_another_name(clips: list[Path], 
     found = cfp.check(two_outputs(tmp_path / "n.onnx", ("one", "two")), made, folder=Path())
     assert found.ok, str(found)
     assert found.notes == ("there is no output 'b', 'two' is looked at in its place",)
-    assert gate.renewed(tmp_path / "n.onnx", made, folder=Path()).run["output"] == "two"
+    assert renewed(tmp_path / "n.onnx", made, folder=Path()).run["output"] == "two"
     model = onnx.load(tmp_path / "n.onnx")
     model.graph.node.append(helper.make_node("SequenceConstruct", ["c0", "one"], ["many"]))
     model.graph.output.append(helper.make_tensor_sequence_value_info("many", FLOAT, None))
@@ -328,7 +328,7 @@ def test_an_update_keeps_classes_whose_labels_are_numbers(clips: list[Path], tmp
     model = network(tmp_path / "m.onnx")
     made = cfp.baseline(model, clips, target="1", labels=["4", "3", "2", "1", "0"])
     assert {c.index for c in made.clips} == {3}
-    again = gate.renewed(model, made, folder=Path())
+    again = renewed(model, made, folder=Path())
     assert [(c.index, c.label) for c in again.clips] == [(3, "1")] * 3
 
 

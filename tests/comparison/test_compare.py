@@ -26,10 +26,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 import cfp_onnx as cfp
 from cfp_onnx import cli
-from cfp_onnx.comparison.result import comparison_text, parting_text
+from cfp_onnx.comparison.result import comparison_text
+from cfp_onnx.comparison.text import parting_text
 from cfp_onnx.errors import CfpError
-from cfp_onnx.matching import align
+from cfp_onnx.matching import alignment, assignment, describe
 from cfp_onnx.matching.agreement import agreement, cosine, overlap, spearman
+from cfp_onnx.matching.units import Network
 from cfp_onnx.report.comparison_page import payload
 
 SEED = 20190524
@@ -339,7 +341,7 @@ def test_agreement_by_hand() -> None:
 def test_equal_labels_are_paired_in_order(labels: list[int], random: Any) -> None:
     other = list(labels)
     random.shuffle(other)
-    left, right = align.pair_up(np.array(labels), np.array(other))
+    left, right = assignment.pair_up(np.array(labels), np.array(other))
     assert sorted(left.tolist()) == sorted(right.tolist()) == list(range(len(labels)))
     assert [labels[i] for i in left] == [other[j] for j in right]
     for value in set(labels):
@@ -354,8 +356,8 @@ def test_a_permutation_is_assigned_back(n: int, seed: int) -> None:
     order = rng.permutation(n)
     value = rng.uniform(0, 0.5, (n, n))
     value[np.arange(n), order] += 1.0
-    assert np.array_equal(align.assign(value), order)
-    ties = align.assign(np.zeros((n, n)))
+    assert np.array_equal(assignment.assign(value), order)
+    ties = assignment.assign(np.zeros((n, n)))
     assert sorted(ties.tolist()) == list(range(n))
 
 
@@ -366,7 +368,7 @@ def test_a_partial_map_is_made_whole(given_map: list[int]) -> None:
     for place, value in enumerate(given_map):
         if value >= 0 and value not in partial:
             partial[place] = value
-    whole = align.fill(partial)
+    whole = assignment.fill(partial)
     assert sorted(whole.tolist()) == list(range(8))
     assert (whole[partial >= 0] == partial[partial >= 0]).all()
 
@@ -377,22 +379,22 @@ def test_a_partial_map_is_made_whole(given_map: list[int]) -> None:
 def test_activations_tell_what_weights_and_names_do_not(bench: Bench) -> None:
     """Two branches of one shape, without names, with other weights: their mean activations tell them."""
     engine = cfp.topology(bench.a)
-    whole = align.network(engine.topology, engine.output, engine.target, engine.depths)
+    whole = describe.network(engine.topology, engine.output, engine.target, engine.depths)
     rng = np.random.default_rng(9)
     means = {u.index: rng.uniform(0, 1, u.kernels) ** (1 + u.index) for u in whole.units}
     drawn = {u.index: rng.standard_normal(u.weights().shape).astype(np.float32) for u in whole.units}
     units = tuple(
         replace(u, name=f"x{u.index}", weight=f"y{u.index}", weights=lambda i=u.index: drawn[i]) for u in whole.units
     )
-    other = align.Network(units, whole.count, whole.inputs, whole.heads)
+    other = Network(units, whole.count, whole.inputs, whole.heads)
     b1, b3 = (next(u.index for u in whole.units if u.name == n) for n in ("b1", "b3"))
     exchanged = {**means, b1: rng.permutation(means[b3]), b3: rng.permutation(means[b1])}
-    found = align.align(whole, other, means=(means, exchanged))
+    found = alignment.align(whole, other, means=(means, exchanged))
     pairs = {p.a.name: p for p in found.pairs}
     assert pairs["b1"].b.index == b3
     assert pairs["b3"].b.index == b1
     assert pairs["b1"].evidence == "activations"
-    blind = align.align(whole, other)
+    blind = alignment.align(whole, other)
     assert {p.evidence for p in blind.pairs} == {"position"}
 
 
@@ -574,7 +576,7 @@ def hostile(bench: Bench) -> Any:
     found = bench.compare(net.scaled("grp", 3, 1.5)(bench.weights))
     layers = tuple(replace(x, a=f"{x.a} {HOSTILE}", b=f"{x.b} {HOSTILE}", findings=(HOSTILE,)) for x in found.layers)
     first = replace(found.first, layer=f"grp {HOSTILE}", cause=HOSTILE)
-    models = tuple({**m, "file": f"/x/{HOSTILE}", "producer": HOSTILE} for m in found.models)
+    models = tuple(replace(m, file=f"/x/{HOSTILE}", producer=HOSTILE) for m in found.models)
     return replace(found, layers=layers, first=first, models=models, only_a=(HOSTILE,), notes=(HOSTILE,))
 
 

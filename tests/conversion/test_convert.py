@@ -18,12 +18,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 import cfp_onnx
 from cfp_onnx import cli
-from cfp_onnx.conversion import call as convert
-from cfp_onnx.conversion import environments
-from cfp_onnx.conversion import file_kinds as foreign
+from cfp_onnx.conversion import call as conversion
+from cfp_onnx.conversion import environments, file_kinds, keep
 from cfp_onnx.errors import CfpError, DeviceError, LimitError, ModelError, OutputError, UsageError
-from cfp_onnx.explanation.call import read_labels
-from cfp_onnx.model.reader import load
+from cfp_onnx.explanation.labels import read_labels
+from cfp_onnx.model import load
 
 CONVERTERS = Path(__file__).resolve().parents[2] / "converters"
 SHAPE = (1, 3, 4, 8, 8)
@@ -108,7 +107,7 @@ def fake(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     (folder / "convert.py").write_text(CONVERTER, "utf-8")
     (folder / "requirements.txt").write_text("fake==1.0\n", "utf-8")
-    monkeypatch.setattr(convert, "converter", lambda framework: folder)
+    monkeypatch.setattr(conversion, "converter", lambda framework: folder)
     monkeypatch.setenv("CFP_ONNX_CACHE", str(tmp_path / "cache"))
     return folder
 
@@ -129,7 +128,7 @@ def order(tmp_path, rng, fake):
 
 
 def make(source, out, **options):
-    return convert.convert("torch", source, out, **{"input_shape": SHAPE, "python": sys.executable, **options})
+    return conversion.convert("torch", source, out, **{"input_shape": SHAPE, "python": sys.executable, **options})
 
 
 def _kept(out):
@@ -212,14 +211,14 @@ def test_old_weights_beside_a_model_survive_a_full_disk(order, tmp_path, monkeyp
     def full(path, data):
         raise OutputError(f"cannot write {path}: No space left on device")
 
-    monkeypatch.setattr(convert, "write_bytes", full)
+    monkeypatch.setattr(keep, "write_bytes", full)
     (out.parent / "m.onnx.data").write_bytes(b"old")
     refused(source, out, "No space left", OutputError)
     assert {f.name: f.read_bytes() for f in out.parent.iterdir()} == {**before, "m.onnx.data": b"old"}
 
 
 def test_the_hash_of_a_folder_is_over_names_and_bytes(tmp_path):
-    from cfp_onnx.conversion.call import _digest
+    from cfp_onnx.conversion.keep import _digest
 
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "b" / "x").write_bytes(b"1")
@@ -480,7 +479,7 @@ def test_places_are_looked_at_before_anything_is_run(fake, tmp_path):
 def test_archives_of_numpy_hold_weights_only(fake, tmp_path):
     np.savez(tmp_path / "w.npz", a=np.zeros(3))
     refused(tmp_path / "w.npz", tmp_path / "m.onnx", "a bare state_dict", python="never")
-    convert.refuse_unsupported(tmp_path / "w.npz", only_weights=True)
+    file_kinds.refuse_unsupported(tmp_path / "w.npz", only_weights=True)
 
 
 def test_a_converter_without_memory_is_a_limit(order, tmp_path):
@@ -517,7 +516,7 @@ def test_arguments_that_contradict_each_other(fake, tmp_path, options, says):
     call = {"framework": "torch", "input_shape": SHAPE, **options}
     framework, source = call.pop("framework"), call.pop("source")
     with pytest.raises(UsageError, match=says):
-        convert.convert(framework, source, tmp_path / "m.onnx", **call)
+        conversion.convert(framework, source, tmp_path / "m.onnx", **call)
 
 
 # ------------------------------------------------------------------------------------- files without a converter
@@ -590,25 +589,25 @@ def test_foreign_files_get_a_sentence_of_advice(fake, tmp_path, name, data, says
 )
 def test_a_file_of_another_framework_is_sent_to_its_converter(tmp_path, name, data, framework, owner):
     (tmp_path / name).write_bytes(data)
-    foreign.refuse_other(owner, tmp_path / name)
+    file_kinds.refuse_other(owner, tmp_path / name)
     with pytest.raises(ModelError, match=f"cfp-onnx convert {owner}"):
-        convert.convert(
+        conversion.convert(
             framework, tmp_path / name, tmp_path / "m.onnx", input_shape=SHAPE, python=tmp_path / "never looked at"
         )
 
 
 def test_folders_and_archives_of_another_framework_are_told_by_their_content(tmp_path):
     (tmp_path / "saved").mkdir()
-    foreign.refuse_other("keras", tmp_path / "saved")
+    file_kinds.refuse_other("keras", tmp_path / "saved")
     (tmp_path / "saved" / "saved_model.pb").write_bytes(b"")
-    foreign.refuse_other("tensorflow", tmp_path / "saved")
+    file_kinds.refuse_other("tensorflow", tmp_path / "saved")
     with pytest.raises(ModelError, match="cfp-onnx convert tensorflow"):
-        foreign.refuse_other("keras", tmp_path / "saved")
+        file_kinds.refuse_other("keras", tmp_path / "saved")
     zipped(tmp_path / "m.keras", **{"config.json": "{}", "metadata.json": "{}"})
     with pytest.raises(ModelError, match="cfp-onnx convert keras"):
-        foreign.refuse_other("tensorflow", tmp_path / "m.keras")
-    foreign.refuse_other("torch", "module:factory")
-    foreign.refuse_other("torch", None)
+        file_kinds.refuse_other("tensorflow", tmp_path / "m.keras")
+    file_kinds.refuse_other("torch", "module:factory")
+    file_kinds.refuse_other("torch", None)
 
 
 def test_openvino_weights_are_told_by_their_neighbour(fake, tmp_path):
@@ -649,7 +648,7 @@ def test_files_of_another_framework_name_its_converter(fake, tmp_path, name, dat
     (tmp_path / name).write_bytes(data)
     says = f"type: cfp-onnx convert {owner} {tmp_path / name}"
     refused(tmp_path / name, tmp_path / "o" / "m.onnx", says, python=tmp_path / "never looked at")
-    foreign.refuse_other(owner, tmp_path / name)
+    file_kinds.refuse_other(owner, tmp_path / name)
 
 
 def test_a_folder_of_another_framework_names_its_converter(fake, tmp_path):
@@ -661,8 +660,8 @@ def test_a_folder_of_another_framework_names_its_converter(fake, tmp_path):
 @pytest.mark.parametrize("name", ["plain.json", "other.params", "net.keras"])
 def test_what_no_framework_surely_owns_passes(tmp_path, name):
     (tmp_path / name).write_bytes(b'{"nodes": 3, "heads": []}')
-    for framework in convert.FRAMEWORKS:
-        foreign.refuse_other(framework, tmp_path / name)
+    for framework in conversion.FRAMEWORKS:
+        file_kinds.refuse_other(framework, tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -677,32 +676,32 @@ def test_what_no_framework_surely_owns_passes(tmp_path, name):
 )
 def test_a_prefix_names_a_pair_of_files(tmp_path, framework, graph, weights):
     (tmp_path / graph).write_bytes(b"{}")
-    assert foreign.named(framework, tmp_path / "net") == tmp_path / graph
-    assert foreign.named("torch", tmp_path / "net") == tmp_path / "net"
-    assert foreign.weights_beside(framework, tmp_path / graph) is None
+    assert file_kinds.named(framework, tmp_path / "net") == tmp_path / graph
+    assert file_kinds.named("torch", tmp_path / "net") == tmp_path / "net"
+    assert file_kinds.weights_beside(framework, tmp_path / graph) is None
     (tmp_path / weights).write_bytes(b"w")
     (tmp_path / "another-0000.params").write_bytes(b"w")
     (tmp_path / "another.pdiparams").write_bytes(b"w")
-    assert foreign.weights_beside(framework, tmp_path / graph) == tmp_path / weights
-    assert foreign.weights_beside("torch", tmp_path / graph) is None
+    assert file_kinds.weights_beside(framework, tmp_path / graph) == tmp_path / weights
+    assert file_kinds.weights_beside("torch", tmp_path / graph) is None
 
 
 def test_two_files_that_could_be_meant_are_named(tmp_path):
     (tmp_path / "net.json").write_bytes(PIR)
     (tmp_path / "net.pdmodel").write_bytes(b"\n")
     with pytest.raises(ModelError, match=r"there are net\.json and net\.pdmodel; name one of them"):
-        foreign.named("paddle", tmp_path / "net")
+        file_kinds.named("paddle", tmp_path / "net")
     (tmp_path / "net-symbol.json").write_bytes(SYMBOL)
     for epoch in ("0001", "0002"):
         (tmp_path / f"net-{epoch}.params").write_bytes(b"w")
-    assert foreign.weights_beside("mxnet", tmp_path / "net-symbol.json") is None
+    assert file_kinds.weights_beside("mxnet", tmp_path / "net-symbol.json") is None
 
 
 def test_the_weights_beside_are_asked_for_and_hashed(order, tmp_path):
     source = order()
     graph = source.rename(tmp_path / "net.json")
     (tmp_path / "net.pdiparams").write_bytes(b"weights")
-    done = convert.convert("paddle", tmp_path / "net", tmp_path / "m.onnx", input_shape=SHAPE, python=sys.executable)
+    done = conversion.convert("paddle", tmp_path / "net", tmp_path / "m.onnx", input_shape=SHAPE, python=sys.executable)
     said = json.loads((tmp_path / "said" / "log.json").read_text("utf-8"))["request"]
     assert (said["source"], said["weights"]) == (str(graph), str(tmp_path / "net.pdiparams"))
     own = json.loads(load(done.path).metadata["cfp_onnx.source"])
@@ -712,22 +711,22 @@ def test_the_weights_beside_are_asked_for_and_hashed(order, tmp_path):
 
 def test_torchscript_and_weights_of_code_pass(tmp_path):
     script = zipped(tmp_path / "s.pt", s__data_pkl=MODULE, s__constants_pkl=b"x")
-    convert.refuse_unsupported(script)
+    file_kinds.refuse_unsupported(script)
     weights = zipped(tmp_path / "w.pth", archive__data_pkl=STATE)
-    convert.refuse_unsupported(weights, only_weights=True)
-    convert.refuse_unsupported("module:factory")
-    convert.refuse_unsupported(None)
+    file_kinds.refuse_unsupported(weights, only_weights=True)
+    file_kinds.refuse_unsupported("module:factory")
+    file_kinds.refuse_unsupported(None)
 
 
 def test_safetensors_are_no_pickle(tmp_path):
     header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(0x0480)
     (tmp_path / "w.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"1234")
     assert (tmp_path / "w.safetensors").read_bytes()[:2] == b"\x80\x04"
-    convert.refuse_unsupported(tmp_path / "w.safetensors", only_weights=True)
+    file_kinds.refuse_unsupported(tmp_path / "w.safetensors", only_weights=True)
 
 
 def test_an_allowed_pickle_passes(tmp_path):
-    convert.refuse_unsupported(zipped(tmp_path / "w.pt", archive__data_pkl=MODULE), allow_pickle=True)
+    file_kinds.refuse_unsupported(zipped(tmp_path / "w.pt", archive__data_pkl=MODULE), allow_pickle=True)
 
 
 def test_a_missing_file(fake, tmp_path):
@@ -898,7 +897,7 @@ def test_requirements_that_speak_of_python_are_understood(file):
 
 def test_an_environment_of_ones_own(tmp_path, folder):
     assert environments.environment("torch", folder, python=sys.executable) == Path(sys.executable)
-    prefix = Path(sys.executable).parents[2]
+    prefix = Path(sys.executable).parents[1]
     assert environments.environment("torch", folder, python=prefix).parents[1] == prefix
     with pytest.raises(UsageError, match="neither a Python interpreter nor the folder of an environment"):
         environments.environment("torch", folder, python=tmp_path / "nothing")
@@ -1059,4 +1058,4 @@ def test_debug_shows_all_that_the_converter_said(call, order, tmp_path):
     ],
 )  # fmt: skip
 def test_built_in_networks_bring_their_preprocessing(arch, preset):
-    assert convert.preset_of(arch) == (None if preset is None else cfp_onnx.PRESETS[preset])
+    assert keep.preset_of(arch) == (None if preset is None else cfp_onnx.PRESETS[preset])

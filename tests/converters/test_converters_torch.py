@@ -21,8 +21,8 @@ import pytest
 from onnx import numpy_helper
 
 import cfp_onnx as cfp
-from cfp_onnx.clips.load import PRESETS
-from cfp_onnx.conversion import call as convert
+from cfp_onnx.clips.presets import PRESETS
+from cfp_onnx.conversion import call, keep
 from cfp_onnx.errors import ModelError
 from cfp_onnx.pyramid.topology_json import topology_json
 
@@ -60,9 +60,7 @@ def make(files, tmp_path, monkeypatch):
     def call(source, **options):
         if source is not None and ":" not in source:
             source = files / source
-        return convert.convert(
-            "torch", source, tmp_path / "m.onnx", **{"input_shape": SHAPE, "python": PYTHON, **options}
-        )
+        return call.convert("torch", source, tmp_path / "m.onnx", **{"input_shape": SHAPE, "python": PYTHON, **options})
 
     return call
 
@@ -365,7 +363,7 @@ def test_the_papers_networks_give_the_expected_logits(shared_dir, tmp_path, arch
     np.savez(tmp_path / "state.npz", **state_of(filled))
     subprocess.run([PYTHON, "-c", SAVE, tmp_path / "state.npz", tmp_path / "ckpt.pth"], check=True, capture_output=True)
     (tmp_path / "state.npz").unlink()
-    done = convert.convert(
+    done = call.convert(
         "torch", None, tmp_path / "m.onnx", arch=arch, weights=tmp_path / "ckpt.pth", classes=400, frames=16, size=size,
         python=PYTHON,
     )  # fmt: skip
@@ -373,7 +371,7 @@ def test_the_papers_networks_give_the_expected_logits(shared_dir, tmp_path, arch
     assert np.abs(outputs(done.path, clip) - outputs(filled, clip)).max() < 1e-3
     model = cfp.load(done.path)
     assert model.preprocess["size"] == [size, size]
-    assert model.preprocess["mean"] == list(convert.preset_of(arch).mean)
+    assert model.preprocess["mean"] == list(keep.preset_of(arch).mean)
     assert json.loads(model.metadata["cfp_onnx.source"])["arch"] == arch
     pyramid = cfp.explain(model, clip, depth=3)
     assert pyramid.coverage == {"channels": 1.0, "layers": 1.0, "operators_unknown": []}

@@ -15,9 +15,9 @@ import numpy as np
 import onnx
 import pytest
 
-from cfp_onnx.explanation.call import Engine
-from cfp_onnx.model.reader import load
-from cfp_onnx.runtime import session as record
+from cfp_onnx import runtime
+from cfp_onnx.explanation.engine import Engine
+from cfp_onnx.model import load
 from tests.explanation.test_goldens import clip
 from tests.graph.test_channel_flow import Feeds, check
 from tests.graph.test_topology import TOLERANCE, contribution_errors
@@ -41,14 +41,14 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """A network with its weights, and what it is fed."""
     if isinstance(request.param, Path):
         model = load(request.param)
-        feeds = record.random_feeds(model)
-        yield Engine(model, feeds, device=record.Device("cpu")), feeds
+        feeds = runtime.random_feeds(model)
+        yield Engine(model, feeds, device=runtime.Device("cpu")), feeds
         return
     shared = request.getfixturevalue("shared_dir")
     path = tmp_path_factory.mktemp("filled") / f"{request.param}.onnx"
     fill(shared / "oracle", path)
     feeds = {"clip": clip(shared, 224 if request.param == "mfnet" else 112)}
-    yield Engine(load(path), feeds, device=record.Device("cpu")), feeds
+    yield Engine(load(path), feeds, device=runtime.Device("cpu")), feeds
     path.unlink()
 
 

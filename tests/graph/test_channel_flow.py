@@ -17,10 +17,10 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from cfp_onnx.explanation.call import Engine
-from cfp_onnx.graph.layers import Part
-from cfp_onnx.model.reader import load
-from cfp_onnx.runtime import session as record
+from cfp_onnx import runtime
+from cfp_onnx.explanation.engine import Engine
+from cfp_onnx.graph.parts import Part
+from cfp_onnx.model import load
 
 DEMO = Path(__file__).resolve().parents[2] / "cfp_onnx" / "data" / "demo.onnx"
 KERNELS = 3
@@ -73,8 +73,8 @@ class Between:
         copy.CopyFrom(self.proto)
         del copy.graph.output[:]
         copy.graph.output.extend(onnx.helper.make_empty_tensor_value_info(n) for n in needed)
-        session = record.Graph(copy, engine.graph.weights).session(record.Device("cpu"), optimise=False)
-        self.values: Feeds = {**feeds, **dict(zip(needed, record.run(session, list(needed), feeds), strict=True))}
+        session = runtime.Graph(copy, engine.graph.weights).session(runtime.Device("cpu"), optimise=False)
+        self.values: Feeds = {**feeds, **dict(zip(needed, runtime.run(session, list(needed), feeds), strict=True))}
 
     def _way(self, tensor: str) -> Way:
         reached, behind = {tensor}, []
@@ -105,7 +105,7 @@ class Between:
         )
         proto = onnx.helper.make_model(graph, opset_imports=self.proto.opset_import, ir_version=self.proto.ir_version)
         weights = {k: v for k, v in self.engine.graph.weights.items() if k in used}
-        return record.Graph(proto, weights).session(record.Device("cpu"), optimise=False)
+        return runtime.Graph(proto, weights).session(runtime.Device("cpu"), optimise=False)
 
     def moved(self, part: Part, kernels: Sequence[int], rng: np.random.Generator) -> Iterator[set[tuple[int, int]]]:
         """For each of some kernels: (layer, channel) that move under at least one of several large changes."""
@@ -116,7 +116,7 @@ class Between:
         held = {n: self.values[n] for n in way.held}
 
         def inputs(value: Array) -> Feeds:
-            found = {} if session is None else record.run(session, way.sources, {**held, way.tensor: value})
+            found = {} if session is None else runtime.run(session, way.sources, {**held, way.tensor: value})
             return {way.tensor: value, **dict(zip(way.sources, found, strict=True))}
 
         value = self.values[way.tensor]
@@ -212,8 +212,8 @@ def wired(engine: Engine, label: int) -> set[tuple[int, int]]:
 def loaded(path: Path) -> tuple[Engine, Feeds]:
     """A file at a plausible input size, and seeded inputs."""
     model = load(path)
-    feeds = record.random_feeds(model)
-    return Engine(model, feeds, device=record.Device("cpu")), feeds
+    feeds = runtime.random_feeds(model)
+    return Engine(model, feeds, device=runtime.Device("cpu")), feeds
 
 
 def test_demo_moves_as_the_topology_says(rng: np.random.Generator) -> None:

@@ -14,18 +14,30 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 from operator_rows import CASES, ROWS, Row
 
-from cfp_onnx.explanation.call import channel_axes
-from cfp_onnx.graph.layers import Part
-from cfp_onnx.graph.operators.registry import OPERATORS
+from cfp_onnx import runtime
+from cfp_onnx.explanation.network import channel_axes
+from cfp_onnx.graph import operators
+from cfp_onnx.graph.operators import OPERATORS, operator
+from cfp_onnx.graph.parts import Part
 from cfp_onnx.graph.topology import Topology, build
-from cfp_onnx.model.reader import load
-from cfp_onnx.runtime import session as record
+from cfp_onnx.model import load
 
 Array = npt.NDArray[Any]
 
 
 def test_every_operator_has_a_row() -> None:
     assert sorted(OPERATORS) == sorted({row.op for row in ROWS})
+
+
+def test_an_operator_has_one_handler() -> None:
+    with pytest.raises(ValueError, match="Relu has two handlers"):
+        operator("Relu")(OPERATORS["Relu"])
+
+
+def test_every_file_with_handlers_is_a_family() -> None:
+    folder = Path(operators.__file__).parent
+    files = {f.stem for f in folder.glob("*.py") if "\n@operator(" in f.read_text("utf-8")}
+    assert files == {f.__name__.rpartition(".")[2] for f in operators.FAMILIES}
 
 
 def test_no_operator_has_two_rows() -> None:
@@ -150,7 +162,7 @@ def topology_of(row: Row, folder: Path) -> tuple[Topology, dict[str, Array]]:
     path = folder / "row.onnx"
     onnx.save(row.model, path)
     feeds = {"x": np.random.default_rng(7).standard_normal((1, 3, 6, 6)).astype(np.float32)}
-    program = record.observe(load(path), feeds)
+    program = runtime.observe(load(path), feeds)
     return build(program, channel_axes=channel_axes(program)), feeds
 
 

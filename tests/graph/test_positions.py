@@ -15,7 +15,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from cfp_onnx.explanation.call import Engine
+from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.graph.features import feature_of
 from cfp_onnx.graph.positions import grid_of, positions, spatial_axes
 from cfp_onnx.pyramid.tube_collector import TubeCollector

@@ -14,17 +14,19 @@ import pytest
 from onnx import helper, numpy_helper
 from operator_rows import CASES, ROWS, Row
 
+from cfp_onnx import runtime
 from cfp_onnx.errors import CfpError, ModelError, RunError, TargetError, UnsupportedOperatorError
-from cfp_onnx.explanation.call import Engine, channel_axes
+from cfp_onnx.explanation.engine import Engine
+from cfp_onnx.explanation.network import channel_axes
 from cfp_onnx.graph.effects import Move
 from cfp_onnx.graph.features import feature_of
-from cfp_onnx.graph.layers import Part
-from cfp_onnx.graph.topology import KernelLayer, Topology, build
-from cfp_onnx.model.reader import load
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.parts import Part
+from cfp_onnx.graph.topology import Topology, build
+from cfp_onnx.model import load
 from cfp_onnx.relevance import adjoint
 from cfp_onnx.relevance import scores as rules
 from cfp_onnx.relevance.statistics import Statistics
-from cfp_onnx.runtime import session as record
 from cfp_onnx.runtime.probe import Probe, Values
 
 Array = npt.NDArray[Any]
@@ -55,7 +57,7 @@ def engine_of(
     model: onnx.ModelProto, folder: Path, *, barriers: bool = False, feeds: Mapping[str, Array] | None = None
 ) -> Engine:
     loaded = load(saved(model, folder))
-    return Engine(loaded, feeds or record.random_feeds(loaded), device=record.Device("cpu"), barriers=barriers)
+    return Engine(loaded, feeds or runtime.random_feeds(loaded), device=runtime.Device("cpu"), barriers=barriers)
 
 
 def layer_of(topology: Topology, output: str) -> KernelLayer:
@@ -300,11 +302,11 @@ def test_two_classifiers_are_told_apart_by_their_output(tmp_path: Path) -> None:
     )
     model.graph.output.append(helper.make_empty_tensor_value_info("z"))
     loaded = load(saved(model, tmp_path))
-    feeds = record.random_feeds(loaded)
-    assert Engine(loaded, feeds, device=record.Device("cpu")).classes()[0] == 5
-    assert Engine(loaded, feeds, device=record.Device("cpu"), output="z").classes()[0] == 7
+    feeds = runtime.random_feeds(loaded)
+    assert Engine(loaded, feeds, device=runtime.Device("cpu")).classes()[0] == 5
+    assert Engine(loaded, feeds, device=runtime.Device("cpu"), output="z").classes()[0] == 7
     with pytest.raises(TargetError, match="no output 'q'"):
-        Engine(loaded, feeds, device=record.Device("cpu"), output="q")
+        Engine(loaded, feeds, device=runtime.Device("cpu"), output="q")
 
 
 def test_a_network_without_layers_is_refused(tmp_path: Path) -> None:
@@ -338,7 +340,7 @@ def contribution_errors(engine: Engine, feeds: Mapping[str, Array]) -> dict[str,
     names = [n for n in dict.fromkeys([*probe.outputs, *means.values()]) if n not in feeds]
     probe.outputs = names
     session = engine.graph.with_probe(probe, keep_outputs=False).session(engine.device)
-    results = {**feeds, **dict(zip(names, record.run(session, names, feeds), strict=True))}
+    results = {**feeds, **dict(zip(names, runtime.run(session, names, feeds), strict=True))}
     errors: dict[str, float] = {}
     for part in parts:
         z = rules.contributions(part.weights(), statistics.tap_means(part, results), part.groups)
@@ -383,8 +385,8 @@ def test_contributions_add_up_on_every_reference_model(shared_dir: Path) -> None
     for path in files:
         try:
             loaded = load(path)
-            feeds = record.random_feeds(loaded)
-            engine = Engine(loaded, feeds, device=record.Device("cpu"))
+            feeds = runtime.random_feeds(loaded)
+            engine = Engine(loaded, feeds, device=runtime.Device("cpu"))
             errors = contribution_errors(engine, feeds)
             problems += [f"{path.name}: {name}: {e:.1e}" for name, e in errors.items() if e > TOLERANCE]
             if not errors:
@@ -412,7 +414,7 @@ def test_contributions_add_up_on_a_small_network(tmp_path: Path) -> None:
         ),
         tmp_path,
     )
-    feeds = record.random_feeds(engine.file)
+    feeds = runtime.random_feeds(engine.file)
     errors = contribution_errors(engine, feeds)
     assert len(errors) == 4
     assert max(errors.values()) <= TOLERANCE
@@ -435,15 +437,15 @@ c = Transpose <perm=[0,3,1,2]> (h)"""
 def test_a_movement_moves_every_element_as_the_runtime_does(row: Row, tmp_path: Path) -> None:
     """Labels and fields only follow a movement to the right places if it is the operator itself."""
     model = load(saved(row.model, tmp_path))
-    feeds = record.random_feeds(model)
-    program = record.observe(model, feeds)
+    feeds = runtime.random_feeds(model)
+    program = runtime.observe(model, feeds)
     topology = build(program, channel_axes=channel_axes(program))
     moves = [(n, e) for n in program.nodes if isinstance(e := topology.effects.get(n.name), Move)]
     names = dict.fromkeys(n for node, e in moves for n in [*(node.inputs[i] for i in e.sources), *node.outputs])
     probe = Probe(model.opset)
     probe.outputs = [n for n in names if not program.is_constant(n)]
-    session = record.Graph.of(model).with_probe(probe, keep_outputs=False).session(record.Device("cpu"))
-    values = dict(zip(probe.outputs, record.run(session, probe.outputs, feeds), strict=True))
+    session = runtime.Graph.of(model).with_probe(probe, keep_outputs=False).session(runtime.Device("cpu"))
+    values = dict(zip(probe.outputs, runtime.run(session, probe.outputs, feeds), strict=True))
     assert moves
     for node, effect in moves:
         arrays = [values[n] if n in values else program.constant(n) for n in (node.inputs[i] for i in effect.sources)]

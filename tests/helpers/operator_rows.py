@@ -25,7 +25,7 @@ class Row:
     """A model around one operator.
 
     Attributes:
-        op: The operator, with its domain as `cfp_onnx.graph.flow` writes it.
+        op: The operator, with its domain as `cfp_onnx.graph.operators` writes it.
         body: ONNX text from ``p`` and ``q`` to ``b``.
         constants: Initializers; plain numbers become float32 and lists of integers int64.
         channels: Channels of ``b``.

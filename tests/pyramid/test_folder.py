@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from pyramids import picture
 
 import cfp_onnx as cfp
-from cfp_onnx import cli
+from cfp_onnx.cli import main as cli
 from cfp_onnx.errors import OutputError, UsageError
 
 

@@ -15,9 +15,10 @@ import twin
 
 from benchmarks import tubes as benchmark
 from benchmarks.motion import clips
-from cfp_onnx.explanation.call import Engine, explain
+from cfp_onnx import explain
+from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.graph.features import feature_of
-from cfp_onnx.model.reader import load
+from cfp_onnx.model import load
 from cfp_onnx.pyramid import resampling, tubes
 from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.pyramid.tube_collector import PER_LAYER, clip_size, kernels_with_tubes

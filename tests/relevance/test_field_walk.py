@@ -18,12 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
-from cfp_onnx.explanation.call import Engine, Wanted
+from cfp_onnx import runtime
+from cfp_onnx.explanation.engine import Engine
+from cfp_onnx.explanation.sessions import Wanted
 from cfp_onnx.graph.features import feature_of
-from cfp_onnx.model.reader import load
-from cfp_onnx.relevance import messages
+from cfp_onnx.model import load
+from cfp_onnx.relevance import links
 from cfp_onnx.relevance import scores as rules
-from cfp_onnx.runtime import session as record
 from cfp_onnx.runtime.probe import SEED, Values
 
 Array = npt.NDArray[Any]
@@ -417,7 +418,7 @@ def _extreme_back(step: twin.Step, g: Array) -> twin.Fields:
 def engine_of(model: onnx.ModelProto, feeds: Mapping[str, Array], folder: Path) -> Engine:
     path = folder / "net.onnx"
     onnx.save(model, path)
-    return Engine(load(path), feeds, device=record.Device("cpu"))
+    return Engine(load(path), feeds, device=runtime.Device("cpu"))
 
 
 @pytest.mark.parametrize("net", NETS, ids=lambda net: net.name)
@@ -567,7 +568,7 @@ def test_messages_and_bias_add_up_to_the_kernels_relevance(net: Net, tmp_path: P
     probe = engine.field_probe("positional", None, Wanted(linked=layers))
     names = [n for found in probe.links.values() for m in found for n in (m.x, m.g) if n not in {*feeds, SEED}]
     seed = {SEED: engine.seed(1, "contrast")}
-    results = dict(zip(names, record.run(probe.session, names, {**feeds, **seed}), strict=True)) | feeds | seed
+    results = dict(zip(names, runtime.run(probe.session, names, {**feeds, **seed}), strict=True)) | feeds | seed
     deepest = max(engine.depths.values())
     held = {i for i in layers if i not in probe.relevance and engine.depths[i] > 0}
     assert {k[0] for k in probe.links} == {i for i, d in engine.depths.items() if d < deepest} - held
@@ -575,7 +576,7 @@ def test_messages_and_bias_add_up_to_the_kernels_relevance(net: Net, tmp_path: P
         (key, [(m.part, m.x, m.g) for m in found]) for key, found in probe.links.items()
     ):
         assert part is engine.topology.layers[index].parts[k]
-        z = messages.messages(part, results[x], results[g], np.arange(part.kernels))
+        z = links.messages(part, results[x], results[g], np.arange(part.kernels))
         y = truth[part.output]
         axes = tuple(a for a in range(y.ndim) if a != part.out_axis)
         wide = results[g].astype(np.float64)

@@ -17,13 +17,14 @@ import twin
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cfp_onnx.explanation import call as explain
-from cfp_onnx.explanation.call import Engine, Wanted
+from cfp_onnx import explain, runtime
+from cfp_onnx.explanation.engine import Engine
+from cfp_onnx.explanation.sessions import Wanted
 from cfp_onnx.graph.features import feature_of
-from cfp_onnx.graph.topology import KernelLayer
-from cfp_onnx.relevance import messages
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.relevance import links
+from cfp_onnx.relevance.field_walk import Walk
 from cfp_onnx.relevance.zplus import ABSORBED, ZPlus
-from cfp_onnx.runtime import session as record
 from cfp_onnx.runtime.probe import SEED, Probe, Values
 from tests.relevance.test_field_walk import (
     NETS,
@@ -198,9 +199,8 @@ class Found:
 def prepared(engine: Engine, *, absorbing: bool = False) -> tuple[Any, tuple[dict[int, str], ...]]:
     """A session with the walk alone, and its outputs: relevance, maps, volumes."""
     probe = Probe(engine.model.opset)
-    steps = ZPlus(
-        engine.topology, engine.target, depths=engine.depths, depth=None, rule="zplus", probe=probe, absorbing=absorbing
-    )
+    rule = functools.partial(ZPlus, absorbing=absorbing)
+    steps = Walk(engine.topology, engine.target, depths=engine.depths, depth=None, rule=rule, probe=probe, places=True)
     steps.run()
     groups = (steps.relevance, steps.maps, steps.volumes)
     probe.outputs = list(dict.fromkeys(n for group in groups for n in group.values()))
@@ -214,7 +214,7 @@ def run(
     session, groups = prepared(engine, absorbing=absorbing)
     names = list(dict.fromkeys(n for group in groups for n in group.values()))
     seed = engine.seed(target, "contrast") if seed is None else seed
-    results = dict(zip(names, record.run(session, names, {**feeds, SEED: seed}), strict=True))
+    results = dict(zip(names, runtime.run(session, names, {**feeds, SEED: seed}), strict=True))
     return Found(*({i: np.asarray(results[n], np.float64) for i, n in group.items()} for group in groups))
 
 
@@ -500,7 +500,7 @@ def fetched_links(engine: Engine, feeds: Mapping[str, Array], target: int) -> tu
     tensors = [n for found in probe.links.values() for m in found for n in (m.x, m.g)]
     names = list(dict.fromkeys(n for n in [*tensors, *probe.relevance.values()] if n not in {*feeds, SEED}))
     seed = {SEED: engine.seed(target, "contrast")}
-    results = dict(zip(names, record.run(probe.session, names, {**feeds, **seed}), strict=True))
+    results = dict(zip(names, runtime.run(probe.session, names, {**feeds, **seed}), strict=True))
     return probe, results | dict(feeds) | seed
 
 
@@ -530,7 +530,7 @@ def test_messages_of_a_kernel_add_up_to_its_relevance(net: Net, tmp_path: Path) 
             if engine.depths[index] == 0:
                 continue
             assert max(float(np.abs(results[m.g]).max()) for m in pieces) < 1e9, "nothing divided by nothing is nothing"
-            each = [messages.messages(m.part, results[m.x], results[m.g], np.arange(part.kernels)) for m in pieces]
+            each = [links.messages(m.part, results[m.x], results[m.g], np.arange(part.kernels)) for m in pieces]
             z = np.sum(each, axis=0)
             assert z.min() >= 0
             shared = truth.found[part.output] * (truth.totals[part.node.outputs[0]] > 0)
@@ -573,7 +573,7 @@ def test_an_input_of_both_signs_sends_from_both(tmp_path: Path) -> None:
         probe, results = fetched_links(engine, feeds, target)
         pieces = probe.links[layer.index, 0]
         assert len(pieces) == 2
-        found = np.sum([messages.messages(m.part, results[m.x], results[m.g], np.arange(6)) for m in pieces], axis=0)
+        found = np.sum([links.messages(m.part, results[m.x], results[m.g], np.arange(6)) for m in pieces], axis=0)
         r = twin.zplus(model, feeds, target=target, channel_axes=axes_of(engine)).found["c3"][0]
         products = np.maximum(w[:, :, None, None] * x[None], 0)
         total = products.sum(axis=1)

@@ -1,0 +1,187 @@
+"""A network with its sessions: read once at one input size, then asked about any class of any clip of that size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cfp_onnx import runtime
+from cfp_onnx.explanation import classes as class_rules
+from cfp_onnx.explanation import field_run, pooled_run
+from cfp_onnx.explanation.assemble import assemble, media_of
+from cfp_onnx.explanation.classes import Classes
+from cfp_onnx.explanation.network import Network
+from cfp_onnx.explanation.run import Request
+from cfp_onnx.explanation.sessions import NOTHING_MORE, FieldProbe, Sessions, Wanted
+from cfp_onnx.model import Model
+from cfp_onnx.pyramid.result import Pyramid
+from cfp_onnx.pyramid.topology_json import topology_json
+from cfp_onnx.pyramid.tube_collector import TubeCollector
+from cfp_onnx.relevance.rules import FieldWalk, rule_named
+from cfp_onnx.relevance.statistics import Statistics
+from cfp_onnx.relevance.walked import Settings
+from cfp_onnx.runtime.probe import SEED
+from cfp_onnx.values import Array, Progress
+
+if TYPE_CHECKING:
+    from cfp_onnx.clips.clip import Clip
+
+
+class Engine:
+    """One model at one input size on one device.
+
+    Args:
+        model: A loaded model.
+        feeds: Arrays for all inputs; only their shapes matter here.
+        device: Where to run.
+        output: Name of the output to explain; the first by default.
+        barriers: Whether unknown operators on channel paths are passed over and recorded.
+        keep: Whether sessions are kept for the next clip; see `Sessions`.
+
+    Attributes:
+        network: What is known without a clip; its parts are attributes of the engine too.
+        sessions: The sessions.
+
+    Raises:
+        ModelError: If the model cannot be analysed or run.
+        DeviceError: If the device asked for is not there.
+        TargetError: If there is no such output, or no layer made it.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        feeds: Mapping[str, Array],
+        *,
+        device: runtime.Device | None = None,
+        output: str | None = None,
+        barriers: bool = False,
+        keep: bool = True,
+    ) -> None:
+        self.device = device or runtime.Device()
+        runtime.providers(self.device)
+        self.network = network = Network.read(model, feeds, output=output, barriers=barriers)
+        self.sessions = Sessions(network, {k: v.shape for k, v in feeds.items()}, self.device, keep=keep)
+        self.file, self.model, self.program = network.file, network.model, network.program
+        self.topology, self.axes, self.coverage = network.topology, network.axes, network.coverage
+        self.output, self.target, self.depths = network.output, network.target, network.depths
+        self.graph = self.sessions.graph
+
+    # Classes.
+
+    def classes(self) -> tuple[int, int | None]:
+        """Number of classes and their axis in the target; None where the whole flattened target is classes."""
+        return self.network.classes()
+
+    def _classes(self) -> Classes:
+        return Classes.of(self.topology, self.target)
+
+    def scores(self, value: Array) -> Array:
+        """Class scores of the first item of a target or output, (classes,); positions are averaged."""
+        return self._classes().scores(value)
+
+    def rivals(self, output: Array, index: int) -> Array:
+        """How much each other class competes with one on this clip, (classes,) float32; see `classes.rivals`."""
+        return class_rules.rivals(self.program, self.output, self.target, self.scores(output), index)
+
+    def seed(self, index: int, step: str, rivals: Array | None = None) -> Array:
+        """Field at the target, of its shape; see `Classes.seed`."""
+        return self._classes().seed(index, step, rivals)
+
+    def pick_class(self, outputs: Mapping[str, Array], target: int | str | None, labels: Sequence[str] | None) -> int:
+        """The class index for an index, a label, or None (the top-1 class of the model's outputs).
+
+        Raises:
+            TargetError: If there is no such class.
+        """
+        found = self._classes()
+        scores = found.scores(outputs[self.output]) if target is None else np.zeros(found.count)
+        return class_rules.pick_class(found, scores, target, labels, file=self.file.path)
+
+    # Runs.
+
+    def plain(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs of the file as it is; see `Sessions.plain`."""
+        return self.sessions.plain(feeds)
+
+    def provider(self) -> str:
+        """Name of the provider that runs the sessions."""
+        return self.sessions.provider()
+
+    def field_probe(self, rule: str, depth: int | None, wanted: Wanted = NOTHING_MORE) -> FieldProbe:
+        """The session that returns every kernel's relevance by a field rule, and what else is wanted."""
+        return self.sessions.field(rule_named(rule), depth, wanted)
+
+    def relevance(
+        self,
+        feeds: Mapping[str, Array],
+        index: int,
+        *,
+        rule: str = "positional",
+        class_step: str = "contrast",
+        depth: int | None = None,
+    ) -> dict[int, Array]:
+        """Relevance of every kernel of every layer walked, by a field rule: layer index to (kernels,) float64."""
+        probe = self.field_probe(rule, depth)
+        names = list(probe.relevance.values())
+        results = runtime.run(probe.session, names, {**feeds, SEED: self.seed(index, class_step)})
+        return {i: np.asarray(r, np.float64).reshape(-1) for i, r in zip(probe.relevance, results, strict=True)}
+
+    def statistics_session(self, rule: str, depth: int | None) -> tuple[Any, Statistics]:
+        """The session that returns the statistics of a pooled rule for all layers within the depth."""
+        return self.sessions.statistics(rule_named(rule), depth)
+
+    def statistics(
+        self, feeds: Mapping[str, Array], rule: str, depth: int | None = None
+    ) -> tuple[Statistics, dict[str, Array]]:
+        """Pooled statistics of one clip, and the model's own outputs of the same pass."""
+        return pooled_run.read_statistics(self.sessions, feeds, rule_named(rule), depth)
+
+    def pyramid(
+        self,
+        clip: Clip,
+        settings: Settings,
+        *,
+        rule: str,
+        labels: Sequence[str] | None,
+        plain: Mapping[str, Array] | None = None,
+        tubes: bool = True,
+        kernel_relevance: bool = False,
+        progress: Progress | None = None,
+    ) -> Pyramid:
+        """Run the model on a clip and walk down from one class.
+
+        Args:
+            clip: What to feed.
+            settings: Threshold, depth, class.
+            rule: Name of the rule.
+            labels: Class names.
+            plain: Outputs of the file as it is, where they are known.
+            tubes: Whether tubes are recorded.
+            kernel_relevance: Whether they hold the relevance of single kernels too.
+            progress: Told how far the work is.
+        """
+        plain = self.plain(clip.feeds) if plain is None else plain
+        scores = self.scores(plain[self.output])
+        settings = replace(settings, rivals=self.rivals(plain[self.output], settings.index))
+        main = self.network.clip_input()
+        collector = TubeCollector.of(self.topology, self.depths, main, self.axes[main]) if tubes else None
+        request = Request(
+            clip.feeds, rule_named(rule), settings, collector, volumes=kernel_relevance, progress=progress or _silent
+        )
+        run = field_run.run if isinstance(request.rule.walk, FieldWalk) else pooled_run.run
+        found = run(self.sessions, request)
+        pyramid = assemble(self.sessions, clip, request, found, plain=plain, scores=scores, labels=labels)
+        if not tubes:
+            return pyramid
+        return replace(pyramid, media=media_of(self.network, clip), topology=topology_json(self.network))
+
+
+def _silent(_what: str, _done: int, _of: int) -> None:
+    """Progress that nobody watches."""
+
+
+__all__ = ["Engine"]

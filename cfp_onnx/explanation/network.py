@@ -1,0 +1,102 @@
+"""A network that was read at one input size: what is known without a run on a clip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cfp_onnx import runtime
+from cfp_onnx.errors import ModelError, TargetError
+from cfp_onnx.explanation.classes import Classes
+from cfp_onnx.graph.channel_axis import channel_axis
+from cfp_onnx.graph.target import target_tensor
+from cfp_onnx.graph.topology import Coverage, Topology, build
+from cfp_onnx.model import Model, Program
+from cfp_onnx.values import Array
+
+
+@dataclass(frozen=True)
+class Network:
+    """A file's network at one input size, seen from one output.
+
+    Attributes:
+        file: The file as it was loaded.
+        program: Its operators with every shape known.
+        axes: Channel axis of every input.
+        topology: Layers, wires, branches, shortcuts, gates.
+        output: Name of the output.
+        target: The tensor that holds the scores of the classes before a final Softmax or Sigmoid.
+        depths: Layer index to its longest path to the target, of all layers upstream of it.
+        coverage: How much of what is upstream of the target was traced.
+    """
+
+    file: Model
+    program: Program
+    axes: Mapping[str, int]
+    topology: Topology
+    output: str
+    target: str
+    depths: Mapping[int, int]
+    coverage: Coverage
+
+    @classmethod
+    def read(
+        cls, model: Model, feeds: Mapping[str, Array], *, output: str | None = None, barriers: bool = False
+    ) -> Network:
+        """Read a loaded model's network.
+
+        Args:
+            model: A loaded model.
+            feeds: Arrays for all inputs; only their shapes matter.
+            output: Name of the output to explain; the first by default.
+            barriers: Whether unknown operators on channel paths are passed over and recorded.
+
+        Raises:
+            ModelError: If the model cannot be analysed or run.
+            TargetError: If there is no such output, or no layer made it.
+        """
+        program = runtime.observe(model, feeds)
+        axes = channel_axes(program)
+        topology = build(program, channel_axes=axes, barriers=barriers)
+        output = _output_named(model, output)
+        target = target_tensor(topology, output)
+        return cls(model, program, axes, topology, output, target, topology.depths(target), topology.coverage(target))
+
+    @property
+    def model(self) -> Model:
+        """The model that is run: the file's, with the branches that the clip takes."""
+        return self.program.model
+
+    def classes(self) -> tuple[int, int | None]:
+        """Number of classes and their axis in the target; None where the whole flattened target is classes."""
+        found = Classes.of(self.topology, self.target)
+        return found.count, found.axis
+
+    def clip_input(self) -> str:
+        """The input that is the clip: the first with most axes."""
+        ranks = {p.name: len(self.program.shapes[p.name]) for p in self.model.inputs}
+        return max(ranks, key=lambda name: ranks[name])
+
+
+def channel_axes(program: Program) -> dict[str, int]:
+    """Channel axis of every input: what its first layers read, else axis 1."""
+    axes = {}
+    for port in program.model.inputs:
+        rank = len(program.shapes[port.name])
+        found = channel_axis(program, port.name)
+        axes[port.name] = found if found is not None else min(1, max(0, rank - 1))
+    return axes
+
+
+def _output_named(model: Model, name: str | None) -> str:
+    names = [p.name for p in model.outputs]
+    if name is None:
+        if not names:
+            raise ModelError(f"{model.path}: the model has no output")
+        return names[0]
+    if name not in names:
+        raise TargetError(f"{model.path} has no output {name!r}; its outputs are: {', '.join(names)}")
+    return name
+
+
+__all__ = ["Network", "channel_axes"]

@@ -1,0 +1,85 @@
+"""Explaining by a pooled rule: statistics of one forward pass, a walk in NumPy, and further passes for the tubes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from cfp_onnx import runtime
+from cfp_onnx.explanation import field_run, tube_run
+from cfp_onnx.explanation.run import Found, Request
+from cfp_onnx.explanation.sessions import Sessions
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.topology import shared_states
+from cfp_onnx.pyramid.tube_collector import TubeCollector
+from cfp_onnx.relevance.pooled_walk import PooledRun
+from cfp_onnx.relevance.rules import Rule, rule_named
+from cfp_onnx.relevance.statistics import Statistics
+from cfp_onnx.relevance.walked import Walked
+from cfp_onnx.values import Array
+
+TUBE_RULE = "zplus"
+"""The rule that says where the evidence for a class lies, whatever rule chose the kernels."""
+
+
+def run(sessions: Sessions, request: Request) -> Found:
+    """Walk by a pooled rule.
+
+    Args:
+        sessions: Sessions of the network.
+        request: Clip, rule, class, and what else is wanted.
+    """
+    network, settings = sessions.network, request.settings
+    statistics, results = read_statistics(sessions, request.feeds, request.rule, settings.depth)
+    addends = {t: results[o] for t, o in statistics.addends.items()}
+    states = shared_states(network.topology, network.axes, addends.get) if addends else network.topology.states
+
+    def means(layer: KernelLayer) -> Array:
+        return np.concatenate([statistics.channel_means(p, results) for p in layer.parts])
+
+    def taps(layer: KernelLayer) -> list[Array]:
+        return [statistics.tap_means(p, results) for p in layer.parts]
+
+    walked = request.rule.pooled().run(
+        PooledRun(network.topology, network.depths, settings, states, means, taps, sessions.mean_weights)
+    )
+    if request.collector is not None:
+        _record_tubes(sessions, request, request.collector, walked)
+    return Found(walked, states, {p.name: results[p.name] for p in network.file.outputs})
+
+
+def read_statistics(
+    sessions: Sessions, feeds: Mapping[str, Array], rule: Rule, depth: int | None
+) -> tuple[Statistics, dict[str, Array]]:
+    """Pooled statistics of one clip, and the model's own outputs of the same pass.
+
+    Args:
+        sessions: Sessions of the network.
+        feeds: Arrays for all inputs.
+        rule: A pooled rule.
+        depth: Deepest level; None for all.
+    """
+    session, statistics = sessions.statistics(rule, depth)
+    wanted = [*statistics.pooled.values(), *statistics.taps.values(), *statistics.addends.values()]
+    outputs = [p.name for p in sessions.network.file.outputs]
+    names = [n for n in dict.fromkeys([*outputs, *wanted]) if n not in feeds]
+    results = dict(zip(names, runtime.run(session, names, feeds), strict=True))
+    return statistics, {**results, **feeds}
+
+
+def _record_tubes(sessions: Sessions, request: Request, collector: TubeCollector, walked: Walked) -> None:
+    """Tubes of what a pooled rule chose, from further passes."""
+    network, settings = sessions.network, replace(request.settings, class_step="contrast")
+    shown = [i for i in walked.relevance if network.depths[i] > 0]
+    chunks = tube_run.passes(network, [], shown, volumes=request.volumes)
+    for n, chunk in enumerate(chunks):
+        request.progress("recording tubes", n, len(chunks))
+        probe = sessions.field(rule_named(TUBE_RULE), settings.depth, replace(chunk, maps=n == 0))
+        results = field_run.fetch(sessions, probe, request.feeds, [], settings)
+        tube_run.collect(collector, network, probe, results, walked)
+        del probe, results  # before the next session is made
+
+
+__all__ = ["read_statistics", "run"]

@@ -1,0 +1,51 @@
+"""What a run on one clip is asked for, and what it finds; the same for every rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cfp_onnx.graph.states import State
+from cfp_onnx.pyramid.tube_collector import TubeCollector
+from cfp_onnx.relevance.rules import Rule
+from cfp_onnx.relevance.walked import Settings, Walked
+from cfp_onnx.values import Array, Progress
+
+
+@dataclass(frozen=True)
+class Request:
+    """One class of one clip, by one rule.
+
+    Attributes:
+        feeds: Arrays for all inputs.
+        rule: The rule.
+        settings: Threshold, depth, class.
+        collector: Gathers the tubes; None where none are wanted.
+        volumes: Whether the tubes hold the relevance of single kernels too.
+        progress: Told how far the work is.
+    """
+
+    feeds: Mapping[str, Array]
+    rule: Rule
+    settings: Settings
+    collector: TubeCollector | None
+    volumes: bool
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a run found.
+
+    Attributes:
+        walked: Relevance, chosen kernels, links.
+        states: Labels with the shares of every addend on this clip.
+        outputs: The model's own outputs, with the probes in place.
+    """
+
+    walked: Walked
+    states: Mapping[str, State]
+    outputs: Mapping[str, Array]
+
+
+__all__ = ["Found", "Request"]

@@ -1,0 +1,226 @@
+"""The sessions that explain one network: the file as it is, and the file with a rule's probes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cfp_onnx import runtime
+from cfp_onnx.errors import RunError
+from cfp_onnx.explanation.network import Network
+from cfp_onnx.graph.features import Feature
+from cfp_onnx.graph.parts import Part
+from cfp_onnx.relevance import pooled_walk
+from cfp_onnx.relevance.field_walk import Message, Walk
+from cfp_onnx.relevance.rules import Rule
+from cfp_onnx.relevance.statistics import Statistics
+from cfp_onnx.relevance.walked import deepest_level
+from cfp_onnx.relevance.zplus import absorbing
+from cfp_onnx.runtime.probe import TUBE_SEED, Probe
+from cfp_onnx.values import Array
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What one session returns besides relevance.
+
+    Attributes:
+        linked: Layers whose links are computed.
+        shown: Layers whose activation maps are returned.
+        maps: Whether the class's relevance of every layer walked is returned, place by place.
+        volumes: Whether the relevance of each kernel of the `shown` layers is returned, place by place.
+        places: Whether `maps` are the rule's own whatever the rule, which costs no second walk.
+        taps: Tensors of the model that are returned, as float32.
+    """
+
+    linked: tuple[int, ...] = ()
+    shown: tuple[int, ...] = ()
+    maps: bool = False
+    volumes: bool = False
+    places: bool = False
+    taps: tuple[str, ...] = ()
+
+
+NOTHING_MORE = Wanted()
+
+
+@dataclass(frozen=True)
+class FieldProbe:
+    """A session that returns relevance, and the names to fetch.
+
+    Attributes:
+        session: onnxruntime session.
+        relevance: Layer index to output name.
+        links: (layer index, part index) to what the messages of its channels are computed from.
+        statistics: Reader of the addends' means.
+        features: Layer index to where its kernels are judged.
+        activations: Layer index to the name of that tensor, where it was asked for.
+        maps: Layer index to the class's relevance summed over its kernels, where it was asked for.
+        volumes: Layer index to the relevance of all its kernels, place by place, where it was asked for.
+        taps: Tensor of the model to the name of its float32 form, where it was asked for.
+    """
+
+    session: Any
+    relevance: Mapping[int, str]
+    links: Mapping[tuple[int, int], tuple[Message, ...]]
+    statistics: Statistics
+    features: Mapping[int, Feature]
+    activations: Mapping[int, str]
+    maps: Mapping[int, str]
+    volumes: Mapping[int, str]
+    taps: Mapping[str, str]
+
+
+class Sessions:
+    """Sessions of one network on one device, made when they are first used.
+
+    Args:
+        network: The network.
+        shapes: Shape of every input.
+        device: Where to run.
+        keep: Whether sessions are kept for the next clip; otherwise each is dropped after its run, which needs less
+            memory.
+
+    Raises:
+        DeviceError: If the device asked for is not there.
+    """
+
+    def __init__(
+        self, network: Network, shapes: Mapping[str, tuple[int, ...]], device: runtime.Device, *, keep: bool = True
+    ) -> None:
+        self.network = network
+        self.device = device
+        self.keep = keep
+        self.graph = runtime.Graph.of(network.model, shapes)
+        self._providers = runtime.providers(device)
+        self._plain: Any = None
+        self._fields: dict[tuple[str, int | None, Wanted], FieldProbe] = {}
+        self._statistics: dict[tuple[str, int | None], tuple[Any, Statistics]] = {}
+        self._mean_weights: dict[str, Array] = {}
+
+    def provider(self) -> str:
+        """Name of the provider that runs the sessions."""
+        first = self._providers[0]
+        return str(first[0] if isinstance(first, tuple) else first)
+
+    def plain(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs of the file as it is.
+
+        Raises:
+            RunError: If the runtime fails, or an output is not finite.
+        """
+        file = self.network.file
+        session = self._plain if self._plain is not None else runtime.plain_session(file, self.device)
+        if self.keep:
+            self._plain = session
+        names = [p.name for p in file.outputs]
+        results = dict(zip(names, runtime.run(session, names, feeds), strict=True))
+        for name, value in results.items():
+            floating = isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating)
+            if floating and not np.isfinite(value).all():
+                raise RunError(
+                    f"output {name!r} of {file.path} holds NaN or infinity for this clip; "
+                    "check the clip and its preprocessing"
+                )
+        return results
+
+    def field(self, rule: Rule, depth: int | None, wanted: Wanted = NOTHING_MORE) -> FieldProbe:
+        """The session that returns every kernel's relevance by a field rule, and what else is wanted."""
+        key = (rule.name, depth, wanted)
+        found = self._fields.get(key) or self._make_field(rule, depth, wanted)
+        if self.keep:
+            self._fields[key] = found
+        return found
+
+    def _make_field(self, rule: Rule, depth: int | None, wanted: Wanted) -> FieldProbe:
+        network = self.network
+        probe = Probe(network.model.opset)
+        own = wanted.places or ((wanted.maps or wanted.volumes) and not rule.second_walk)
+        walk = Walk(
+            network.topology, network.target, depths=network.depths, depth=depth, rule=rule.field().make, probe=probe,
+            linked=wanted.linked, places=own,
+        )  # fmt: skip
+        walk.run()
+        probe.outputs.extend(walk.relevance.values())
+        probe.outputs.extend(n for messages in walk.messages.values() for m in messages for n in (m.x, m.g))
+        statistics = Statistics.begin(network.topology, probe, walk.value)
+        if wanted.linked:
+            statistics.want_addends(self._joints(depth))
+        placed = walk if own else self._second_walk(walk, depth, wanted)
+        maps = placed.maps if wanted.maps or wanted.places else {}
+        volumes = {i: placed.volumes[i] for i in wanted.shown if i in placed.volumes} if wanted.volumes else {}
+        activations = {i: walk.value(walk.features[i].tensor) for i in wanted.shown if i in walk.features}
+        taps = {t: walk.value(t) for t in wanted.taps}
+        probe.outputs.extend([*maps.values(), *volumes.values(), *activations.values(), *taps.values()])
+        constant = network.program.is_constant
+        probe.outputs = [o for o in probe.outputs if not constant(o)]
+        return FieldProbe(
+            self._session(probe), walk.relevance, walk.messages, statistics, walk.features, activations, maps, volumes,
+            taps,
+        )  # fmt: skip
+
+    def _second_walk(self, first: Walk, depth: int | None, wanted: Wanted) -> Walk:
+        """A further walk in the same graph, by `zplus`, for the places of the class's relevance."""
+        network = self.network
+        walk = Walk(
+            network.topology, network.target, depths=network.depths, depth=depth, rule=absorbing, probe=first.probe,
+            value=first.value, seed=TUBE_SEED, places=True,
+        )  # fmt: skip
+        if (wanted.maps or wanted.volumes) and first.features:  # a classifier alone has no maps
+            walk.run()
+        return walk
+
+    def statistics(self, rule: Rule, depth: int | None) -> tuple[Any, Statistics]:
+        """The session that returns the statistics of a pooled rule for all layers within the depth."""
+        key = (rule.name, depth)
+        if key not in self._statistics:
+            network = self.network
+            deepest = deepest_level(network.depths, depth)
+            probe = Probe(network.model.opset)
+            statistics = Statistics.begin(network.topology, probe)
+            want = statistics.want_taps if rule.pooled().statistics == "taps" else statistics.want_pooled
+            for i, d in network.depths.items():
+                if d < deepest or d == 0:
+                    for part in network.topology.layers[i].parts:
+                        want(part)
+            statistics.want_addends(self._joints(depth))
+            self._statistics[key] = (self._session(probe), statistics)
+        return self._statistics[key]
+
+    def mean_weights(self, part: Part) -> Array:
+        """Mean over the taps of a part's weights, (kernels, channels / groups), kept for the next walk."""
+        if part.node.name not in self._mean_weights:
+            self._mean_weights[part.node.name] = pooled_walk.mean_weights(part)
+        return self._mean_weights[part.node.name]
+
+    def _session(self, probe: Probe) -> Any:
+        """A session with a probe; what the model takes is no output."""
+        inputs = {p.name for p in self.network.model.inputs}
+        probe.outputs = [o for o in dict.fromkeys(probe.outputs) if o not in inputs]
+        return self.graph.with_probe(probe).session(self.device)
+
+    def _joints(self, depth: int | None) -> list[str]:
+        """Nodes between layers within the depth, the Adds among them."""
+        network = self.network
+        deepest = deepest_level(network.depths, depth)
+        layers = network.topology.layers
+        stack = [p.source for i, d in network.depths.items() if d < deepest for p in layers[i].parts]
+        ends = {p.output for layer in layers for p in layer.parts}
+        seen: set[str] = set()
+        names: dict[str, None] = {}
+        while stack:
+            tensor = stack.pop()
+            if tensor in seen or tensor in ends:
+                continue
+            seen.add(tensor)
+            node = network.program.producers.get(tensor)
+            if node is not None:
+                names[node.name] = None
+                stack.extend(i for i in node.inputs if i)
+        return list(names)
+
+
+__all__ = ["NOTHING_MORE", "FieldProbe", "Sessions", "Wanted"]

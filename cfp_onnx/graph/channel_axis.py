@@ -1,0 +1,69 @@
+"""Which axis of an input holds its channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import assert_never
+
+import numpy as np
+
+from cfp_onnx.graph import effects as fx
+from cfp_onnx.graph.labels import NONE, to_rank
+from cfp_onnx.graph.layers import find_parts
+from cfp_onnx.graph.operators import View, effect_of
+from cfp_onnx.graph.states import State, Track
+from cfp_onnx.model import Node, Program
+
+
+def channel_axis(program: Program, name: str) -> int | None:
+    """Axis of an input that its first layers read as channels, None where none of them tells."""
+    rank = len(program.shapes[name])
+    for axis in range(rank):
+        if axis != 0 and _reads(program, name, axis):
+            return axis
+    return None
+
+
+def _reads(program: Program, name: str, axis: int) -> bool:
+    """Whether every first layer of an input sees exactly this axis as its channels."""
+    parts = {p.node.name: p for p in find_parts(program)}
+    shape = program.shapes[name]
+    labels = np.arange(shape[axis], dtype=np.int64).reshape([-1 if a == axis else 1 for a in range(len(shape))])
+    states = {name: State((Track(labels, np.ones(labels.shape)),))}
+    view = View(program, states, parts)
+    verdicts: list[bool] = []
+    for node in program.nodes:
+        if not any(i in states for i in node.inputs):
+            continue
+        part = parts.get(node.name)
+        if part is not None:
+            seen = to_rank(states[part.source].tracks[0].labels, len(program.shapes[part.source]))
+            others = [a for a in range(seen.ndim) if a != part.in_axis]
+            verdicts.append(all(seen.shape[a] == 1 for a in others) and seen.shape[part.in_axis] == shape[axis])
+            continue
+        states.update(_passed_on(node, effect_of(node, view), states))
+    return bool(verdicts) and all(verdicts)
+
+
+def _passed_on(node: Node, effect: fx.Effect | None, states: Mapping[str, State]) -> dict[str, State]:
+    """Labels of a node's outputs before the first layer; an input is not followed through what mixes or joins."""
+    match effect:
+        case fx.Move(sources=(source,)):
+            state = states.get(node.inputs[source])
+            moved = [] if state is None else effect.apply([state.tracks[0].labels], NONE)
+            return {o: State((Track(a, np.ones(a.shape)),)) for o, a in zip(node.outputs, moved, strict=False)}
+        case (
+            fx.Identity(source=source)
+            | fx.Quantise(source=source)
+            | fx.Affine(source=source)
+            | fx.Activation(source=source)
+            | fx.Pool(source=source)
+        ):
+            state = states.get(node.inputs[source])
+            return {} if state is None else {node.outputs[0]: state}
+        case fx.Move() | fx.Sum() | fx.Select() | fx.Gate() | fx.Reduce() | fx.Normalise() | fx.Mix():
+            return {}  # joins or mixes
+        case fx.Layer() | fx.Held() | fx.Barrier() | None:
+            return {}  # no channels of the input behind it, or none that are known
+        case _:
+            assert_never(effect)

@@ -1,0 +1,43 @@
+"""Operators that take each element from one of several inputs, or only steer others."""
+
+from __future__ import annotations
+
+from cfp_onnx.graph import effects as fx
+from cfp_onnx.graph.operators.registry import operator
+from cfp_onnx.graph.operators.view import View
+from cfp_onnx.model import Node
+
+
+@operator("Max", "Min")
+def _extreme(node: Node, view: View) -> fx.Effect | None:
+    live = tuple(i for i, n in enumerate(node.inputs) if view.carries(n))
+    constants = [view.constant(n) for i, n in enumerate(node.inputs) if i not in live]
+    if len(live) == 1 and len(constants) == 1 and (c := constants[0]) is not None and c.size == 1:
+        bound = float(c.reshape(-1)[0])
+        low = node.op == "Max"
+        zero = max(0.0, bound) if low else min(0.0, bound)
+        slope = float(bound < 0) if low else float(bound > 0)
+        return fx.Activation(low and bound >= 0, zero, slope, rectifier=low and bound == 0, source=live[0])
+    return fx.Select(live) if live else fx.Held()
+
+
+@operator("Where")
+def _where(node: Node, view: View) -> fx.Effect:
+    live = tuple(i for i in (1, 2) if view.carries(node.inputs[i]))
+    return fx.Select(live) if live else fx.Held()
+
+
+@operator(
+    "Shape", "Size", "Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Not", "And", "Or", "IsNaN", "IsInf",
+    "ArgMax", "ArgMin", "NonZero", "ConstantOfShape", "EyeLike", "Range",
+)  # fmt: skip
+def _steers(_node: Node, _view: View) -> fx.Effect:
+    return fx.Held()
+
+
+@operator("TopK")
+def _top(node: Node, view: View) -> fx.Effect | None:
+    """The best of all channels, as after a classifier; the best places of each channel are another thing."""
+    axis = int(node.attributes.get("axis", -1)) % len(view.shape(node.input(0)))
+    merged = view.varies(node.input(0), (axis,)) or not view.carries(node.input(0))
+    return fx.Held() if merged else None

@@ -1,0 +1,386 @@
+"""One pass over the nodes that moves labels: the tracks, side inputs and joints of every tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+import numpy as np
+
+from cfp_onnx.errors import UnsupportedOperatorError
+from cfp_onnx.graph import effects as fx
+from cfp_onnx.graph.labels import NONE, UNKNOWN, to_rank, varies, varying_axes
+from cfp_onnx.graph.layers import KernelLayer, Origin
+from cfp_onnx.graph.operators import View, effect_of
+from cfp_onnx.graph.parts import Part
+from cfp_onnx.graph.quantisation import layer_quantised_as, quantised_as
+from cfp_onnx.graph.states import State, Track
+from cfp_onnx.model import Node, Program
+from cfp_onnx.values import Array
+
+Means = Callable[[str], "Array | None"]
+
+
+@dataclass(frozen=True)
+class Joint:
+    """A place where paths meet: a branch point, a shortcut's Add, or a gate's Mul.
+
+    Attributes:
+        node: The node where they meet.
+        kind: ``concat`` | ``add`` for branches, ``identity`` | ``projected`` | ``padded`` for shortcuts, ``gate``.
+        paths: Layers whose kernels arrive, path by path (of a shortcut or gate: main path first).
+    """
+
+    node: str
+    kind: str
+    paths: tuple[tuple[int, ...], ...]
+
+
+class Tracing:
+    """One pass over the nodes that moves labels; everything it finds is in its attributes afterwards."""
+
+    def __init__(
+        self,
+        program: Program,
+        layers: list[KernelLayer],
+        origins: list[Origin],
+        channel_axes: Mapping[str, int],
+        *,
+        barriers: bool,
+        means: Means | None = None,
+        known: Mapping[str, fx.Effect] | None = None,
+    ) -> None:
+        self.program = program
+        self.layers = layers
+        self.origins = origins
+        self.allow_barriers = barriers
+        self.means = means
+        self.states: dict[str, State] = {}
+        self.effects: dict[str, fx.Effect] = {}
+        self.branches: list[Joint] = []
+        self.shortcuts: list[Joint] = []
+        self.gates: list[Joint] = []
+        self.barriers: list[str] = []
+        self._known = known or {}
+        self._above: dict[str, frozenset[int]] = {}
+        self._rank: dict[str, int] = {}
+        self._place: dict[str, tuple[KernelLayer, int]] = {}
+        self._inside: set[str] = set()
+        for layer in layers:
+            offset = 0
+            for part in layer.parts:
+                self._place[part.node.name] = (layer, offset)
+                self._inside.update(n for n in part.nodes if n != part.node.name)
+                offset += part.kernels
+        self._fiber_joints = {layer.output for layer in layers if layer.split}
+        self._view = View(program, self.states, {p.node.name: p for layer in layers for p in layer.parts})
+        self._start(channel_axes)
+
+    def _start(self, channel_axes: Mapping[str, int]) -> None:
+        for origin in self.origins:
+            if origin.layer is not None:
+                continue
+            rank = len(self.program.shapes[origin.tensor])
+            shape = [1] * rank
+            if rank:
+                shape[channel_axes[origin.tensor]] = origin.count
+            labels = np.arange(origin.first, origin.first + origin.count, dtype=np.int64).reshape(shape)
+            self.states[origin.tensor] = State((Track(labels, np.ones(shape)),), frozenset())
+            self._above[origin.tensor] = frozenset()
+            self._rank[origin.tensor] = 0
+
+    def run(self) -> None:
+        """Take every node in execution order.
+
+        Raises:
+            UnsupportedOperatorError: If an operator on a channel path is unknown and barriers are not allowed.
+        """
+        for node in self.program.nodes:
+            if node.name in self._inside:
+                continue
+            effect = self._known.get(node.name) or effect_of(node, self._view) or self._barrier(node)
+            self.effects[node.name] = effect
+            self._ancestry(node)
+            for name, state in zip(node.outputs, self._apply(node, effect), strict=False):
+                if name:
+                    self.states[name] = state
+            if isinstance(effect, fx.Layer) and effect.part.output != node.outputs[0]:
+                self.states[effect.part.output] = self.states[node.outputs[0]]
+                self._above[effect.part.output] = self._above[node.outputs[0]]
+                self._rank[effect.part.output] = self._rank[node.outputs[0]]
+
+    def _ancestry(self, node: Node) -> None:
+        """Layers above each tensor, and the longest chain of them."""
+        above = frozenset().union(*(self._above.get(i, frozenset()) for i in node.inputs))
+        rank = max((self._rank.get(i, 0) for i in node.inputs), default=0)
+        place = self._place.get(node.name)
+        if place is not None:
+            above, rank = above | {place[0].index}, rank + 1
+        for name in node.outputs:
+            self._above[name], self._rank[name] = above, rank
+
+    def _barrier(self, node: Node) -> fx.Effect:
+        if not any(self._view.carries(i) for i in node.inputs) and not any(self.states.get(i) for i in node.inputs):
+            return fx.Held()
+        if self.allow_barriers:
+            self.barriers.append(node.op)
+            return fx.Barrier()
+        raise UnsupportedOperatorError(
+            f"{self.program.model.path}: operator {node.op} at node {node.name!r} lies on a channel path and has no "
+            "handler (or is used in a way its handler does not know); add one in "
+            "cfp_onnx/graph/operators/<family>.py, or pass --allow-barriers",
+            operator=node.op,
+            node=node.name,
+        )
+
+    # ---------------------------------------------------------------------------------------- effects
+
+    def _apply(self, node: Node, effect: fx.Effect) -> list[State]:
+        match effect:
+            case fx.Layer(part):
+                return [self._emit(node, part)]
+            case fx.Move():
+                return self._move(node, effect)
+            case fx.Sum(sources):
+                return [self._sum(node, sources)]
+            case fx.Select(sources):
+                return [self._select(node, sources)]
+            case fx.Gate():
+                return [self._gate(node, effect)]
+            case fx.Reduce():
+                return [self._reduce(node, effect)]
+            case fx.Normalise():
+                return self._normalise(node, effect)
+            case fx.Mix(value):
+                return [self._mix(node, value)]
+            case fx.Pool(source=source):
+                return [self._pool(node, source), *self._held(node, node.outputs[1:])]
+            case fx.Identity(source) | fx.Quantise(source) | fx.Activation(source=source) | fx.Affine(source=source):
+                state = self._in_place(node, source)
+                if isinstance(effect, fx.Identity) and effect.mixes:
+                    state = replace(state, side=state.side | self._members(state))
+                return [state, *self._held(node, node.outputs[1:])]
+            case fx.Barrier():
+                return [self._unknown(node, o) for o in node.outputs]
+            case fx.Held():
+                return self._held(node, node.outputs)
+            case _:
+                assert_never(effect)
+
+    def _side(self, node: Node, skip: Iterable[int] = ()) -> frozenset[int]:
+        """Side inputs of a result: those of its inputs, and everything in inputs with channels that do not pass."""
+        passed = {node.inputs[i] for i in skip}
+        side: frozenset[int] = frozenset()
+        for name in node.inputs:
+            state = self.states.get(name)
+            if state is None:
+                continue
+            side |= state.side
+            if name not in passed:
+                side |= self._members(state)
+        return side
+
+    def _members(self, state: State) -> frozenset[int]:
+        firsts = np.array([o.first for o in self.origins])
+        found: set[int] = set()
+        for track in state.tracks:
+            labels = np.unique(track.labels)
+            found.update((np.searchsorted(firsts, labels[labels >= 0], side="right") - 1).tolist())
+        return frozenset(found)
+
+    def _held(self, node: Node, outputs: Sequence[str]) -> list[State]:
+        return [State((), self._side(node)) for _ in outputs]
+
+    def _unknown(self, node: Node, output: str) -> State:
+        rank = len(self.program.shapes.get(output, ()))
+        shape = (1,) * rank
+        return State((Track(np.full(shape, UNKNOWN, np.int64), np.ones(shape)),), self._side(node))
+
+    def _emit(self, node: Node, part: Part) -> State:
+        layer, offset = self._place[node.name]
+        rank = len(self.program.shapes[part.output])
+        shape = [1] * rank
+        shape[part.out_axis] = part.kernels
+        start = layer.first + offset
+        labels = np.arange(start, start + part.kernels, dtype=np.int64).reshape(shape)
+        return State((Track(labels, np.ones(shape)),), frozenset(), layer_quantised_as(node))
+
+    def _in_place(self, node: Node, source: int) -> State:
+        state = self.states.get(node.inputs[source], State())
+        rank = len(self.program.shapes[node.outputs[0]])
+        tracks = tuple(replace(t, labels=to_rank(t.labels, rank), share=to_rank(t.share, rank)) for t in state.tracks)
+        return State(tracks, self._side(node, (source,)), quantised_as(node, state, self.effects[node.name]))
+
+    def _pool(self, node: Node, source: int) -> State:
+        state = self.states.get(node.inputs[source], State())
+        if any(a >= 2 for t in state.tracks for a in varying_axes(t.labels)):
+            return State((), self._side(node))
+        return self._in_place(node, source)
+
+    def _move(self, node: Node, effect: fx.Move) -> list[State]:
+        states = [self.states.get(node.inputs[i], State()) for i in effect.sources]
+        side = self._side(node, effect.sources)
+        tracks: list[list[Track]] = [[] for _ in node.outputs]
+        plain = [[t for t in s.tracks if t.via != "gate"] for s in states]
+        gates = [[t for t in s.tracks if t.via == "gate"] for s in states]
+        joins = len(effect.sources) > 1 and sum(bool(p) for p in plain) > 1
+        for lists, is_gate in ((plain, False), (gates, True)):
+            for k in range(max((len(x) for x in lists), default=0)):
+                picked = [x[k] if k < len(x) else None for x in lists]
+                self._move_track(node, effect, picked, tracks, joins=joins and not is_gate)
+        if joins and node.op.endswith("Concat") and node.outputs[0] not in self._fiber_joints:
+            self.branches.append(Joint(node.name, "concat", tuple(self._layers_in(s) for s in states)))
+        quantised = quantised_as(node, states[0], effect)
+        return [State(tuple(merge_tracks(t)), side, quantised) for t in tracks]
+
+    def _move_track(
+        self, node: Node, effect: fx.Move, picked: list[Track | None], out: list[list[Track]], *, joins: bool
+    ) -> None:
+        ranks = [len(self._view.shape(node.inputs[i])) for i in effect.sources]
+        labels = [
+            np.full((1,) * r, NONE, np.int64) if t is None else t.labels for t, r in zip(picked, ranks, strict=True)
+        ]
+        shares = [np.zeros((1,) * r) if t is None else t.share for t, r in zip(picked, ranks, strict=True)]
+        vias = [t.via for t in picked if t is not None]
+        via = "branch" if joins and node.outputs[0] not in self._fiber_joints else vias[0]
+        moved = effect.apply(labels, NONE)
+        moved_share = effect.apply(shares, 0)
+        for place, a, s in zip(out, moved, moved_share, strict=True):
+            shape = np.broadcast_shapes(a.shape, s.shape)
+            place.append(Track(*compact(np.broadcast_to(a, shape), np.broadcast_to(s, shape)), via))
+
+    def _layers_in(self, state: State) -> tuple[int, ...]:
+        found = (self.origins[k].layer for k in self._members(state))
+        return tuple(sorted(x for x in found if x is not None))
+
+    def _sum(self, node: Node, sources: tuple[int, ...]) -> State:
+        rank = len(self.program.shapes[node.outputs[0]])
+        names = [n for i in sources if self._view.carries(n := node.inputs[i])]
+        shares = self._addend_shares(names, rank)
+        vias = self._addend_kinds(node, names)
+        tracks: list[Track] = []
+        for name, share, kind in zip(names, shares, vias, strict=True):
+            for t in self.states[name].tracks:
+                part = to_rank(t.share, rank) * share
+                labels = to_rank(t.labels, rank)
+                labels = (
+                    np.broadcast_to(labels, np.broadcast_shapes(labels.shape, part.shape))
+                    if part.shape != labels.shape
+                    else labels
+                )
+                via = t.via if kind == "chain" or t.via == "gate" else kind
+                tracks.append(Track(labels, part, via))
+        return State(
+            tuple(merge_tracks(tracks)), self._side(node, sources), quantised_as(node, State(), self.effects[node.name])
+        )
+
+    def _addend_shares(self, names: list[str], rank: int) -> list[Array]:
+        if self.means is not None:
+            found = [self.means(n) for n in names]
+            if all(f is not None for f in found):
+                sizes = [to_rank(np.abs(np.asarray(f, np.float64)), rank) for f in found]
+                total = np.sum(np.broadcast_arrays(*sizes), axis=0)
+                even = np.full(total.shape, 1 / len(names))
+                return [np.where(total > 0, s / np.where(total > 0, total, 1), even) for s in sizes]
+        return [np.full((1,) * rank, 1 / len(names)) for _ in names]
+
+    def _addend_kinds(self, node: Node, names: list[str]) -> list[str]:
+        """For each addend ``chain``, ``branch`` or ``shortcut``; notes the joint."""
+        if len(names) < 2 or len(set(names)) < 2:
+            return ["chain"] * len(names)
+        ranks = [self._rank[n] for n in names]
+        main = max(range(len(names)), key=lambda i: ranks[i])
+        kinds = ["chain" if ranks[i] == ranks[main] else "shortcut" for i in range(len(names))]
+        paths = [self._layers_in(self.states[n]) for n in names]
+        if kinds.count("chain") > 1:
+            kinds = ["branch" if k == "chain" else k for k in kinds]
+            self.branches.append(Joint(node.name, "add", tuple(paths)))
+        for i, kind in enumerate(kinds):
+            if kind == "shortcut":
+                self.shortcuts.append(
+                    Joint(node.name, self._shortcut_kind(names[main], names[i]), (paths[main], paths[i]))
+                )
+        return kinds
+
+    def _shortcut_kind(self, main: str, shortcut: str) -> str:
+        own = self._above[shortcut] - self._above[main]
+        if own:
+            return "projected"
+        if any((np.asarray(t.labels) == NONE).any() for t in self.states[shortcut].tracks):
+            return "padded"
+        return "identity"
+
+    def _select(self, node: Node, sources: tuple[int, ...]) -> State:
+        rank = len(self.program.shapes[node.outputs[0]])
+        tracks = [
+            replace(t, labels=to_rank(t.labels, rank), share=to_rank(t.share, rank) / len(sources))
+            for i in sources
+            for t in self.states[node.inputs[i]].tracks
+        ]
+        return State(tuple(merge_tracks(tracks)), self._side(node, sources))
+
+    def _gate(self, node: Node, effect: fx.Gate) -> State:
+        rank = len(self.program.shapes[node.outputs[0]])
+        value, gate = node.inputs[effect.value], node.inputs[effect.gate]
+        tracks = [
+            replace(t, labels=to_rank(t.labels, rank), share=to_rank(t.share, rank)) for t in self.states[value].tracks
+        ]
+        side = self._side(node, (effect.value, effect.gate))
+        if not effect.own and self._view.carries(gate):
+            for t in self.states[gate].tracks:
+                labels = to_rank(t.labels, rank)
+                tracks.append(Track(labels, np.zeros(labels.shape), "gate"))
+            self.gates.append(
+                Joint(node.name, "gate", (self._layers_in(self.states[value]), self._layers_in(self.states[gate])))
+            )
+        return State(tuple(merge_tracks(tracks)), side, quantised_as(node, State(), effect))
+
+    def _reduce(self, node: Node, effect: fx.Reduce) -> State:
+        state = self.states.get(node.inputs[effect.source], State())
+        if any(varies(t.labels, a) for t in state.tracks for a in effect.axes):
+            return State((), self._side(node))
+        keep = len(self.program.shapes[node.outputs[0]]) == len(self.program.shapes[node.inputs[effect.source]])
+        tracks = tuple(
+            t if keep else replace(t, labels=np.squeeze(t.labels, effect.axes), share=np.squeeze(t.share, effect.axes))
+            for t in state.tracks
+        )
+        return State(tracks, self._side(node, (effect.source,)), quantised_as(node, state, effect))
+
+    def _normalise(self, node: Node, effect: fx.Normalise) -> list[State]:
+        state = self._in_place(node, effect.source)
+        if effect.mixes or any(varies(t.labels, a) for t in state.tracks for a in effect.axes or ()):
+            state = replace(state, side=state.side | self._members(state))
+        return [state, *self._held(node, node.outputs[1:])]
+
+    def _mix(self, node: Node, value: int) -> State:
+        state = self.states[node.inputs[value]]
+        rank = len(self.program.shapes[node.outputs[0]])
+        tracks = tuple(replace(t, labels=to_rank(t.labels, rank), share=to_rank(t.share, rank)) for t in state.tracks)
+        return State(tracks, self._side(node, (value,)))
+
+
+def compact(labels: Array, share: Array) -> tuple[Array, Array]:
+    """Length 1 on every axis along which neither varies; a Reshape that cuts and merges again leaves such axes."""
+    for axis in range(labels.ndim):
+        if labels.shape[axis] > 1:
+            first = tuple(slice(0, 1) if a == axis else slice(None) for a in range(labels.ndim))
+            if (labels == labels[first]).all() and (share == share[first]).all():
+                labels, share = labels[first], share[first]
+    return labels, share
+
+
+def merge_tracks(tracks: Sequence[Track]) -> list[Track]:
+    """Drop tracks that hold no label, and add up those with the same labels."""
+    out: list[Track] = []
+    for track in tracks:
+        if track.labels.size and int(track.labels.max()) < 0 and int(track.labels.min()) == NONE:
+            continue
+        for i, old in enumerate(out):
+            if old.labels.shape == track.labels.shape and np.array_equal(old.labels, track.labels):
+                via = track.via if old.via == "gate" else old.via
+                out[i] = Track(old.labels, old.share + track.share, via)
+                break
+        else:
+            out.append(track)
+    return out

@@ -1,0 +1,303 @@
+"""The rules `positional` and `active`: every tensor gets an effective weight towards the target (docs/method.md).
+
+A tensor t on the walked paths gets a *field* g of its own shape; the relevance of channel c is the sum over positions
+of g[c, p] * t[c, p]. A field is handed down by the transposed operator with the layer's own weights and the recorded
+activations. `active` also pools each activated map before it hands down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import assert_never
+
+import numpy as np
+from onnx import TensorProto
+
+from cfp_onnx.errors import ModelError
+from cfp_onnx.graph import effects as fx
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.parts import Part
+from cfp_onnx.graph.states import State
+from cfp_onnx.model import Node
+from cfp_onnx.relevance import movement, pooling
+from cfp_onnx.relevance.adjoint import forward, transposed
+from cfp_onnx.relevance.field_walk import Field, Handed, Message, Walk, of_kind, total
+from cfp_onnx.values import Array
+
+TINY = 1e-12
+SMOOTH = 1e-4
+POOL_FLOOR = 1e-6
+"""Mean activation below which a pooled map hands nothing down (method, rule `active`)."""
+
+
+class Positional:
+    """Hands down effective weights.
+
+    Args:
+        walk: The walk that it serves.
+        pooled: Whether activated maps are pooled first (rule `active`).
+        folding: Whether the scale of an affine map behind a convolution goes into the transposed weights.
+    """
+
+    def __init__(self, walk: Walk, *, pooled: bool = False, folding: bool = True) -> None:
+        self._walk = walk
+        self._probe = walk.probe
+        self._value = walk.value
+        self._pooled = pooled
+        self._folding = folding
+        self._scaled: dict[str, Array] = {}
+
+    def settle(self, tensor: str, arrived: Sequence[Field]) -> Field:  # noqa: ARG002 - the same at every tensor
+        """The sum of what all readers handed down."""
+        return Field(total(self._probe, [f.name for f in arrived]), arrived[0].kind)
+
+    def judge(self, tensor: str, field: Field) -> str:
+        """Effective weight times value, element by element."""
+        return self._probe.add("Mul", [field.name, self._value(tensor)])
+
+    def pass_layer(self, layer: KernelLayer, index: int, field: Field) -> Iterator[Handed]:
+        """The transposed operator with the layer's own weights."""
+        part, g, shapes = layer.parts[index], field.name, self._walk.program.shapes
+        if part.activation is not None:
+            g = self._fused(part, g)
+        quantised = self._walk.topology.states.get(part.output, State()).quantised
+        if quantised is not None:
+            g = self._saturation(part.output, quantised, g)
+        scale = self._scaled.get(part.output)
+        if layer.index in self._walk.linked:
+            message = g if scale is None else self._times(g, scale)
+            self._walk.messages[layer.index, index] = (Message(part, self._value(part.source), message),)
+        if self._walk.useful(part.source):
+            yield Handed(part.source, transposed(self._probe, shapes, part, g, scale), kind=field.kind)
+
+    def hand_down(self, node: Node, effect: fx.Effect, incoming: Mapping[str, Field]) -> Iterator[Handed]:
+        """Transposed operators, with what steers them held at its recorded value."""
+        kind = next(iter(incoming.values())).kind
+        return of_kind(self._handed(node, effect, {o: f.name for o, f in incoming.items()}), kind)
+
+    def _handed(self, node: Node, effect: fx.Effect, fields: Mapping[str, str]) -> Iterator[Handed]:
+        g, shape = fields.get(node.outputs[0], ""), self._value.shape(node.outputs[0])
+        if isinstance(effect, fx.Move):
+            yield from movement.moved(self._walk, node, effect, fields)
+            return
+        if not g:  # only a further output is read, such as the places of a maximum: no channel comes from it
+            return
+        match effect:
+            case fx.Identity(source):
+                yield Handed(node.inputs[source], g, shape)
+            case fx.Quantise(source):
+                if self._walk.useful(node.inputs[source]):
+                    quantised = (node.input(1), node.input(2))
+                    yield Handed(node.inputs[source], self._saturation(node.outputs[0], quantised, g), shape)
+            case fx.Activation():
+                yield from self._before_activation(node, effect, g, shape)
+            case fx.Affine(scale, source):
+                if self._walk.useful(node.inputs[source]):
+                    factors = None if scale is None else np.asarray(scale(), np.float32)
+                    yield self._before_affine(node.inputs[source], g, factors, shape)
+            case fx.Sum():
+                yield from self._to_addends(node, effect, g, shape)
+            case fx.Select():
+                yield from pooling.selected(self._walk, node, effect, g)
+            case fx.Gate():
+                name = node.inputs[effect.value]
+                if self._walk.useful(name):
+                    factor = self._value(node.inputs[effect.gate])
+                    yield Handed(name, self._probe.add("Div" if effect.reciprocal else "Mul", [g, factor]), shape)
+            case fx.Reduce():
+                yield from pooling.reduced(self._walk, node, effect, g)
+            case fx.Pool():
+                yield from pooling.pooled(self._walk, node, effect, g)
+            case fx.Normalise():
+                yield from self._before_norm(node, effect, g, shape)
+            case fx.Mix():
+                yield from self._before_mix(node, effect, g, shape)
+            case fx.Layer() | fx.Held() | fx.Barrier():
+                return  # the walk passes layers itself; the other two carry no channel
+            case _:
+                assert_never(effect)
+
+    # Affine maps, sums and rounding.
+
+    def _before_affine(self, name: str, g: str, scale: Array | None, shape: tuple[int, ...]) -> Handed:
+        """Field before an affine map; the scale of one behind a convolution goes into its transposed weights."""
+        if scale is None:
+            return Handed(name, g, shape)
+        if not self._folds(name, scale, shape):
+            return Handed(name, self._times(g, scale), shape)
+        self._scaled[name] = scale
+        return Handed(name, g, shape)
+
+    def _folds(self, name: str, scale: Array, shape: tuple[int, ...]) -> bool:
+        """Whether only this map reads a convolution's output, which is judged nowhere else, one factor per kernel."""
+        walk = self._walk
+        layer, k = walk.made_by(name) or (None, 0)
+        if not self._folding or layer is None or layer.parts[k].kind != "conv" or layer.parts[k].activation is not None:
+            return False
+        per_kernel = scale.shape == tuple(n if a == 1 else 1 for a, n in enumerate(shape))
+        alone = len(walk.program.consumers.get(name, [])) == 1 and not walk.judged(name) and name != walk.target
+        return per_kernel and alone and walk.topology.states[name].quantised is None
+
+    def _to_addends(self, node: Node, effect: fx.Sum, g: str, shape: tuple[int, ...]) -> Iterator[Handed]:
+        rounded = self._walk.topology.states.get(node.outputs[0], State()).quantised
+        if rounded is not None:  # a Relu behind the sum may have vanished into the integers' range
+            g = self._saturation(node.outputs[0], rounded, g)
+        g = self._times(g, np.asarray(effect.scale))
+        for index, sign in zip(effect.sources, effect.signs, strict=True):
+            if self._walk.useful(node.inputs[index]):
+                yield Handed(node.inputs[index], g if sign > 0 else self._probe.add("Neg", [g]), shape)
+
+    def _times(self, g: str, scale: Array) -> str:
+        if scale.size == 1 and float(scale.reshape(-1)[0]) == 1.0:
+            return g
+        return self._probe.add("Mul", [g, self._probe.constant(scale.astype(np.float32), "scale")])
+
+    def _saturation(self, tensor: str, quantised: tuple[str, str], g: str) -> str:
+        """The field where an integer is inside the range of its type; a class's score is never masked."""
+        if self._walk.score(tensor):
+            return g
+        program = self._walk.program
+        info = np.iinfo(program.dtypes.get(tensor, "uint8"))
+        q = self._probe.add("Cast", [tensor], to=TensorProto.FLOAT)
+        above = self._probe.add("Greater", [q, self._probe.number(float(info.min))])
+        below = self._probe.add("Less", [q, self._probe.number(float(info.max))])
+        inside = self._probe.add("And", [above, below])
+        zero = program.constant_or_none(quantised[1]) if quantised[1] else np.zeros(1)
+        if self._pooled and zero is not None and zero.size == 1 and int(zero.reshape(-1)[0]) == info.min:
+            g = self._pool_field(g, self._value(tensor), tensor)
+        return self._probe.mask(inside, g)
+
+    # Activations.
+
+    def _before_activation(self, node: Node, effect: fx.Activation, g: str, shape: tuple[int, ...]) -> Iterator[Handed]:
+        name = node.inputs[effect.source]
+        if not self._walk.useful(name):
+            return
+        x = "" if effect.rectifier else self._value(name)
+        if x and effect.bias is not None:
+            x = self._probe.add("Add", [x, self._value(node.inputs[effect.bias])])
+        yield Handed(name, self._activated(effect, g, x, self._value(node.outputs[0]), node.outputs[0]), shape)
+
+    def _fused(self, part: Part, g: str) -> str:
+        """Field before the activation inside a fused operator."""
+        effect = fused_activation(part, str(self._walk.program.model.path))
+        if effect is None:
+            return g
+        y = self._value(part.output)
+        x = ""
+        if not effect.rectifier:
+            x = forward(self._probe, self._walk.program.shapes, part, self._value(part.source))
+        return self._activated(effect, g, x, y, part.output)
+
+    def _activated(self, effect: fx.Activation, g: str, x: str, y: str, name: str) -> str:
+        """Field before an activation: g * (f(x) - f(0)) / x; under `active` the map is pooled first."""
+        probe = self._probe
+        if self._pooled and effect.nonnegative:
+            g = self._pool_field(g, y, name)
+        if effect.rectifier:
+            return probe.mask(probe.add("Greater", [y, probe.number(0.0)]), g)
+        near = SMOOTH if effect.zero != 0.0 else TINY
+        size = probe.add("Abs", [x])
+        far = probe.add("Greater", [size, probe.number(near)])
+        safe = probe.where(far, x, probe.number(1.0))
+        top = y if effect.zero == 0.0 else probe.add("Sub", [y, probe.number(effect.zero)])
+        ratio = probe.where(far, probe.add("Div", [top, safe]), probe.number(effect.slope))
+        return probe.add("Mul", [g, ratio])
+
+    def _pool_field(self, g: str, y: str, name: str) -> str:
+        """R_c / sum_p y[c, p] at every position; 0 where the mean of y is below `POOL_FLOOR`."""
+        axis = self._value.channel_axis(name)
+        if axis is None:
+            return g
+        probe, shape = self._probe, self._value.shape(name)
+        axes = [a for a in range(len(shape)) if a != axis]
+        relevance = probe.reduce("ReduceSum", probe.add("Mul", [g, y]), axes, keep=True)
+        mass = probe.reduce("ReduceSum", y, axes, keep=True)
+        positions = int(np.prod([shape[a] for a in axes], dtype=np.int64))
+        alive = probe.add("Greater", [mass, probe.number(POOL_FLOOR * positions)])
+        ratio = probe.add("Div", [relevance, probe.where(alive, mass, probe.number(1.0))])
+        return probe.add("Expand", [probe.mask(alive, ratio), probe.constant(np.array(shape, np.int64))])
+
+    # Normalisation and attention.
+
+    def _before_norm(self, node: Node, effect: fx.Normalise, g: str, shape: tuple[int, ...]) -> Iterator[Handed]:
+        """The deviation is held; the mean, where one is taken, is not."""
+        name = node.inputs[effect.source]
+        if not self._walk.useful(name):
+            return
+        probe, x = self._probe, self._value(name)
+        if effect.centred and effect.axes is not None:
+            if effect.scale is not None:
+                g = self._times(g, np.asarray(effect.scale()))
+            yield Handed(name, self._uncentre(node, effect, x, g, shape), shape)
+            return
+        far = probe.add("Greater", [probe.add("Abs", [x]), probe.number(TINY)])
+        ratio = probe.add("Div", [self._value(node.outputs[0]), probe.where(far, x, probe.number(1.0))])
+        yield Handed(name, probe.mask(far, probe.add("Mul", [g, ratio])), shape)
+
+    def _uncentre(self, node: Node, effect: fx.Normalise, x: str, g: str, shape: tuple[int, ...]) -> str:
+        probe, axes = self._probe, effect.axes or ()
+        view: tuple[int, ...] = shape
+        if 1 <= effect.groups < shape[1] and node.op == "GroupNormalization":
+            view = (shape[0], effect.groups, int(np.prod(shape[1:])) // effect.groups)
+            x, g, axes = probe.reshape(x, view), probe.reshape(g, view), (2,)
+        mean = probe.reduce("ReduceMean", x, axes, keep=True)
+        off = probe.add("Sub", [x, mean])
+        variance = probe.reduce("ReduceMean", probe.add("Mul", [off, off]), axes, keep=True)
+        least = 1e-18 if node.op == "MeanVarianceNormalization" else 1e-5  # the first is 1e-9 on the deviation
+        epsilon = probe.number(float(node.attributes.get("epsilon", least)))
+        deviation = probe.add("Sqrt", [probe.add("Add", [variance, epsilon])])
+        h = probe.add("Div", [g, deviation])
+        h = probe.add("Sub", [h, probe.reduce("ReduceMean", h, axes, keep=True)])
+        return h if view == shape else probe.reshape(h, shape)
+
+    def _before_mix(self, node: Node, effect: fx.Mix, g: str, shape: tuple[int, ...]) -> Iterator[Handed]:
+        """The values of an attention, through the weights that were recorded."""
+        value = effect.value
+        name, other = node.inputs[value], node.inputs[1 - value]
+        if not self._walk.useful(name):
+            return
+        weights = self._value.shape(other)
+        perm = [*range(len(weights) - 2), len(weights) - 1, len(weights) - 2]
+        turned = self._probe.add("Transpose", [self._value(other)], perm=perm)
+        pair = [g, turned] if value == 0 else [turned, g]
+        lead = np.broadcast_shapes(shape[:-2], weights[:-2])
+        yield Handed(name, self._probe.add("MatMul", pair), (*lead, *self._value.shape(name)[-2:]))
+
+
+def active(walk: Walk) -> Positional:
+    """The rule `active`: `positional` with every activated map pooled before it hands down."""
+    return Positional(walk, pooled=True)
+
+
+def fused_activation(part: Part, file: str) -> fx.Activation | None:
+    """The activation inside a fused operator, with its own parameters; None where there is none.
+
+    Raises:
+        ModelError: If its name is unknown.
+    """
+    name = (part.activation or "").lower()
+    if name in {"", "identity"}:
+        return None
+    if name == "relu":
+        return fx.Activation(nonnegative=True, slope=0.0, rectifier=True)
+    a = part.node.attributes
+    given = [
+        float(v)
+        for v in a.get("activation_params") or [a[k] for k in ("activation_alpha", "activation_beta") if k in a]
+    ]
+    match name:
+        case "clip":
+            low, high = given if len(given) == 2 else (-np.inf, np.inf)
+            return fx.Activation(low >= 0, zero=float(min(max(0.0, low), high)), slope=float(low < 0 < high))
+        case "hardsigmoid":
+            alpha, beta = given if len(given) == 2 else (0.2, 0.5)
+            return fx.Activation(nonnegative=True, zero=min(max(beta, 0.0), 1.0), slope=alpha)
+        case "sigmoid":
+            return fx.Activation(nonnegative=True, zero=0.5, slope=0.25)
+        case "leakyrelu" | "tanh":
+            return fx.Activation(slope=1.0)
+    raise ModelError(f"{file}: node {part.node.name!r} has the unknown fused activation {part.activation!r}")
+
+
+__all__ = ["POOL_FLOOR", "SMOOTH", "TINY", "Positional", "active", "fused_activation"]

@@ -1,0 +1,187 @@
+"""The rules, one row each: how relevance is walked, which class steps it takes, what it holds, a sentence for people.
+
+Command line, library, checks and documentation read this table. A new rule is one more row, and its slow float64 twin
+in the tests. Nothing heavy is imported before a rule is used, so that help texts can read the table too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from cfp_onnx.errors import UsageError
+
+if TYPE_CHECKING:
+    from cfp_onnx.relevance.field_walk import FieldRule, Walk
+    from cfp_onnx.relevance.pooled_walk import PooledRun
+    from cfp_onnx.relevance.walked import Walked
+
+CLASS_STEPS = ("weights", "contribution", "contrast")
+"""What the classifier hands to its features: its weights, weights times features, or that less the other classes'."""
+
+FIELD_STEPS = CLASS_STEPS[1:]
+"""Class steps of rules that start from a field at the classifier's output."""
+
+EVERYTHING = ("gates", "normalisation", "attention")
+
+
+@dataclass(frozen=True)
+class FieldWalk:
+    """A walk appended to the model: relevance comes out of the forward pass itself.
+
+    Attributes:
+        make: Makes the rule's object for one walk.
+    """
+
+    make: Callable[[Walk], FieldRule]
+
+
+@dataclass(frozen=True)
+class PooledWalk:
+    """A walk in NumPy on statistics of one forward pass.
+
+    Attributes:
+        statistics: The mean of each channel (``pooled``), or of what each tap of each channel reads (``taps``).
+        run: The walk.
+    """
+
+    statistics: Literal["pooled", "taps"]
+    run: Callable[[PooledRun], Walked]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One way to hand relevance down.
+
+    Attributes:
+        name: Its name on the command line and in results.
+        walk: How it is walked.
+        class_steps: Class steps that it takes.
+        default_step: The one it takes by itself.
+        holds: What it keeps at its recorded value: ``gates``, ``normalisation``, ``attention``.
+        second_walk: Whether the class's tubes come from a further walk, by `zplus`, because the rule's own relevance
+            has no places, or terms that cancel.
+        sentence: What it does, for people.
+    """
+
+    name: str
+    walk: FieldWalk | PooledWalk
+    class_steps: tuple[str, ...]
+    default_step: str
+    holds: tuple[str, ...]
+    second_walk: bool
+    sentence: str
+
+    def step(self, asked: str | None) -> str:
+        """The class step asked for, or the rule's own.
+
+        Raises:
+            UsageError: If the rule does not take it.
+        """
+        step = asked or self.default_step
+        if step not in self.class_steps:
+            raise UsageError(
+                f"rule {self.name} has no class step {step!r}; choose one of {', '.join(self.class_steps)}"
+            )
+        return step
+
+    def field(self) -> FieldWalk:
+        """Its walk, of a rule whose relevance comes out of the forward pass itself.
+
+        Raises:
+            UsageError: If it is another kind of rule.
+        """
+        if not isinstance(self.walk, FieldWalk):
+            raise UsageError(f"rule {self.name} works on pooled statistics; choose one of {', '.join(field_rules())}")
+        return self.walk
+
+    def pooled(self) -> PooledWalk:
+        """Its walk, of a rule that works on statistics.
+
+        Raises:
+            UsageError: If it is another kind of rule.
+        """
+        if not isinstance(self.walk, PooledWalk):
+            raise UsageError(f"rule {self.name} works inside the forward pass; it has no statistics")
+        return self.walk
+
+
+def _positional(walk: Walk) -> FieldRule:
+    from cfp_onnx.relevance.positional import Positional
+
+    return Positional(walk)
+
+
+def _active(walk: Walk) -> FieldRule:
+    from cfp_onnx.relevance.positional import active
+
+    return active(walk)
+
+
+def _zplus(walk: Walk) -> FieldRule:
+    from cfp_onnx.relevance.zplus import ZPlus
+
+    return ZPlus(walk)
+
+
+def _published(run: PooledRun) -> Walked:
+    from cfp_onnx.relevance.pooled_walk import published
+
+    return published(run.topology, run.depths, run.means, run.settings, run.mean_weights)
+
+
+def _mean(run: PooledRun) -> Walked:
+    from cfp_onnx.relevance.pooled_walk import mean_rule
+
+    return mean_rule(run.topology, run.depths, run.taps, run.settings, run.states)
+
+
+DEFAULT = "positional"
+
+RULES: dict[str, Rule] = {
+    rule.name: rule
+    for rule in (
+        Rule(
+            "positional", FieldWalk(_positional), FIELD_STEPS, "contrast", EVERYTHING, second_walk=True,
+            sentence="how far the class's score follows each kernel's map, position by position",
+        ),
+        Rule(
+            "active", FieldWalk(_active), FIELD_STEPS, "contrast", EVERYTHING, second_walk=True,
+            sentence="positional, with every activated map pooled before it hands relevance down",
+        ),
+        Rule(
+            "zplus", FieldWalk(_zplus), FIELD_STEPS, "contrast", EVERYTHING, second_walk=True,
+            sentence="shares of the positive contributions alone (LRP z+): clean maps, a weaker ranking",
+        ),
+        Rule(
+            "published", PooledWalk("pooled", _published), CLASS_STEPS, "weights", EVERYTHING, second_walk=True,
+            sentence="the paper's: mean weights times mean activations, scaled to 0..1 in each kernel",
+        ),
+        Rule(
+            "mean", PooledWalk("taps", _mean), CLASS_STEPS, "contribution", EVERYTHING, second_walk=True,
+            sentence="positive shares of the exact contributions to each kernel's mean output",
+        ),
+    )
+}  # fmt: skip
+
+
+def rule_named(name: str) -> Rule:
+    """The row of a rule.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    if name not in RULES:
+        raise UsageError(f"rule {name!r} is unknown; choose one of {', '.join(RULES)}")
+    return RULES[name]
+
+
+def field_rules() -> tuple[str, ...]:
+    """Names of the rules whose relevance comes out of the forward pass itself."""
+    return tuple(name for name, rule in RULES.items() if isinstance(rule.walk, FieldWalk))
+
+
+__all__ = [
+    "CLASS_STEPS", "DEFAULT", "RULES", "FieldWalk", "PooledWalk", "Rule", "field_rules", "rule_named",
+]  # fmt: skip

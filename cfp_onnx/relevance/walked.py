@@ -1,0 +1,59 @@
+"""How far a walk goes, and what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cfp_onnx.values import Array
+
+
+@dataclass
+class Walked:
+    """What a walk found.
+
+    Attributes:
+        relevance: Layer index to (kernels,) relevance.
+        links: (layer index, kernel) to its chosen channels with their weights.
+        chosen: Layer index to chosen kernels, strongest first.
+        undefined: Kernels without children because their sum was zero or all values were equal.
+        negative_sums: Kernels whose sum of products was negative, which reverses their order.
+        omitted: Links left out because kernels tie by the thousand.
+    """
+
+    relevance: dict[int, Array] = field(default_factory=dict)
+    links: dict[tuple[int, int], list[tuple[int, float]]] = field(default_factory=dict)
+    chosen: dict[int, Array] = field(default_factory=dict)
+    undefined: int = 0
+    negative_sums: int = 0
+    omitted: int = 0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How far and how strictly to walk.
+
+    Attributes:
+        theta: Threshold on v.
+        top_k: Most kernels per layer, None for no limit.
+        depth: Deepest level, None for all.
+        class_step: weights, contribution or contrast.
+        index: The class.
+        rivals: (classes,) how much each other class competes with it, for the class's tubes; None for all alike.
+    """
+
+    theta: float
+    top_k: int | None
+    depth: int | None
+    class_step: str
+    index: int
+    rivals: Array | None = None
+
+    def deepest(self, depths: Mapping[int, int]) -> int:
+        """The deepest level walked in a network with these depths."""
+        return deepest_level(depths, self.depth)
+
+
+def deepest_level(depths: Mapping[int, int], depth: int | None) -> int:
+    """The depth asked for; the deepest there is where all are wanted (None)."""
+    return max(depths.values(), default=0) if depth is None else depth
