@@ -21,7 +21,9 @@ from pathlib import Path
 import numpy as np
 
 from cfp_onnx import runtime
-from cfp_onnx.clips.load import Clip, Preprocess, load_clip
+from cfp_onnx.clips.clip import Clip
+from cfp_onnx.clips.load import load_clip
+from cfp_onnx.clips.preprocess import Preprocess
 from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.explanation.inputs import specs
 from cfp_onnx.model import Model, load
@@ -61,8 +63,7 @@ class Cost:
 
 def clip_for(model: Model, clip: Path | None) -> Clip:
     """A clip for a model: the file, or seeded random arrays."""
-    own = model.preprocess
-    preprocess = Preprocess() if own is None else Preprocess.from_json(dict(own))
+    preprocess = Preprocess.of_metadata(model.preprocess)
     if clip is not None:
         return load_clip(clip, specs(model), preprocess=preprocess)
     feeds = runtime.random_feeds(model)

@@ -24,14 +24,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.motion import clips
-from cfp_onnx.clips.load import PRESETS, Preprocess
+from cfp_onnx import pictures
+from cfp_onnx.clips.preprocess import Preprocess
+from cfp_onnx.clips.presets import PRESETS
 from cfp_onnx.explanation.call import explain
 from cfp_onnx.files.whole import write_bytes
 from cfp_onnx.model import load
-from cfp_onnx.pictures import sheets as pictures
-from cfp_onnx.pyramid import folder as saving
+from cfp_onnx.pyramid import tube_pictures
+from cfp_onnx.pyramid.resampling import resample
 from cfp_onnx.pyramid.result import Pyramid
-from cfp_onnx.pyramid.tubes import Tube, Tubes, resample
+from cfp_onnx.pyramid.tubes import Tube, Tubes
 from cfp_onnx.pyramid.values import Kernel
 
 Array = NDArray[Any]
@@ -242,18 +244,18 @@ def draw(name: str, pyramid: Pyramid, folder: Path, *, stacked: Tube) -> None:
     scale = pyramid.tubes.scale(stacked.kind, stacked.depth)
     stack = pictures.stack(
         pyramid.media.frames, stacked.at(pyramid.media.size), low=scale.low, high=scale.high,
-        title=saving.title(stacked, sheet.subject), unit=saving.UNIT_WORDS[stacked.kind],
+        title=tube_pictures.tube_title(stacked, sheet.subject), unit=tube_pictures.UNIT_WORDS[stacked.kind],
         scope=f"depth {stacked.depth}", limit=8,
     )  # fmt: skip
     write_bytes(folder / f"{name}-stack.png", small_png(stack))
     write_bytes(folder / f"{name}-pyramid.png", small_png(diagram(pyramid, sheet.subject)))
 
 
-def sheet_of(name: str, pyramid: Pyramid) -> saving.Sheet:
+def sheet_of(name: str, pyramid: Pyramid) -> tube_pictures.TubePictures:
     """What draws the class's tubes, with the network's name in the title."""
     label, index = pyramid.target["label"], pyramid.target["index"]
     subject = f"{name}, class {index}" if label is None else f"{name}, class {index} “{label}”"
-    return saving.Sheet(pyramid.tubes or Tubes((1, 1, 1), ()), pyramid.media, subject, "none")
+    return tube_pictures.TubePictures(pyramid.tubes or Tubes((1, 1, 1), ()), pyramid.media, subject, "none")
 
 
 def film(pyramid: Pyramid, file: Path) -> None:

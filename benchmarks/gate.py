@@ -1,9 +1,10 @@
-"""Does the gate pass what is the same and stop what is not? ``python -m benchmarks.gate SEED.onnx SHORTCUT.onnx``.
+"""Does `check` pass what is the same and stop what is not? ``python -m benchmarks.gate SEED.onnx SHORTCUT.onnx``.
 
 A baseline of the demonstration network on twenty held-out clips, each with the corner mark of its class, which the
 network never saw in training. Then re-exports and deployed forms that must pass, and planted changes that must fail.
-Beside it stand two gates that people use: accuracy on 300 held-out clips, of which a point may be lost, and the largest
-difference of the logits on the baseline's clips, with the usual 1e-3 and with the least that lets the good files pass.
+Beside it stand two criteria that people use: accuracy on 300 held-out clips, of which a point may be lost, and the
+largest difference of the logits on the baseline's clips, with the usual 1e-3 and with the least that lets the good
+files pass.
 
 The two arguments are what ``python -m benchmarks.motion.train --seed 1`` and ``python -m benchmarks.motion.shortcut``
 write; without them these two rows are left out.
@@ -232,7 +233,7 @@ def must_fail(folder: Path) -> dict[str, Path]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What three gates say of a file; true where they let it pass.
+    """What three criteria say of a file; true where they let it pass.
 
     Attributes:
         name: What was done.
@@ -241,7 +242,7 @@ class Verdict:
         logits: Largest difference of the logits on the baseline's clips.
         by_accuracy: Whether accuracy alone lets it pass.
         by_logits: Whether the difference of the logits lets it pass, at 1e-3.
-        by_gate: Whether `check` lets it pass.
+        by_check: Whether `check` lets it pass.
         by_reasons: Whether `check` would, were the weights and the predictions not judged.
         flips: Clips of the baseline with another strongest class.
         first: Where `check` says that it begins.
@@ -253,7 +254,7 @@ class Verdict:
     logits: float
     by_accuracy: bool
     by_logits: bool
-    by_gate: bool
+    by_check: bool
     by_reasons: bool
     flips: int
     first: str
@@ -294,7 +295,7 @@ class Bench:
         return own, float((tests.argmax(axis=1) == self.labels).mean())
 
     def judge(self, name: str, path: Path, *, wanted: bool) -> Verdict:
-        """What three gates say of a file."""
+        """What three criteria say of a file."""
         logits, accuracy = self.run(path)
         far = float(np.abs(logits - self.logits).max())
         found = cfp.check(path, self.baseline)
@@ -315,23 +316,23 @@ def table(verdicts: list[Verdict], accuracy: float) -> str:
               "|---|---:|---:|---|---|---|---|"]  # fmt: skip
     lines += [
         f"| {v.name} | {100 * v.accuracy:.1f} % | {v.logits:.2g} | {_mark(v.by_accuracy, v.wanted)} | "
-        f"{_mark(v.by_logits, v.wanted)} | {_mark(v.by_gate, v.wanted)} | {v.first} |"
+        f"{_mark(v.by_logits, v.wanted)} | {_mark(v.by_check, v.wanted)} | {v.first} |"
         for v in verdicts
         if v.name not in planted
     ]
     lines += [_kind(name, group) for name, group in kinds.items()]
-    lines += ["", "| gate | let pass of those that should | stopped of those that should not |", "|---|---|---|"]
-    gates: dict[str, Callable[[Verdict], bool]] = {
+    lines += ["", "| criterion | let pass of those that should | stopped of those that should not |", "|---|---|---|"]
+    criteria: dict[str, Callable[[Verdict], bool]] = {
         "accuracy, at most a point lost": lambda v: v.by_accuracy,
         "logits, at most 1e-3": lambda v: v.by_logits,
         f"logits, at most {loose:.2g} (the least that lets the good files pass)": lambda v: v.logits <= loose,
-        "`check`": lambda v: v.by_gate,
+        "`check`": lambda v: v.by_check,
         "`check`, relevance and activity alone": lambda v: v.by_reasons,
     }
     good, bad = ([v for v in verdicts if v.wanted == w] for w in (True, False))
     lines += [
-        f"| {name} | {sum(map(gate, good))} of {len(good)} | {sum(not gate(v) for v in bad)} of {len(bad)} |"
-        for name, gate in gates.items()
+        f"| {name} | {sum(map(criterion, good))} of {len(good)} | {sum(not criterion(v) for v in bad)} of {len(bad)} |"
+        for name, criterion in criteria.items()
     ]
     return "\n".join(lines)
 
@@ -341,7 +342,7 @@ def _kind(name: str, group: list[Verdict]) -> str:
     right = sum(v.first.startswith(f"{v.name.removesuffix(f' {name}')}.weight:") for v in group)
     low, high = (f(v.accuracy for v in group) for f in (min, max))
     near, far = (f(v.logits for v in group) for f in (min, max))
-    stopped = [sum(not getattr(v, gate) for v in group) for gate in ("by_accuracy", "by_logits", "by_gate")]
+    stopped = [sum(not getattr(v, criterion) for v in group) for criterion in ("by_accuracy", "by_logits", "by_check")]
     cells = " | ".join(f"stopped {n} of {len(group)}" for n in stopped)
     return (
         f"| one layer {name}, {len(group)} files | {100 * low:.1f} to {100 * high:.1f} % | {near:.2g} to {far:.2g} | "

@@ -83,11 +83,11 @@ def make_engine(
 
 
 def _clip_feeds(loaded: Any, clip: Path) -> dict[str, Array]:
-    from cfp_onnx.clips.load import Preprocess, load_clip
+    from cfp_onnx.clips.load import load_clip
+    from cfp_onnx.clips.preprocess import Preprocess
     from cfp_onnx.explanation import inputs
 
-    own = loaded.preprocess
-    preprocess = Preprocess() if own is None else Preprocess.from_json(dict(own))
+    preprocess = Preprocess.of_metadata(loaded.preprocess)
     return dict(load_clip(clip, inputs.specs(loaded), preprocess=preprocess, layout=preprocess.layout).feeds)
 
 

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.motion import clips
-from cfp_onnx.clips.load import Preprocess, load_clip
+from cfp_onnx.clips.load import load_clip
+from cfp_onnx.clips.preprocess import Preprocess
 from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.explanation.inputs import specs
 from cfp_onnx.model import Model, load
@@ -37,8 +38,7 @@ class Explainer:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        own = model.preprocess
-        self.preprocess = Preprocess() if own is None else Preprocess.from_json(dict(own))
+        self.preprocess = Preprocess.of_metadata(model.preprocess)
         self.engine: Engine | None = None
 
     def __call__(self, frames: Array, label: int, *, rule: str = "positional", theta: float = 0.6) -> Pyramid:
@@ -62,7 +62,9 @@ def published_tube(pyramid: Pyramid) -> Array:
     assert pyramid.tubes is not None
     chosen = {(n, k): max(r, 0.0) for n, k, r in pyramid.kernels(1)}
     mine = [t for t in pyramid.tubes.of("activation", "kernel") if (t.layer, t.kernel) in chosen]
-    return tubes.weighted([(t, chosen[t.layer or "", t.kernel or 0]) for t in mine], layer=None).at(pyramid.tubes.size)
+    return tubes.weighted_activation([(t, chosen[t.layer or "", t.kernel or 0]) for t in mine], layer=None).at(
+        pyramid.tubes.size
+    )
 
 
 def difference(frames: Array) -> Array:

@@ -31,14 +31,16 @@ if TYPE_CHECKING:
     from cfp_onnx.checking.call import check
     from cfp_onnx.checking.policy import Limits, Policy, read_policy
     from cfp_onnx.checking.result import Checked
-    from cfp_onnx.clips.load import PRESETS, Preprocess
+    from cfp_onnx.clips.preprocess import Preprocess
+    from cfp_onnx.clips.presets import PRESETS
     from cfp_onnx.comparison.call import compare
     from cfp_onnx.comparison.result import Comparison
     from cfp_onnx.conversion.call import Conversion, convert
     from cfp_onnx.explanation.call import explain, topology
     from cfp_onnx.model import load
-    from cfp_onnx.pyramid.folder import Drawing
-    from cfp_onnx.pyramid.result import Pyramid, load_pyramid
+    from cfp_onnx.pyramid.drawings import Drawing
+    from cfp_onnx.pyramid.load import load_pyramid
+    from cfp_onnx.pyramid.result import Pyramid
 
 __version__ = "0.1.0"
 
@@ -80,13 +82,13 @@ __all__ = [  # noqa: RUF022 - grouped by what a reader looks for
 ]  # fmt: skip
 
 _HOMES = {
-    "load": "cfp_onnx.model",
+    "load": "cfp_onnx.model.reader",
     "explain": "cfp_onnx.explanation.call",
     "compare": "cfp_onnx.comparison.call",
     "convert": "cfp_onnx.conversion.call",
     "baseline": "cfp_onnx.checking.baseline",
-    "Baseline": "cfp_onnx.checking.baseline_file",
-    "load_baseline": "cfp_onnx.checking.baseline_file",
+    "Baseline": "cfp_onnx.checking.baseline",
+    "load_baseline": "cfp_onnx.checking.baseline",
     "check": "cfp_onnx.checking.call",
     "Checked": "cfp_onnx.checking.result",
     "Limits": "cfp_onnx.checking.policy",
@@ -95,11 +97,11 @@ _HOMES = {
     "Comparison": "cfp_onnx.comparison.result",
     "Conversion": "cfp_onnx.conversion.call",
     "topology": "cfp_onnx.explanation.call",
-    "PRESETS": "cfp_onnx.clips.load",
-    "Preprocess": "cfp_onnx.clips.load",
+    "PRESETS": "cfp_onnx.clips.presets",
+    "Preprocess": "cfp_onnx.clips.preprocess",
     "Pyramid": "cfp_onnx.pyramid.result",
-    "load_pyramid": "cfp_onnx.pyramid.result",
-    "Drawing": "cfp_onnx.pyramid.folder",
+    "load_pyramid": "cfp_onnx.pyramid.load",
+    "Drawing": "cfp_onnx.pyramid.drawings",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from cfp_onnx.cli import main
+from cfp_onnx.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

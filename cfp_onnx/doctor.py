@@ -1,13 +1,15 @@
 """What is installed, what it can reach, and the command that mends what is wrong.
 
 Nothing is imported to find out which distributions there are: two flavours of onnxruntime overwrite each
-other's files, and a broken runtime must not take its own diagnosis down with it. The runtime is loaded last,
-guarded, to ask for its providers and, where a device is seen, to start a session of one operator on it.
+other's files, and a broken runtime must not take its own diagnosis down with it. OpenCV and the runtime are
+loaded last, guarded: they may need libraries that the system lacks. The runtime is then asked for its providers
+and, where a device is seen, to start a session of one operator on it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import importlib.metadata
 import io
@@ -18,9 +20,11 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from cfp_onnx.errors import DeviceError
 
 CUDA = "CUDAExecutionProvider"
 
@@ -49,6 +53,32 @@ OPENCV = (
     "opencv-contrib-python",
     "opencv-contrib-python-headless",
 )
+WINDOWED = {"opencv-python", "opencv-contrib-python"}
+HEADLESS = "opencv-python-headless"
+
+#: System libraries that wheels of OpenCV and onnxruntime load, and the package of Debian and Ubuntu that has each.
+SYSTEM_PACKAGES = {
+    "libEGL.so.1": "libegl1",
+    "libGL.so.1": "libgl1",
+    "libICE.so.6": "libice6",
+    "libSM.so.6": "libsm6",
+    "libX11.so.6": "libx11-6",
+    "libXext.so.6": "libxext6",
+    "libXrender.so.1": "libxrender1",
+    "libgcc_s.so.1": "libgcc-s1",
+    "libglib-2.0.so.0": "libglib2.0-0",
+    "libgomp.so.1": "libgomp1",
+    "libgthread-2.0.so.0": "libglib2.0-0",
+    "libstdc++.so.6": "libstdc++6",
+    "libxcb.so.1": "libxcb1",
+    "libz.so.1": "zlib1g",
+}
+
+#: Of these, what OpenCV's builds without windows need too.
+WINDOWLESS = {"libgcc_s.so.1", "libstdc++.so.6", "libz.so.1"}
+
+#: What brings all that the builds with windows need to be imported; an import only names the first that is missing.
+WINDOW_PACKAGES = {"libgl1", "libglib2.0-0"}
 
 OLDEST_ONNX = (1, 21)
 
@@ -114,19 +144,20 @@ def diagnose(
     """
     versions = _installed() if distributions is None else {_canonical(k): v for k, v in distributions.items()}
     gpus = nvidia_devices() if devices is None else tuple(devices)
-    pip = f"{shlex.quote(python)} -m pip"
+    pip = _pip(python)
     runtimes = tuple((name, versions[name]) for name in RUNTIMES if name in versions)
     opencv = [name for name in OPENCV if name in versions]
 
+    opencv_version, no_opencv = _load_opencv(importer)
     runtime, why = _load_runtime(importer)
     providers = tuple(runtime.get_available_providers()) if runtime is not None else ()
-    problems = [*_runtime_problems(runtimes, why, pip, gpu=bool(gpus))]
+    problems = [*_runtime_problems([name for name, _ in runtimes], why, pip, gpu=bool(gpus))]
     if not problems and gpus and CUDA in providers and (failure := _cuda_failure(runtime)):
         problems.append(
             f"{gpus[0]} is there, but no session starts on it ({failure}). NVIDIA's libraries come with: "
             f'{pip} install "onnxruntime-gpu[cuda,cudnn]"'
         )
-    problems += _package_problems(versions, opencv, pip)
+    problems += _package_problems(versions, opencv, no_opencv, pip)
 
     return Diagnosis(
         python=platform.python_version(),
@@ -139,7 +170,7 @@ def diagnose(
         packages=(
             *((name, versions.get(name)) for name in ("onnx", "onnx-ir", "numpy")),
             *((name, versions[name]) for name in opencv),
-            *((("opencv-python", None),) if not opencv else ()),
+            *((("OpenCV", opencv_version),) if not opencv else ()),
         ),
         problems=tuple(problems),
         notes=tuple(_notes(runtimes, providers, gpus, pip)) if not problems else (),
@@ -179,6 +210,32 @@ def nvidia_devices(*, timeout: float = 10.0) -> tuple[str, ...]:
     return tuple(f"{name} (driver {driver}, {memory})" for name, driver, memory in fields)
 
 
+def cannot_load(package: str, error: ImportError | AttributeError, *, python: str = sys.executable) -> str:
+    """The sentence for whoever needs a package that cannot be imported.
+
+    Args:
+        package: Import name, ``cv2`` or ``onnxruntime``.
+        error: What the import raised, or the first use, where a folder without contents was imported.
+        python: Interpreter that the commands name.
+
+    Returns:
+        What is wrong, ending in the command to type.
+    """
+    versions = _installed()
+    names = [name for name in (OPENCV if package == "cv2" else RUNTIMES) if name in versions]
+    why, pip = _first_line(error), _pip(python)
+    problems = _opencv_problems(names, why, pip) if package == "cv2" else _runtime_problems(names, why, pip, gpu=False)
+    return problems[0]
+
+
+def _pip(python: str) -> str:
+    return f"{shlex.quote(python)} -m pip"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 def _installed() -> dict[str, str]:
     """Version by canonical name; of two on the path the first, which is the one an import finds."""
     found: dict[str, str] = {}
@@ -199,6 +256,17 @@ def _cpu_count() -> int:
     return os.cpu_count() or 1
 
 
+def _load_opencv(importer: Callable[[str], Any]) -> tuple[str | None, str]:
+    """The version of OpenCV, or None and the reason.
+
+    It is loaded as the rest of the package loads it, since it reads its limits once, when it starts.
+    """
+    try:
+        return str(importer("cfp_onnx.opencv").version), ""
+    except DeviceError as error:
+        return None, _first_line(error.__cause__ or error)
+
+
 def _load_runtime(importer: Callable[[str], Any]) -> tuple[Any | None, str]:
     """The runtime module, or None and the reason.
 
@@ -207,24 +275,62 @@ def _load_runtime(importer: Callable[[str], Any]) -> tuple[Any | None, str]:
     try:
         runtime = importer("onnxruntime")
     except (ImportError, OSError) as error:
-        return None, str(error).strip().partition("\n")[0]
+        return None, _first_line(error)
     if not hasattr(runtime, "InferenceSession") or not hasattr(runtime, "get_available_providers"):
         return None, "the package is an empty shell"
     return runtime, ""
 
 
-def _runtime_problems(runtimes: tuple[tuple[str, str], ...], why: str, pip: str, *, gpu: bool) -> tuple[str, ...]:
-    names = [name for name, _ in runtimes]
-    if not names:
-        if not why:
-            return ()  # built from source, on the path: no distribution, but it works
-        return (f"No onnxruntime is installed. Type: {pip} install {_choice(names, gpu=gpu)}",)
-    again = (
-        f"{pip} uninstall -y {' '.join(names)} && {pip} install --force-reinstall --no-deps {_choice(names, gpu=gpu)}"
-    )
+def _runtime_problems(names: Sequence[str], why: str, pip: str, *, gpu: bool) -> tuple[str, ...]:
+    keep = _choice(names, gpu=gpu)
     if len(names) > 1:
-        return (f"{' and '.join(names)} overwrite each other's files; keep one. Type: {again}",)
-    return (f"{names[0]} is installed but cannot be used ({why}). Type: {again}",) if why else ()
+        return (_doubled(names, keep, pip),)
+    if not why:
+        return ()  # also one built from source, on the path: no distribution, but it works
+    return (_unusable(names, keep, why, pip),)
+
+
+def _doubled(names: Sequence[str], keep: str, pip: str) -> str:
+    """The sentence about distributions that share one import package."""
+    return f"{' and '.join(names)} overwrite each other's files; keep one. Type: {_again(names, keep, pip)}"
+
+
+def _unusable(names: Sequence[str], keep: str, why: str, pip: str) -> str:
+    """The sentence about a package that cannot be imported.
+
+    Args:
+        names: Its installed distribution, if any.
+        keep: The distribution to install.
+        why: What the import said.
+        pip: The command line of pip.
+    """
+    library = _missing_library(why)
+    if not library and not names:
+        return f"No {keep} is installed. Type: {pip} install {keep}"
+    if not library:
+        return f"{names[0]} is installed but cannot be used ({why}). Type: {_again(names, keep, pip)}"
+    needs = f"{names[0] if names else keep} needs the system library {library}, which is missing"
+    packages = {SYSTEM_PACKAGES[library]}
+    if library in WINDOWLESS or not set(names) & WINDOWED:
+        return f"{needs}. As root on Debian or Ubuntu, type: {_apt(packages)}"
+    return (
+        f"{needs}. As root on Debian or Ubuntu, type: {_apt(packages | WINDOW_PACKAGES)}; or take the build without "
+        f"windows, which needs none of these: {_again(names, _headless(keep), pip)}"
+    )
+
+
+def _missing_library(why: str) -> str:
+    """The system library that the loader did not find; empty where the import failed otherwise."""
+    name = why.partition(": cannot open shared object file")[0]
+    return name if name in SYSTEM_PACKAGES else ""
+
+
+def _apt(packages: Collection[str]) -> str:
+    return f"apt-get update && apt-get install -y {' '.join(sorted(packages))}"
+
+
+def _again(names: Sequence[str], keep: str, pip: str) -> str:
+    return f"{pip} uninstall -y {' '.join(names)} && {pip} install --force-reinstall --no-deps {keep}"
 
 
 def _choice(names: Sequence[str], *, gpu: bool) -> str:
@@ -248,7 +354,7 @@ def _cuda_failure(runtime: Any) -> str:
     return "" if CUDA in session.get_providers() else "it falls back to the CPU"
 
 
-def _package_problems(versions: Mapping[str, str], opencv: Sequence[str], pip: str) -> list[str]:
+def _package_problems(versions: Mapping[str, str], opencv: Sequence[str], no_opencv: str, pip: str) -> list[str]:
     problems = []
     if "onnx" in versions and _release(versions["onnx"]) < OLDEST_ONNX:
         oldest = ".".join(map(str, OLDEST_ONNX))
@@ -257,16 +363,44 @@ def _package_problems(versions: Mapping[str, str], opencv: Sequence[str], pip: s
             f'Type: {pip} install --upgrade "onnx>={oldest}"'
         )
     missing = [name for name in ("onnx", "onnx-ir", "numpy") if name not in versions]
-    if not opencv:
-        missing.append("opencv-python")
+    if not opencv and no_opencv and not _missing_library(no_opencv):
+        missing.append(HEADLESS)
     if missing:
         problems.append(f"Missing: {', '.join(missing)}. Type: {pip} install {' '.join(missing)}")
-    if len(opencv) > 1:
-        problems.append(
-            f"{' and '.join(opencv)} overwrite each other's files; keep one. Type: {pip} uninstall -y "
-            f"{' '.join(opencv)} && {pip} install --force-reinstall --no-deps opencv-python"
-        )
+    if HEADLESS not in missing:
+        problems += _opencv_problems(opencv, no_opencv, pip)
     return problems
+
+
+def _opencv_problems(names: Sequence[str], why: str, pip: str) -> tuple[str, ...]:
+    keep = _fullest(names)
+    if len(names) > 1:
+        return (_doubled(names, keep if _windows_can_open() else _headless(keep), pip),)
+    return (_unusable(names, keep, why, pip),) if why else ()
+
+
+def _windows_can_open() -> bool:
+    """Whether the system has what OpenCV's builds with windows load when they are imported."""
+    if sys.platform != "linux":
+        return True
+    try:
+        for library in ("libGL.so.1", "libglib-2.0.so.0", "libxcb.so.1"):
+            ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def _headless(name: str) -> str:
+    return name.removesuffix("-headless") + "-headless"
+
+
+def _fullest(opencv: Sequence[str]) -> str:
+    """The build that can do what each of these can: another program may need its windows or its extra modules."""
+    if not opencv:
+        return HEADLESS
+    extra = "-contrib" if any("contrib" in name for name in opencv) else ""
+    return f"opencv{extra}-python" if set(opencv) & WINDOWED else f"opencv{extra}-python-headless"
 
 
 def _release(version: str) -> tuple[int, ...]:

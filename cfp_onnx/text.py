@@ -37,6 +37,13 @@ def first_line(error: BaseException) -> str:
     return (lines[0] if lines else type(error).__name__)[:300]
 
 
+def described(value: object) -> str:
+    """A value with its type, shortened, for a sentence that refuses it."""
+    if value is None:
+        return "null"
+    return f"{type(value).__name__} {str(value)[:40]!r}"
+
+
 def shape_text(shape: Iterable[int | None]) -> str:
     """A shape as people write it: ``(?, 3, 16, 112, 112)``."""
     return "(" + ", ".join("?" if d is None else str(d) for d in shape) + ")"
@@ -76,4 +83,13 @@ def figure_table(first: str, figures: Iterable[str]) -> Table:
     return table
 
 
-__all__ = ["PRINTED_WIDTH", "fact_table", "figure_table", "first_line", "plain_text", "printable", "shape_text"]
+__all__ = [
+    "PRINTED_WIDTH",
+    "described",
+    "fact_table",
+    "figure_table",
+    "first_line",
+    "plain_text",
+    "printable",
+    "shape_text",
+]

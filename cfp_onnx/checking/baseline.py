@@ -16,12 +16,14 @@ from cfp_onnx.checking.fingerprint import RULES, Recorder, Sight, Traits
 from cfp_onnx.checking.noise import measured_noise
 from cfp_onnx.checking.recorders import Recorders
 from cfp_onnx.checking.values import BaselineRun, FileFacts
+from cfp_onnx.clips.clip import Clip
 from cfp_onnx.clips.lists import Listed, clips_in
-from cfp_onnx.clips.load import Clip, Preprocess, load_clip
+from cfp_onnx.clips.load import load_clip
+from cfp_onnx.clips.preprocess import Preprocess
 from cfp_onnx.errors import UsageError
 from cfp_onnx.explanation.options import deepest
 from cfp_onnx.explanation.shared_clip import ModelInputs
-from cfp_onnx.files.strict_json import rounded
+from cfp_onnx.files.packed_numbers import rounded
 from cfp_onnx.model import Model, load
 from cfp_onnx.values import Progress
 

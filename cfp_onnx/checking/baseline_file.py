@@ -15,9 +15,11 @@ import numpy as np
 from cfp_onnx.checking.change import Noise
 from cfp_onnx.checking.fingerprint import PATTERNS, RULES, Sight, Traits
 from cfp_onnx.checking.values import BaselineRun, FileFacts
-from cfp_onnx.clips.load import InputSpec, Preprocess
+from cfp_onnx.clips.preprocess import Preprocess
+from cfp_onnx.clips.spec import InputSpec
 from cfp_onnx.errors import UsageError
-from cfp_onnx.files.strict_json import Reader, packed, read_object
+from cfp_onnx.files.packed_numbers import packed
+from cfp_onnx.files.strict_json import Reader, read_object
 from cfp_onnx.files.whole import write_text
 from cfp_onnx.graph.parts import Geometry
 from cfp_onnx.values import plain

@@ -18,7 +18,7 @@ from cfp_onnx.checking.notes import notes_on_policy, notes_on_run
 from cfp_onnx.checking.policy import Policy
 from cfp_onnx.checking.result import Checked
 from cfp_onnx.checking.values import BaselineFacts, CheckRun, FileFacts, RunThen
-from cfp_onnx.clips.load import Preprocess
+from cfp_onnx.clips.preprocess import Preprocess
 from cfp_onnx.files.whole import folder_of
 from cfp_onnx.model import Model, load
 from cfp_onnx.values import Progress

@@ -10,7 +10,7 @@ from cfp_onnx.checking.fingerprint import Recorder, Sight, Traits
 from cfp_onnx.checking.layer_match import Match, matched
 from cfp_onnx.checking.policy import Policy
 from cfp_onnx.checking.recorders import Recorders, deciding_output
-from cfp_onnx.clips.load import Clip
+from cfp_onnx.clips.clip import Clip
 from cfp_onnx.errors import ClipError, RunError, UsageError
 from cfp_onnx.model import Model
 

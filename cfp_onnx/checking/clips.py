@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cfp_onnx.checking.baseline_file import Baseline, Remembered
+from cfp_onnx.clips.clip import Clip
 from cfp_onnx.clips.lists import Listed, clips_in
-from cfp_onnx.clips.load import Clip, Preprocess, load_clip
+from cfp_onnx.clips.load import load_clip
+from cfp_onnx.clips.preprocess import Preprocess
 from cfp_onnx.errors import ClipError, UsageError
 from cfp_onnx.explanation.shared_clip import ModelInputs, read_both
 from cfp_onnx.model import Model

@@ -67,11 +67,6 @@ class Traits:
     bias: Array | None
     sketch: Array
 
-    @property
-    def kernel_shape(self) -> tuple[int, ...]:
-        """Sizes of its window."""
-        return self.geometry.kernel
-
     @classmethod
     def of(cls, unit: Unit, *, head: bool) -> Traits:
         """A layer of a file in short."""

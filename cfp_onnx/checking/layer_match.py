@@ -11,7 +11,7 @@ import numpy as np
 from cfp_onnx.checking.fingerprint import Traits
 from cfp_onnx.matching.agreement import apart
 from cfp_onnx.matching.assignment import assign
-from cfp_onnx.matching.similarity import words_in_common
+from cfp_onnx.matching.similarity import alike_in_shape, words_in_common
 from cfp_onnx.values import Array
 
 SURE = 0.5
@@ -127,14 +127,6 @@ def _uncross(
                 crossed = True
 
 
-def alike_in_shape(a: Traits, b: Traits) -> bool:
-    """Whether two layers can be the same: kernels, channels, groups and window, axes with one tap aside."""
-    one, two = a.kernel_shape, b.kernel_shape
-    if len(one) != len(two):
-        one, two = (tuple(k for k in taps if k > 1) for taps in (one, two))
-    return (a.kernels, a.channels, a.groups, one) == (b.kernels, b.channels, b.groups, two)
-
-
 def _columns(traits: Traits) -> Array:
     """What tells kernels apart whatever the order of channels: (kernels, n)."""
     return np.column_stack([traits.size, traits.sketch]).astype(np.float64)
@@ -204,4 +196,4 @@ def of_layer(change: Array) -> float:
     return max(float(np.sqrt((change**2).mean())), ALONE * float(change.max(initial=0.0)))
 
 
-__all__ = ["Match", "alike_in_shape", "kernel_order", "matched", "of_layer", "weight_change"]
+__all__ = ["Match", "kernel_order", "matched", "of_layer", "weight_change"]

@@ -9,7 +9,7 @@ from cfp_onnx.checking.baseline_file import Remembered
 from cfp_onnx.checking.change import Noise, changes_of, outputs_over, worst
 from cfp_onnx.checking.fingerprint import Recorder, doubled
 from cfp_onnx.checking.recorders import Recorders
-from cfp_onnx.clips.load import Clip
+from cfp_onnx.clips.clip import Clip
 from cfp_onnx.errors import ModelError, RunError
 from cfp_onnx.values import Array
 

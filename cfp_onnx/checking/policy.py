@@ -1,4 +1,4 @@
-"""How much may change before a check fails: stated limits, for all layers, for some of them, for single classes."""
+"""How much may change before a check fails: a policy of limits for all layers, for some of them, for single classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from cfp_onnx.errors import UsageError
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits on one layer's measures, each the mean of all clips.
+    """The policy's numbers for one layer: limits on its measures, each the mean of all clips.
+
+    They say what may change; limits on time, memory and size are another thing.
 
     Attributes:
         max_drift: Largest part of the relevance that may lie on other kernels, 0..1.
@@ -54,7 +56,7 @@ NAMES = tuple(f.name for f in fields(Limits))
 
 @dataclass(frozen=True)
 class Policy:
-    """All limits of a check.
+    """What may change between a baseline and a file.
 
     Attributes:
         general: For every layer and class.
@@ -94,7 +96,7 @@ class Policy:
 
 
 def named(pattern: str, *names: str) -> bool:
-    """Whether a pattern is one of some names, or stands for it."""
+    """Whether a pattern equals or matches one of some names."""
     return any(name == pattern or fnmatchcase(name, pattern) for name in names)
 
 

@@ -12,7 +12,7 @@ from cfp_onnx import runtime
 from cfp_onnx.checking.baseline_file import Baseline
 from cfp_onnx.checking.change import outputs_over
 from cfp_onnx.checking.fingerprint import Recorder, shapes_of
-from cfp_onnx.clips.load import Clip
+from cfp_onnx.clips.clip import Clip
 from cfp_onnx.model import Model
 from cfp_onnx.values import Array
 

@@ -11,7 +11,7 @@ from cfp_onnx.checking.baseline_file import Baseline
 from cfp_onnx.checking.clips import ClipReader, sources_of
 from cfp_onnx.checking.recorders import deciding_output
 from cfp_onnx.clips.lists import Listed
-from cfp_onnx.clips.load import Preprocess
+from cfp_onnx.clips.preprocess import Preprocess
 from cfp_onnx.errors import UsageError
 from cfp_onnx.model import Model, load
 from cfp_onnx.values import Progress

@@ -1,36 +1,24 @@
-"""Several clips at once: files, folders of them, and lists with labels."""
+"""Several clips at once: files, folders of clips, and lists of clips with their classes."""
 
 from __future__ import annotations
 
 import csv
 import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cfp_onnx.clips.names import is_clip, is_list, is_picture, natural_path
 from cfp_onnx.errors import ClipError, UsageError
-
-LISTS = frozenset({".txt", ".csv", ".tsv", ".lst"})
-"""Suffixes of lists: a clip a line, then its class after a comma, a tab or a space."""
-
-CLIPS = frozenset(
-    {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".ogv", ".gif", ".npy",
-     ".npz", ".db", ".sqlite", ".sqlite3"}
-)  # fmt: skip
-"""Suffixes of clips that a folder is searched for."""
-
-FRAMES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
-"""Suffixes of pictures: a folder of nothing else is one clip."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """One clip.
+    """One clip of several.
 
     Attributes:
         file: Its path.
-        target: Class index or label, where one is given; a list's is text, which is a label where there is one like it.
+        target: Class index or label, where one is given; a list's is text, read as a label where there is such a label.
     """
 
     file: str
@@ -38,9 +26,9 @@ class Listed:
 
 
 def clips_in(sources: Iterable[str | os.PathLike[str] | Listed], *, pictures: bool = False) -> list[Listed]:
-    """Every clip that some names stand for, in the order given; folders in natural order.
+    """Returns every clip that the sources hold, in the order given; what is in a folder, in natural order.
 
-    A folder of pictures is one clip; any other folder stands for the clips and folders of pictures in it. A text
+    A folder of pictures is one clip; any other folder holds clips and folders of pictures. A text
     file is a list of clips, whose paths are relative to it.
 
     Args:
@@ -59,7 +47,7 @@ def clips_in(sources: Iterable[str | os.PathLike[str] | Listed], *, pictures: bo
         path = Path(source)
         if path.is_dir():
             out += _folder(path, pictures=pictures)
-        elif path.suffix.lower() in LISTS:
+        elif is_list(path):
             out += _list(path)
         else:
             out.append(Listed(str(source)))
@@ -68,25 +56,20 @@ def clips_in(sources: Iterable[str | os.PathLike[str] | Listed], *, pictures: bo
 
 def _folder(path: Path, *, pictures: bool) -> list[Listed]:
     inside = [p for p in path.iterdir() if not p.name.startswith(".")]
-    found = [p for p in inside if p.is_file() and p.suffix.lower() in CLIPS]
+    found = [p for p in inside if p.is_file() and is_clip(p)]
     if pictures:
-        found += [p for p in inside if p.is_file() and p.suffix.lower() in FRAMES]
+        found += [p for p in inside if p.is_file() and is_picture(p)]
     else:
-        found += [p for p in inside if p.is_dir() and _is_frames(p)]
-        if not found and _is_frames(path):
+        found += [p for p in inside if p.is_dir() and _has_pictures(p)]
+        if not found and _has_pictures(path):
             return [Listed(str(path))]
     if not found:
         raise ClipError(f"{path}: the folder holds no clip; give files, or a folder with videos, arrays or frames")
-    return [Listed(str(p)) for p in sorted(found, key=lambda p: (_natural(p), p.name))]
+    return [Listed(str(p)) for p in sorted(found, key=natural_path)]
 
 
-def _is_frames(path: Path) -> bool:
-    return any(p.suffix.lower() in FRAMES for p in path.iterdir() if p.is_file())
-
-
-def _natural(path: Path) -> list[tuple[int, int, str]]:
-    parts = re.split(r"(\d+)", path.name)
-    return [(1, int(p), "") if p.isdigit() and p.isascii() else (0, 0, p) for p in parts]
+def _has_pictures(path: Path) -> bool:
+    return any(is_picture(p) for p in path.iterdir() if p.is_file())
 
 
 def _list(path: Path) -> list[Listed]:
@@ -102,11 +85,11 @@ def _list(path: Path) -> list[Listed]:
 
 
 def _row(line: str, path: Path) -> Listed:
-    if os.path.exists(path.parent / line.strip()):  # noqa: PTH110 - a line that can be no path is no error here
+    if os.path.exists(path.parent / line.strip()):  # noqa: PTH110 - Path.exists raises for a line that can be no path
         return Listed(str(path.parent / line.strip()))
     separator = "\t" if "\t" in line else "," if "," in line else " "
     fields: Sequence[str] = next(csv.reader([line.strip()], delimiter=separator))
-    if separator == " " and len(fields) > 2:  # names with blanks: the class is the last word
+    if separator == " " and len(fields) > 2:  # a name with blanks: the last word is the class
         fields = [" ".join(fields[:-1]), fields[-1]]
     if len(fields) > 2 or not fields[0].strip():
         raise UsageError(f"{path}: cannot read {line.strip()[:80]!r}; write a clip and its class, separated by a comma")
@@ -114,4 +97,4 @@ def _row(line: str, path: Path) -> Listed:
     return Listed(str(path.parent / fields[0].strip()), target or None)
 
 
-__all__ = ["FRAMES", "LISTS", "Listed", "clips_in"]
+__all__ = ["Listed", "clips_in"]

@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cfp_onnx import runtime
+from cfp_onnx.clips.clip import Source
 from cfp_onnx.comparison.assemble import assembled
 from cfp_onnx.comparison.observed import Wanted, observe
 from cfp_onnx.comparison.result import Comparison
 from cfp_onnx.comparison.side import Sides
 from cfp_onnx.errors import UsageError
 from cfp_onnx.explanation.options import deepest
-from cfp_onnx.explanation.shared_clip import ModelInputs, Source, read_both
+from cfp_onnx.explanation.shared_clip import ModelInputs, read_both
 from cfp_onnx.model import Model, load
 from cfp_onnx.values import Progress
 
 if TYPE_CHECKING:
-    from cfp_onnx.clips.load import Preprocess
+    from cfp_onnx.clips.preprocess import Preprocess
 
 
 def compare(

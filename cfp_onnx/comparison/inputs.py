@@ -15,7 +15,7 @@ from cfp_onnx.matching.wording import by_sizes
 from cfp_onnx.values import Array
 
 if TYPE_CHECKING:
-    from cfp_onnx.clips.load import Clip
+    from cfp_onnx.clips.clip import Clip
 
 
 def fed_alike(a: Side, b: Side, clips: tuple[Clip, Clip]) -> bool:

@@ -17,7 +17,7 @@ from cfp_onnx.pyramid.tube_collector import clip_size
 from cfp_onnx.values import Array
 
 if TYPE_CHECKING:
-    from cfp_onnx.clips.load import Clip
+    from cfp_onnx.clips.clip import Clip
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ from cfp_onnx.matching.chains import Place
 from cfp_onnx.matching.describe import network
 from cfp_onnx.matching.units import Network
 from cfp_onnx.model import Model
-from cfp_onnx.pyramid.tube_collector import Collector
+from cfp_onnx.pyramid.tube_collector import TubeCollector
 from cfp_onnx.pyramid.tubes import Tube
 from cfp_onnx.runtime.probe import SEED, Probe, Values
 from cfp_onnx.values import Array
 
 if TYPE_CHECKING:
-    from cfp_onnx.clips.load import Clip
+    from cfp_onnx.clips.clip import Clip
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,9 @@ class Side:
         found = dict(zip(names, runtime.run(probe.session, names, fed), strict=True))
         scored = {i: np.asarray(found[n], np.float64).reshape(-1) for i, n in probe.relevance.items()}
         taken = self.named(tensors, probe.taps, found, feeds)
-        collector = Collector.of(engine.topology, engine.depths, self.main, engine.axes[self.main]) if tubes else None
+        collector = (
+            TubeCollector.of(engine.topology, engine.depths, self.main, engine.axes[self.main]) if tubes else None
+        )
         if collector is None:
             return Looked(scored, {}, taken)
         for i, name in probe.maps.items():

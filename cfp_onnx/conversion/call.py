@@ -25,7 +25,7 @@ from cfp_onnx.explanation.network import Network
 from cfp_onnx.values import Progress
 
 if TYPE_CHECKING:
-    from cfp_onnx.clips.load import Preprocess
+    from cfp_onnx.clips.preprocess import Preprocess
 
 FRAMEWORKS = ("torch", "keras", "tensorflow", "tflite", "jax", "paddle", "mxnet")
 

@@ -21,7 +21,7 @@ from cfp_onnx.model import Model
 from cfp_onnx.text import shape_text
 
 if TYPE_CHECKING:
-    from cfp_onnx.clips.load import Preprocess
+    from cfp_onnx.clips.preprocess import Preprocess
 
 
 def source_of(
@@ -57,7 +57,7 @@ def _digest(path: Path) -> str:
 
 def preset_of(arch: str | None) -> Preprocess | None:
     """Preprocessing that the published weights of a built-in network were trained with."""
-    from cfp_onnx.clips.load import PRESETS
+    from cfp_onnx.clips.presets import PRESETS
 
     name = (arch or "").removesuffix("-a")
     return PRESETS.get(name) or (PRESETS["resnet3d"] if name.startswith("resne") else None)
@@ -81,7 +81,8 @@ def described_preprocess(
     Raises:
         UsageError: If it contradicts the model.
     """
-    from cfp_onnx.clips.load import Preprocess, layout_of
+    from cfp_onnx.clips.layout import layout_of
+    from cfp_onnx.clips.preprocess import Preprocess
 
     if base is None and layout is None and frames is None and size is None:
         return {}

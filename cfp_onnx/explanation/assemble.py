@@ -16,15 +16,16 @@ from cfp_onnx.explanation.sessions import Sessions
 from cfp_onnx.graph.positions import spatial_axes
 from cfp_onnx.graph.states import State
 from cfp_onnx.graph.topology import Source, Topology
+from cfp_onnx.pyramid.headers import CoverageHeader, InputHeader, ModelHeader, RunHeader, TargetHeader
+from cfp_onnx.pyramid.media import Media, stretched_frames
 from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.pyramid.tube_collector import clip_size
-from cfp_onnx.pyramid.tubes import Media, stretched
 from cfp_onnx.pyramid.values import Edge, Kernel, LayerResult, Link, LinkSource
 from cfp_onnx.relevance.walked import Walked
 from cfp_onnx.values import Array
 
 if TYPE_CHECKING:
-    from cfp_onnx.clips.load import Clip
+    from cfp_onnx.clips.clip import Clip
 
 
 def layer_results(topology: Topology, depths: Mapping[int, int], walked: Walked) -> tuple[LayerResult, ...]:
@@ -115,26 +116,23 @@ def assemble(
     if not all(np.isfinite(r).all() for r in walked.relevance.values()):
         raise RunError(f"the relevance of {file.path} is not finite on this clip; its activations overflow float32")
     return Pyramid(
-        model={"file": str(file.path), "sha256": file.sha256, "producer": file.producer, "opset": file.opset},
-        input={
-            "file": clip.file, "sha256": clip.sha256,
-            "shape": list(clip.feeds[network.model.inputs[0].name].shape), "layout": clip.layout,
-        },
-        run={
-            "rule": request.rule.name, "class_step": settings.class_step, "theta": settings.theta,
-            "top_k": settings.top_k, "depth": settings.depth if settings.depth is not None else "all",
-            "gates": "frozen", "provider": sessions.provider(), "onnxruntime": runtime.import_onnxruntime().__version__,
-            "output_difference": largest_difference(plain, found.outputs), "undefined": walked.undefined,
-            "negative_sums": walked.negative_sums, "links_omitted": walked.omitted,
-        },
-        target={
-            "output": network.output, "index": settings.index, "label": label_of(labels, settings.index),
-            "score": float(scores[settings.index]), "top": [list(row) for row in strongest(scores, labels, TOP)],
-        },
-        coverage={
-            "channels": network.coverage.channels, "layers": network.coverage.layers,
-            "operators_unknown": list(network.coverage.operators_unknown),
-        },
+        model=ModelHeader.of(file),
+        input=InputHeader(
+            file=clip.file, sha256=clip.sha256, shape=tuple(clip.feeds[network.model.inputs[0].name].shape),
+            layout=clip.layout,
+        ),
+        run=RunHeader(
+            rule=request.rule.name, class_step=settings.class_step, theta=settings.theta, top_k=settings.top_k,
+            depth=settings.depth if settings.depth is not None else "all", gates="frozen",
+            provider=sessions.provider(), onnxruntime=runtime.import_onnxruntime().__version__,
+            output_difference=largest_difference(plain, found.outputs), undefined=walked.undefined,
+            negative_sums=walked.negative_sums, links_omitted=walked.omitted,
+        ),
+        target=TargetHeader(
+            output=network.output, index=settings.index, label=label_of(labels, settings.index),
+            score=float(scores[settings.index]), top=strongest(scores, labels, TOP),
+        ),
+        coverage=CoverageHeader.of(network.coverage),
         layers=layer_results(topology, network.depths, walked),
         levels=levels(topology, network.depths, walked),
         edges=edges(topology, walked, found.states),
@@ -158,7 +156,7 @@ def media_of(network: Network, clip: Clip) -> Media:
         return Media(kind, size, clip.frames, note="frames after resize and crop, as the network saw them")
     letters = dict(zip("THW"[3 - len(axes) :], axes, strict=True)) | {"C": axis}
     note = "the array as it was fed, its range stretched to black and white"
-    return Media(kind, size, stretched(array, letters), note=note)
+    return Media(kind, size, stretched_frames(array, letters), note=note)
 
 
 __all__ = ["assemble", "media_of"]

@@ -22,7 +22,7 @@ from cfp_onnx.relevance.rules import DEFAULT
 from cfp_onnx.values import Array, Progress
 
 if TYPE_CHECKING:
-    from cfp_onnx.clips.load import Preprocess
+    from cfp_onnx.clips.preprocess import Preprocess
 
 
 def topology(

@@ -11,6 +11,7 @@ from cfp_onnx.errors import TargetError
 from cfp_onnx.graph.target import behind_target, class_axis, logits_of
 from cfp_onnx.graph.topology import Topology
 from cfp_onnx.model import Program
+from cfp_onnx.pyramid.headers import TopClass
 from cfp_onnx.values import Array
 
 
@@ -128,10 +129,10 @@ def pick_class(
     return index
 
 
-def strongest(scores: Array, labels: Sequence[str] | None, most: int) -> list[tuple[int, str | None, float]]:
-    """The classes with the highest scores: index, name, score."""
+def strongest(scores: Array, labels: Sequence[str] | None, most: int) -> tuple[TopClass, ...]:
+    """The classes with the highest scores."""
     order = np.argsort(-scores, kind="stable")[:most]
-    return [(int(i), label_of(labels, int(i)), float(scores[i])) for i in order]
+    return tuple(TopClass(int(i), label_of(labels, int(i)), float(scores[i])) for i in order)
 
 
 __all__ = ["Classes", "label_of", "pick_class", "rivals", "strongest"]

@@ -19,7 +19,7 @@ from cfp_onnx.explanation.sessions import NOTHING_MORE, FieldProbe, Sessions, Wa
 from cfp_onnx.model import Model
 from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.pyramid.topology_json import topology_json
-from cfp_onnx.pyramid.tube_collector import Collector
+from cfp_onnx.pyramid.tube_collector import TubeCollector
 from cfp_onnx.relevance.rules import FieldWalk, rule_named
 from cfp_onnx.relevance.statistics import Statistics
 from cfp_onnx.relevance.walked import Settings
@@ -27,7 +27,7 @@ from cfp_onnx.runtime.probe import SEED
 from cfp_onnx.values import Array, Progress
 
 if TYPE_CHECKING:
-    from cfp_onnx.clips.load import Clip
+    from cfp_onnx.clips.clip import Clip
 
 
 class Engine:
@@ -168,7 +168,7 @@ class Engine:
         scores = self.scores(plain[self.output])
         settings = replace(settings, rivals=self.rivals(plain[self.output], settings.index))
         main = self.network.clip_input()
-        collector = Collector.of(self.topology, self.depths, main, self.axes[main]) if tubes else None
+        collector = TubeCollector.of(self.topology, self.depths, main, self.axes[main]) if tubes else None
         request = Request(
             clip.feeds, rule_named(rule), settings, collector, volumes=kernel_relevance, progress=progress or _silent
         )

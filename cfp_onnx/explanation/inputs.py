@@ -6,13 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cfp_onnx import runtime
-from cfp_onnx.clips.load import InputSpec, layout_of
 from cfp_onnx.errors import ModelError, RunError, UsageError
 from cfp_onnx.graph.channel_axis import channel_axis
 from cfp_onnx.model import Model, input_shape
 
 if TYPE_CHECKING:
-    from cfp_onnx.clips.load import InputSpec
+    from cfp_onnx.clips.spec import InputSpec
 
 _FEEDABLE = frozenset(
     {"float16", "float32", "float64", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "bool"}
@@ -21,7 +20,8 @@ _FEEDABLE = frozenset(
 
 def specs(model: Model) -> list[InputSpec]:
     """The model's inputs as the clip reader wants them; the graph tells the channel axis where the shape does not."""
-    from cfp_onnx.clips.load import InputSpec
+    from cfp_onnx.clips.layout import layout_of
+    from cfp_onnx.clips.spec import InputSpec
 
     for port in model.inputs:
         if port.dtype not in _FEEDABLE:

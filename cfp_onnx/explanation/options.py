@@ -19,7 +19,8 @@ from cfp_onnx.relevance.walked import Settings
 from cfp_onnx.values import Array
 
 if TYPE_CHECKING:
-    from cfp_onnx.clips.load import Clip, Preprocess
+    from cfp_onnx.clips.clip import Clip
+    from cfp_onnx.clips.preprocess import Preprocess
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,13 @@ class ClipOptions:
         Raises:
             ClipError: If the clip cannot be read or does not fit.
         """
-        from cfp_onnx.clips.load import Preprocess, load_clip
+        from cfp_onnx.clips.load import load_clip
+        from cfp_onnx.clips.preprocess import Preprocess
         from cfp_onnx.explanation.inputs import specs
 
         preprocess = self.preprocess
         if preprocess is None:
-            own = model.preprocess
-            preprocess = Preprocess() if own is None else Preprocess.from_json(dict(own))
+            preprocess = Preprocess.of_metadata(model.preprocess)
         return load_clip(source, specs(model), preprocess=preprocess, layout=self.layout or preprocess.layout)
 
     def class_names(self, model: Model) -> Sequence[str] | None:

@@ -13,7 +13,7 @@ from cfp_onnx.explanation.run import Found, Request
 from cfp_onnx.explanation.sessions import Sessions
 from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.topology import shared_states
-from cfp_onnx.pyramid.tube_collector import Collector
+from cfp_onnx.pyramid.tube_collector import TubeCollector
 from cfp_onnx.relevance.pooled_walk import PooledRun
 from cfp_onnx.relevance.rules import Rule, rule_named
 from cfp_onnx.relevance.statistics import Statistics
@@ -69,7 +69,7 @@ def read_statistics(
     return statistics, {**results, **feeds}
 
 
-def _record_tubes(sessions: Sessions, request: Request, collector: Collector, walked: Walked) -> None:
+def _record_tubes(sessions: Sessions, request: Request, collector: TubeCollector, walked: Walked) -> None:
     """Tubes of what a pooled rule chose, from further passes."""
     network, settings = sessions.network, replace(request.settings, class_step="contrast")
     shown = [i for i in walked.relevance if network.depths[i] > 0]

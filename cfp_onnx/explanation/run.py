@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cfp_onnx.graph.states import State
-from cfp_onnx.pyramid.tube_collector import Collector
+from cfp_onnx.pyramid.tube_collector import TubeCollector
 from cfp_onnx.relevance.rules import Rule
 from cfp_onnx.relevance.walked import Settings, Walked
 from cfp_onnx.values import Array, Progress
@@ -28,7 +28,7 @@ class Request:
     feeds: Mapping[str, Array]
     rule: Rule
     settings: Settings
-    collector: Collector | None
+    collector: TubeCollector | None
     volumes: bool
     progress: Progress
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cfp_onnx.clips.load import Clip, InputSpec, Preprocess, layout_of, load_clip
+from cfp_onnx.clips.clip import Clip, Source
+from cfp_onnx.clips.layout import layout_of
+from cfp_onnx.clips.load import load_clip
+from cfp_onnx.clips.preprocess import Preprocess
+from cfp_onnx.clips.spec import InputSpec
 from cfp_onnx.errors import CfpError, ClipError, ModelError, UsageError
 from cfp_onnx.explanation.inputs import specs
 from cfp_onnx.model import Model
 from cfp_onnx.values import Array
 
 if TYPE_CHECKING:
-    from cfp_onnx.clips.load import InputSpec
-
-Source = str | os.PathLike[str] | Array | Mapping[str, Array]
+    from cfp_onnx.clips.spec import InputSpec
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class ModelInputs:
     def of(cls, model: Model, preprocess: Preprocess | None = None) -> ModelInputs:
         """What a model takes, with the preprocessing given or else its own."""
         if preprocess is None:
-            preprocess = Preprocess() if model.preprocess is None else Preprocess.from_json(dict(model.preprocess))
+            preprocess = Preprocess.of_metadata(model.preprocess)
         return cls(str(model.path), tuple(specs(model)), preprocess)
 
     def layout(self, requested: str | None) -> str | None:
@@ -107,4 +108,4 @@ def _turned(
     return out if len(out) > 1 else next(iter(out.values()))
 
 
-__all__ = ["ModelInputs", "Source", "partners", "read_both"]
+__all__ = ["ModelInputs", "partners", "read_both"]

@@ -8,7 +8,7 @@ import numpy as np
 
 from cfp_onnx.explanation.network import Network
 from cfp_onnx.explanation.sessions import FieldProbe, Wanted
-from cfp_onnx.pyramid.tube_collector import Collector, shown_kernels
+from cfp_onnx.pyramid.tube_collector import TubeCollector, kernels_with_tubes
 from cfp_onnx.relevance.walked import Walked
 from cfp_onnx.values import Array
 
@@ -43,7 +43,7 @@ def passes(network: Network, expanded: Sequence[int], shown: Sequence[int], *, v
 
 
 def collect(
-    collector: Collector, network: Network, probe: FieldProbe, results: Mapping[str, Array], walked: Walked
+    collector: TubeCollector, network: Network, probe: FieldProbe, results: Mapping[str, Array], walked: Walked
 ) -> None:
     """Hand what one pass returned to the tubes.
 
@@ -58,7 +58,7 @@ def collect(
     for i, name in probe.maps.items():
         collector.add_relevance(layers[i], probe.features[i], results[name])
     for i, name in probe.activations.items():
-        kernels, omitted = shown_kernels(walked.relevance[i], walked.chosen[i])
+        kernels, omitted = kernels_with_tubes(walked.relevance[i], walked.chosen[i])
         collector.omitted += omitted
         collector.add_activations(layers[i], probe.features[i], results[name], kernels)
         if i in probe.volumes:

@@ -1,18 +1,17 @@
-"""Reading JSON that comes from elsewhere: every key known and once, every number finite, every type exact."""
+"""Reading JSON that comes from elsewhere: every key once, every number finite, every value of the type asked for."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-import numpy as np
-
 from cfp_onnx.errors import UsageError
+from cfp_onnx.files.packed_numbers import unpacked
+from cfp_onnx.files.whole import named
+from cfp_onnx.text import described
 from cfp_onnx.values import Array
 
 T = TypeVar("T")
@@ -21,12 +20,13 @@ LARGEST = 2**28
 """Bytes of the largest file that is read."""
 
 
-def read_object(path: Path, what: str) -> dict[str, Any]:
+def read_object(path: Path, what: str, *, smaller: str = "make a smaller one") -> dict[str, Any]:
     """The object in a JSON file.
 
     Args:
         path: The file.
-        what: What it should be, for sentences.
+        what: What it should be, for error messages: ``a baseline``.
+        smaller: What to do about a file that is too large, for error messages.
 
     Raises:
         UsageError: If it cannot be read, is too large, or is not an object of unique keys and finite numbers.
@@ -34,32 +34,39 @@ def read_object(path: Path, what: str) -> dict[str, Any]:
     try:
         with path.open("rb") as stream:
             data = stream.read(LARGEST + 1)
-    except OSError as error:
-        raise UsageError(f"cannot read {what} {path}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"cannot read {what} from {named(path)}: {reason}") from error
     if len(data) > LARGEST:
-        raise UsageError(f"{path} is over {LARGEST >> 20} MB, too large for {what}; make it with fewer clips")
+        raise UsageError(f"{named(path)} is over {LARGEST >> 20} MB, too large for {what}; {smaller}")
     try:
-        value = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
-        )
-    except (ValueError, RecursionError) as error:
+        value = parse(data.decode("utf-8"))
+    except ValueError as error:
         raise UsageError(
-            f"{path} is not {what}: {_short(error)}; it is damaged or was cut off, make it anew"
+            f"{named(path)} is not {what}: {str(error)[:200]}; it is damaged or was cut off, make it anew"
         ) from error
     if not isinstance(value, dict):
-        raise UsageError(f"{path} is not {what}: it holds no JSON object")
+        raise UsageError(f"{named(path)} is not {what}: it holds no JSON object")
     return value
 
 
-def _short(error: BaseException) -> str:
-    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]
+def parse(text: str) -> Any:
+    """The values of a JSON text.
+
+    Raises:
+        ValueError: If it is not JSON, a key is there twice, a number is not finite, or it is nested too deeply.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for key, value in pairs:
         if key in out:
-            raise ValueError(f"key {key[:60]!r} stands there twice")
+            raise ValueError(f"key {key[:60]!r} is there twice")
         out[key] = value
     return out
 
@@ -76,33 +83,41 @@ def _no_constant(name: str) -> NoReturn:
 
 
 class Reader:
-    """An object whose keys are taken one by one; what is left over is refused.
+    """A JSON object whose keys are taken one by one, each as the type that is wanted.
 
     Args:
         value: The object.
-        where: Its place in the file, for sentences.
+        where: Its place in the file, for error messages.
+
+    Raises:
+        UsageError: From every method, if the key is missing or its value is of another type.
     """
 
     def __init__(self, value: object, where: str) -> None:
         if not isinstance(value, Mapping):
-            raise UsageError(f"{where} must be an object, not {_kind(value)}")
+            raise UsageError(f"{where} must be an object, not {described(value)}")
         self._left = dict(value)
         self.where = where
 
     def take(self, key: str) -> Any:
-        """The value of a key, whatever it is."""
+        """The value of a key, of any type."""
         if key not in self._left:
             raise UsageError(f"{self.where} has no key {key!r}")
         return self._left.pop(key)
 
     def done(self) -> None:
-        """Refuses keys that nobody asked for."""
+        """Refuses keys that were not taken."""
         if self._left:
             raise UsageError(f"{self.where} has the unknown key {str(next(iter(self._left)))[:60]!r}")
 
+    def rest(self) -> dict[str, Any]:
+        """Keys that were not taken, with their values; for objects in which unknown keys are allowed."""
+        left, self._left = self._left, {}
+        return left
+
     def wrong(self, key: str, value: object, wanted: str) -> UsageError:
-        """The error for a value of another kind than wanted."""
-        return UsageError(f"{self.where}: {key!r} is {_kind(value)}, it must be {wanted}")
+        """The error for a value of another type than wanted."""
+        return UsageError(f"{self.where}: {key!r} is {described(value)}, it must be {wanted}")
 
     def text(self, key: str) -> str:
         """A string."""
@@ -127,17 +142,25 @@ class Reader:
 
     def number(self, key: str, least: float = -math.inf) -> float:
         """A finite number."""
+        return float(self.number_as_written(key, least))
+
+    def number_as_written(self, key: str, least: float = -math.inf) -> float:
+        """A finite number; an `int` where it is written without a point, so that it is written back the same."""
         value = self.take(key)
-        if type(value) not in {int, float} or not math.isfinite(value) or not value >= least:
+        if not _is_number(value) or not value >= least:
             raise self.wrong(key, value, "a finite number" + (f" of at least {least:g}" if least > -math.inf else ""))
-        return float(value)
+        return value  # type: ignore[no-any-return]
 
     def maybe(self, key: str, read: Callable[[str], T]) -> T | None:
-        """What a reader of this object gives, or None for null."""
+        """What a method of this reader gives, or None for null."""
         if key in self._left and self._left[key] is None:
             del self._left[key]
             return None
         return read(key)
+
+    def optional(self, key: str, read: Callable[[str], T]) -> T | None:
+        """What a method of this reader gives, or None where the key is missing."""
+        return read(key) if key in self._left else None
 
     def items(self, key: str) -> list[Any]:
         """A list."""
@@ -150,12 +173,23 @@ class Reader:
         """An object inside."""
         return Reader(self.take(key), f"{self.where}: {key!r}")
 
+    def objects(self, key: str) -> list[Reader]:
+        """A list of objects."""
+        return [Reader(value, f"{self.where}: {key} {i}") for i, value in enumerate(self.items(key))]
+
     def wholes(self, key: str, least: int = 1) -> tuple[int, ...]:
         """A list of whole numbers."""
         values = self.items(key)
         if any(type(v) is not int or v < least for v in values):
             raise self.wrong(key, values, f"a list of whole numbers of at least {least}")
         return tuple(values)
+
+    def numbers(self, key: str) -> tuple[float, ...]:
+        """A list of finite numbers."""
+        values = self.items(key)
+        if not all(map(_is_number, values)):
+            raise self.wrong(key, next(v for v in values if not _is_number(v)), "a list of finite numbers")
+        return tuple(map(float, values))
 
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of strings."""
@@ -169,55 +203,13 @@ class Reader:
         return unpacked(self.take(key), shape, f"{self.where}: {key!r}")
 
 
-def _kind(value: object) -> str:
-    if value is None:
-        return "null"
-    return f"{type(value).__name__} {str(value)[:40]!r}"
+def _is_number(value: object) -> bool:
+    """Whether a value is a number that a float can hold: not true or false, not infinite, not of 400 digits."""
+    if type(value) is int:
+        return -_LARGEST_NUMBER <= value <= _LARGEST_NUMBER
+    return type(value) is float and math.isfinite(value)
 
 
-def packed(values: Array) -> str:
-    """Numbers as text: each as float16 of the largest, which stands in front as float32; base64."""
-    flat = np.asarray(values, np.float64).reshape(-1)
-    scale = np.float32(np.abs(flat).max(initial=0.0))
-    part = flat / float(scale) if scale > 0 else np.zeros(flat.size)
-    data = np.asarray([scale], "<f4").tobytes() + part.astype("<f2").tobytes()
-    return base64.b64encode(data).decode("ascii")
+_LARGEST_NUMBER = int(1.7976931348623157e308)
 
-
-def unpacked(text: object, shape: tuple[int, ...], where: str) -> Array:
-    """Numbers from text.
-
-    Args:
-        text: What `packed` wrote.
-        shape: Their sizes.
-        where: Their place, for sentences.
-
-    Returns:
-        float64 of that shape.
-
-    Raises:
-        UsageError: If it is no such text, of another length, or holds NaN or infinity.
-    """
-    count = int(np.prod(shape, dtype=np.int64))
-    if not isinstance(text, str):
-        raise UsageError(f"{where} must be numbers in base64, not {_kind(text)}")
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise UsageError(f"{where} is no base64: {error}") from error
-    if len(data) != 4 + 2 * count:
-        raise UsageError(f"{where} holds {max(0, len(data) - 4) // 2} numbers, it must hold {count}")
-    scale = float(np.frombuffer(data[:4], "<f4")[0])
-    part = np.frombuffer(data[4:], "<f2").astype(np.float64)
-    if not (scale >= 0 and math.isfinite(scale) and np.isfinite(part).all()):
-        raise UsageError(f"{where} holds NaN, infinity or a negative scale")
-    return (part * scale).reshape(shape)
-
-
-def rounded(values: Array) -> Array:
-    """What is left of numbers once they were packed."""
-    array = np.asarray(values)
-    return unpacked(packed(array), array.shape, "")
-
-
-__all__ = ["Reader", "packed", "read_object", "rounded", "unpacked"]
+__all__ = ["LARGEST", "Reader", "parse", "read_object"]

@@ -4,22 +4,45 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
+from cfp_onnx.graph.parts import Geometry
 from cfp_onnx.matching.kernels import EXACT
 from cfp_onnx.matching.units import Unit
 from cfp_onnx.values import Array
 
 
-def alike_in_shape(a: Unit, b: Unit) -> bool:
-    """Whether two layers can be the same: kernels, channels, groups and window, axes with one tap aside."""
-    if (a.kernels, a.channels, a.groups) != (b.kernels, b.channels, b.groups):
-        return False
-    one, two = a.taps, b.taps
+class Shaped(Protocol):
+    """What two layers must have in common to be the same."""
+
+    @property
+    def kernels(self) -> int:
+        """Output channels."""
+
+    @property
+    def channels(self) -> int:
+        """Input channels."""
+
+    @property
+    def groups(self) -> int:
+        """Groups, or fibers."""
+
+    @property
+    def geometry(self) -> Geometry:
+        """The window."""
+
+
+def alike_in_shape(a: Shaped, b: Shaped) -> bool:
+    """Whether two layers can be the same: kernels, channels, groups and window.
+
+    Where the windows have different ranks, axes along which they have one tap are left out.
+    """
+    one, two = a.geometry.kernel, b.geometry.kernel
     if len(one) != len(two):
         one, two = (tuple(k for k in taps if k > 1) for taps in (one, two))
-    return one == two
+    return (a.kernels, a.channels, a.groups, one) == (b.kernels, b.channels, b.groups, two)
 
 
 def same_spectrum(a: Unit, b: Unit) -> bool:

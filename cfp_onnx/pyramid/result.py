@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import html
 import importlib.util
-import json
-import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 
 from cfp_onnx.errors import UsageError
-from cfp_onnx.files.whole import named
-from cfp_onnx.pyramid.tubes import Media, Tubes
-from cfp_onnx.pyramid.values import Edge, Kernel, LayerResult, Link, LinkSource
+from cfp_onnx.pyramid.headers import CoverageHeader, InputHeader, ModelHeader, RunHeader, TargetHeader
+from cfp_onnx.pyramid.media import Media
+from cfp_onnx.pyramid.tubes import Tubes
+from cfp_onnx.pyramid.values import Edge, Kernel, LayerResult
 from cfp_onnx.values import Array, Progress
 
 if TYPE_CHECKING:
-    from cfp_onnx.pyramid.folder import Drawing
-
+    from cfp_onnx.pyramid.drawings import Drawing
 
 SCHEMA = "cfp-onnx/pyramid"
+
+
 SCHEMA_VERSION = 1
-
-NOTEBOOK_DEPTHS = 12
-"""Most depths in the table that a notebook shows; of more, as many evenly spaced ones."""
-
-NOTEBOOK_KERNELS = 5
-"""Most kernels of a depth in that table."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,25 +32,25 @@ class Pyramid:
     """A class feature pyramid.
 
     Attributes:
-        model: file, sha256, producer, opset.
-        input: file, sha256, shape, layout.
-        run: rule, class_step, theta, top_k, depth, provider, onnxruntime, output_difference, undefined ...
-        target: output, index, label, score, top.
-        coverage: channels, layers, operators_unknown.
+        model: Which model it was.
+        input: What the model was fed.
+        run: How the pyramid was computed, and what the run reported.
+        target: The class, and what the model itself answers.
+        coverage: How much of the network was traced.
         layers: Layers walked, in execution order.
         levels: Depth to the kernels chosen there, strongest first within a layer.
         edges: Expanded kernels.
         tubes: Saliency tubes, where they were asked for.
-        media: What a person sees of the clip.
+        media: The clip as people see it.
         topology: The whole network, as in ``inspect --json``.
         facts: Versions, time of day and times taken.
     """
 
-    model: Mapping[str, Any]
-    input: Mapping[str, Any]
-    run: Mapping[str, Any]
-    target: Mapping[str, Any]
-    coverage: Mapping[str, Any]
+    model: ModelHeader
+    input: InputHeader
+    run: RunHeader
+    target: TargetHeader
+    coverage: CoverageHeader
     layers: tuple[LayerResult, ...]
     levels: Mapping[int, tuple[Kernel, ...]]
     edges: tuple[Edge, ...]
@@ -82,7 +75,7 @@ class Pyramid:
     def kernels(self, depth: int | None = None) -> tuple[Kernel, ...]:
         """Chosen kernels (layer, kernel, relevance) of a depth, or of all depths from the class down.
 
-        They stand by layer, the strongest of a layer first; a depth that was not walked has none.
+        They are in the order of the layers, the strongest of a layer first; a depth that was not walked has none.
         """
         if depth is not None:
             return self.levels.get(depth, ())
@@ -138,43 +131,18 @@ class Pyramid:
         return {
             "schema": SCHEMA,
             "schema_version": SCHEMA_VERSION,
-            "model": dict(self.model),
-            "input": dict(self.input),
-            "run": dict(self.run),
-            "target": dict(self.target),
-            "coverage": dict(self.coverage),
-            "layers": [
-                {
-                    "name": x.name, "op": x.op, "weight": x.weight, "nodes": list(x.nodes),
-                    "kernels": x.kernels, "channels": x.channels, "groups": x.groups,
-                    "kernel_shape": list(x.kernel_shape), "family": x.family, "depth": x.depth,
-                    "relevance": list(x.relevance),
-                }
-                for x in self.layers
-            ],
+            "model": self.model.to_json(),
+            "input": self.input.to_json(),
+            "run": self.run.to_json(),
+            "target": self.target.to_json(),
+            "coverage": self.coverage.to_json(),
+            "layers": [x.to_json() for x in self.layers],
             "levels": [
                 {"depth": d, "kernels": [{"layer": n, "kernel": k, "relevance": r} for n, k, r in self.levels[d]]}
                 for d in sorted(self.levels)
             ],
-            "edges": [
-                {
-                    "layer": e.layer,
-                    "kernel": e.kernel,
-                    "channels": [
-                        {
-                            "channel": c.channel,
-                            "weight": c.weight,
-                            "sources": [
-                                {"layer": s.layer, "kernel": s.kernel, "share": s.share, "via": s.via}
-                                for s in c.sources
-                            ],
-                        }
-                        for c in e.channels
-                    ],
-                }
-                for e in self.edges
-            ],
-        }  # fmt: skip
+            "edges": [e.to_json() for e in self.edges],
+        }
 
     def to_networkx(self) -> nx.MultiDiGraph:
         """Chosen kernels and what feeds them as a directed graph; edges point with the data.
@@ -234,9 +202,9 @@ class Pyramid:
     # ---------------------------------------------------------------------------------------- showing
 
     def __repr__(self) -> str:
-        label = "" if self.target["label"] is None else f" {self.target['label']!r}"
+        label = "" if self.target.label is None else f" {self.target.label!r}"
         return (
-            f"<Pyramid of class {self.target['index']}{label}: rule {self.run['rule']}, {len(self.layers)} layers, "
+            f"<Pyramid of class {self.target.index}{label}: rule {self.run.rule}, {len(self.layers)} layers, "
             f"{len(self.levels)} depths, {len(self.kernels())} chosen kernels>"
         )
 
@@ -247,39 +215,10 @@ class Pyramid:
         return plain_text(pyramid_tree(self))
 
     def _repr_html_(self) -> str:
-        """A small picture for notebooks: the answer, the class's tubes, the strongest kernels of each depth."""
-        from cfp_onnx.pyramid.folder import spread
-        from cfp_onnx.text import printable
+        """For notebooks: the answer, the class's tubes, and the strongest kernels of each depth."""
+        from cfp_onnx.pyramid.notebook import notebook_html
 
-        def shown(text: object) -> str:
-            return html.escape(printable(text))
-
-        target, rows = self.target, []
-        name = target["index"] if target["label"] is None else f"{target['index']} {target['label']}"
-        depths = spread(sorted(self.levels), NOTEBOOK_DEPTHS)
-        for depth in depths:
-            strongest = _in_turn(self.levels[depth])[:NOTEBOOK_KERNELS]
-            words = ", ".join(shown(f"{k.layer}:{k.kernel}") for k in strongest) or "none"
-            more = len(self.levels[depth]) - len(strongest)
-            tail = f" and {more} more" if more > 0 else ""
-            rows.append(f"<tr><th scope='row'>{depth}</th><td style='{_CELL}'>{words}{tail}</td></tr>")
-        some = f"<p>{len(depths)} of {len(self.levels)} depths</p>" if len(depths) < len(self.levels) else ""
-        picture = self._picture()
-        image = "" if picture is None else f"<img alt='class tubes by depth' style='max-width:100%' src='{picture}'>"
-        answer = f"score {target['score']:.4g}, rule {shown(self.run['rule'])}"
-        return (
-            f"<div><p><b>class {shown(name)}</b>, {answer}</p>{image}"
-            f"<table><tr><th scope='col'>depth</th><th scope='col' style='{_CELL}'>strongest kernels of each layer</th>"
-            f"</tr>{''.join(rows)}</table>{some}</div>"
-        )
-
-    def _picture(self) -> str | None:
-        """The class's tubes of at most four depths as a data address."""
-        from cfp_onnx.pyramid.folder import overview_address
-
-        if self.tubes is None or self.media is None:
-            return None
-        return overview_address(self.tubes, self.media, self.target)
+        return notebook_html(self, self.tubes, self.media)
 
     # ----------------------------------------------------------------------------------------- saving
 
@@ -298,7 +237,7 @@ class Pyramid:
             drawings: Which tubes become pictures; by default those of the class and of the strongest kernel at up to
                 four depths.
             animation: ``mp4``, ``gif`` or ``none``.
-            progress: Told how far the drawing is.
+            progress: Called before each tube that is drawn.
 
         Returns:
             The report.
@@ -307,16 +246,15 @@ class Pyramid:
             OutputError: If a file cannot be written; each file is whole or not there.
             UsageError: If tubes are asked for that were not recorded.
         """
-        from cfp_onnx.pyramid import folder as saving
+        from cfp_onnx.pyramid.folder import write_folder
 
-        written = saving.save(
+        written = write_folder(
             Path(folder), self.to_json(), topology=self.topology, tubes=self.tubes, media=self.media, facts=self.facts,
             drawings=drawings, animation=animation, progress=progress,
         )  # fmt: skip
         return written[0]
 
 
-_CELL = "text-align:left;overflow-wrap:anywhere"
 _HOW = {"relevance": " (explain with kernel_relevance=True)"}
 
 
@@ -325,192 +263,4 @@ def _listed(names: Sequence[str], limit: int = 20) -> str:
     return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _in_turn(kernels: Sequence[Kernel]) -> list[Kernel]:
-    """The strongest kernel of each layer, then the second of each, and so on: numbers hold within a layer only."""
-    seen: dict[str, int] = {}
-    ranked = []
-    for kernel in kernels:
-        ranked.append((seen.setdefault(kernel.layer, 0), kernel))
-        seen[kernel.layer] += 1
-    return [kernel for _, kernel in sorted(ranked, key=lambda pair: pair[0])]
-
-
-# ------------------------------------------------------------------------------------------------ loading
-
-
-def load_pyramid(path: str | os.PathLike[str]) -> Pyramid:
-    """A pyramid that was saved: its JSON, and its tubes where they lie beside it.
-
-    Topology and facts are in the report only; a pyramid that was loaded has none. Tubes beside the file that belong
-    to another clip, class or rule are left alone.
-
-    Args:
-        path: ``pyramid.json`` or its folder.
-
-    Raises:
-        UsageError: If it cannot be read, or is no pyramid of this schema.
-    """
-    from cfp_onnx.pyramid.folder import TUBES_FILE, owner, read_tubes
-
-    file = Path(path)
-    file = file / "pyramid.json" if file.is_dir() else file
-    try:
-        text = file.read_text(encoding="utf-8")
-        value = json.loads(text, parse_constant=_finite, parse_float=_finite)
-    except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"cannot read a pyramid from {named(file)}: {reason}") from error
-    if not isinstance(value, dict) or value.get("schema") != SCHEMA or value.get("schema_version") != SCHEMA_VERSION:
-        raise UsageError(f"{named(file)} is no pyramid ({SCHEMA}, version {SCHEMA_VERSION}) of this program")
-    try:
-        pyramid = _from_json(value)
-    except (ValueError, OverflowError) as error:
-        raise UsageError(f"{named(file)} is not a whole pyramid: {error}") from error
-    beside = file.with_name(TUBES_FILE)
-    tubes, media = read_tubes(beside, of=owner(value)) if beside.is_file() else (None, None)
-    return replace(pyramid, tubes=tubes, media=media)
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is no finite number")
-    return number
-
-
-_TEXT, _WHOLE, _NUMBER, _LIST, _NULL = (str,), (int,), (int, float), (list,), (type(None),)
-
-_SECTIONS: Mapping[str, Mapping[str, tuple[type, ...]]] = {
-    "model": {"file": _TEXT, "sha256": _TEXT, "producer": (*_TEXT, *_NULL), "opset": _WHOLE},
-    "input": {"file": (*_TEXT, *_NULL), "sha256": (*_TEXT, *_NULL), "shape": _LIST, "layout": (*_TEXT, *_NULL)},
-    "run": {
-        "rule": _TEXT, "class_step": (*_TEXT, *_NULL), "theta": _NUMBER, "top_k": (*_WHOLE, *_NULL),
-        "depth": (*_WHOLE, *_TEXT), "provider": _TEXT, "output_difference": _NUMBER, "undefined": _WHOLE,
-    },
-    "target": {"output": _TEXT, "index": _WHOLE, "label": (*_TEXT, *_NULL), "score": _NUMBER, "top": _LIST},
-    "coverage": {"channels": _NUMBER, "layers": _NUMBER, "operators_unknown": _LIST},
-}  # fmt: skip
-"""What is read of a pyramid's sections, and what it may be."""
-
-
-class _Reader:
-    """One JSON object; what it lacks or holds wrongly is a ValueError that names the place."""
-
-    def __init__(self, value: object, where: str) -> None:
-        if not isinstance(value, dict):
-            raise ValueError(f"{where} is {_short(value)}, not an object")  # noqa: TRY004 - the file is wrong
-        self.value, self.where = value, where
-
-    def take(self, key: str, kinds: tuple[type, ...]) -> Any:
-        if key not in self.value:
-            raise ValueError(f"{self.where} lacks {key!r}")
-        found = self.value[key]
-        if not isinstance(found, kinds) or isinstance(found, bool):
-            raise ValueError(f"{self.where} holds {_short(found)} under {key!r}")  # noqa: TRY004 - the file is wrong
-        return found
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        return tuple(self._all(key, _TEXT))
-
-    def wholes(self, key: str) -> tuple[int, ...]:
-        return tuple(self._all(key, _WHOLE))
-
-    def numbers(self, key: str) -> tuple[float, ...]:
-        return tuple(float(x) for x in self._all(key, _NUMBER))
-
-    def number(self, key: str) -> float:
-        return float(self.take(key, _NUMBER))
-
-    def objects(self, key: str) -> list[_Reader]:
-        return [_Reader(x, f"{self.where}: {key} {i}") for i, x in enumerate(self.take(key, _LIST))]
-
-    def _all(self, key: str, kinds: tuple[type, ...]) -> list[Any]:
-        found: list[Any] = self.take(key, _LIST)
-        if bad := [x for x in found if not isinstance(x, kinds) or isinstance(x, bool)]:
-            raise ValueError(f"{self.where} holds {_short(bad[0])} among {key!r}")
-        return found
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:36]} ..."
-
-
-def _from_json(value: Mapping[str, Any]) -> Pyramid:
-    """A pyramid of its JSON values.
-
-    Raises:
-        ValueError: With the place and what is wrong there.
-    """
-    whole = _Reader(value, "it")
-    parts: dict[str, Any] = {}
-    for name, keys in _SECTIONS.items():
-        section = _Reader(whole.take(name, (dict,)), name)
-        for key, kinds in keys.items():
-            section.take(key, kinds)
-        parts[name] = section.value
-    _check_top(parts["target"]["top"])
-    _Reader(parts["input"], "input").wholes("shape")
-    _Reader(parts["coverage"], "coverage").texts("operators_unknown")
-    layers = tuple(_layer(x) for x in whole.objects("layers"))
-    kernels = {x.name: x.kernels for x in layers}
-    if len(kernels) < len(layers):
-        raise ValueError("two layers have one name")
-    levels = {
-        level.take("depth", _WHOLE): tuple(_chosen(k, kernels) for k in level.objects("kernels"))
-        for level in whole.objects("levels")
-    }
-    return Pyramid(
-        **parts, layers=layers, levels=levels, edges=tuple(_edge(e, kernels) for e in whole.objects("edges"))
-    )
-
-
-def _check_top(top: Sequence[Any]) -> None:
-    for row in top:
-        kinds = (_WHOLE, (*_TEXT, *_NULL), _NUMBER)
-        if not isinstance(row, list) or len(row) != 3 or not all(map(isinstance, row, kinds)):
-            raise ValueError(f"target holds {_short(row)} among 'top', not [index, label, score]")
-
-
-def _layer(x: _Reader) -> LayerResult:
-    layer = LayerResult(
-        name=x.take("name", _TEXT), op=x.take("op", _TEXT), weight=x.take("weight", _TEXT), nodes=x.texts("nodes"),
-        kernels=x.take("kernels", _WHOLE), channels=x.take("channels", _WHOLE), groups=x.take("groups", _WHOLE),
-        kernel_shape=x.wholes("kernel_shape"), family=x.take("family", _TEXT), depth=x.take("depth", _WHOLE),
-        relevance=x.numbers("relevance"),
-    )  # fmt: skip
-    if len(layer.relevance) != layer.kernels:
-        raise ValueError(f"{x.where} has {layer.kernels} kernels and {len(layer.relevance)} numbers of relevance")
-    return layer
-
-
-def _chosen(x: _Reader, kernels: Mapping[str, int]) -> Kernel:
-    return Kernel(*_place(x, kernels), x.number("relevance"))
-
-
-def _place(x: _Reader, kernels: Mapping[str, int]) -> tuple[str, int]:
-    """Layer and kernel, which must be one of the layer's where that was walked."""
-    layer, kernel = x.take("layer", _TEXT), x.take("kernel", _WHOLE)
-    if layer not in kernels:
-        raise ValueError(f"{x.where} names a layer {_short(layer)} that is not among the layers")
-    if not 0 <= kernel < kernels[layer]:
-        raise ValueError(f"{x.where} names kernel {kernel} of {_short(layer)}, which has {kernels[layer]}")
-    return layer, kernel
-
-
-def _edge(x: _Reader, kernels: Mapping[str, int]) -> Edge:
-    links = tuple(
-        Link(c.take("channel", _WHOLE), c.number("weight"), tuple(_source(s, kernels) for s in c.objects("sources")))
-        for c in x.objects("channels")
-    )
-    return Edge(*_place(x, kernels), links)
-
-
-def _source(x: _Reader, kernels: Mapping[str, int]) -> LinkSource:
-    layer = x.take("layer", (*_TEXT, *_NULL))
-    if layer in kernels:
-        _place(x, kernels)
-    return LinkSource(layer, x.take("kernel", _WHOLE), x.number("share"), x.take("via", _TEXT))
-
-
-__all__ = ["Pyramid", "load_pyramid"]
+__all__ = ["SCHEMA", "SCHEMA_VERSION", "Pyramid"]

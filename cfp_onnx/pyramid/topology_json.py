@@ -1,4 +1,4 @@
-"""A topology as values that other programs read: JSON under the published schema, and GraphML."""
+"""A network's topology for other programs: JSON under the published schema, and GraphML."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from cfp_onnx.graph.layers import KernelLayer, Origin
 from cfp_onnx.graph.topology import Coverage, Topology
 from cfp_onnx.graph.tracing import Joint
 from cfp_onnx.model import Model, Program
+from cfp_onnx.pyramid.headers import CoverageHeader, ModelHeader
 
 SCHEMA = "cfp-onnx/topology"
 SCHEMA_VERSION = 1
 
 
 class Analysed(Protocol):
-    """A network that was read: what an engine knows without a clip."""
+    """A network that was analysed without a clip."""
 
     @property
     def file(self) -> Model:
@@ -59,18 +60,9 @@ def topology_json(engine: Analysed) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
-        "model": {
-            "file": str(engine.file.path),
-            "sha256": engine.file.sha256,
-            "producer": engine.file.producer,
-            "opset": engine.file.opset,
-        },
+        "model": ModelHeader.of(engine.file).to_json(),
         "output": engine.output,
-        "coverage": {
-            "channels": engine.coverage.channels,
-            "layers": engine.coverage.layers,
-            "operators_unknown": list(engine.coverage.operators_unknown),
-        },
+        "coverage": CoverageHeader.of(engine.coverage).to_json(),
         "layers": [_layer(engine, layer) for layer in topology.layers],
         "wires": [
             {"layer": layer.name, "from": [_wire(engine, origin, via) for origin, via in readers]}

@@ -11,14 +11,17 @@ from cfp_onnx.graph.features import Feature
 from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.positions import Grid, grid_of, positions, spatial_axes
 from cfp_onnx.graph.topology import Topology
-from cfp_onnx.pyramid.tubes import Centres, Size, Tube, Tubes, combine, density, settle
+from cfp_onnx.pyramid.resampling import Centres, Size, add_maps, density
+from cfp_onnx.pyramid.tubes import Tube, Tubes, mark_constant
 from cfp_onnx.values import Array
 
 PER_LAYER = 32
 """Most kernels of a layer whose own tubes are kept, the strongest; and the strongest against the class."""
 
+
 AGAINST = 3
 """Kernels of a layer that speak against the class whose tubes are kept too."""
+
 
 BYTES = 2**27
 """Most bytes of tubes of one pyramid."""
@@ -34,7 +37,7 @@ def clip_size(shape: tuple[int, ...], channel_axis: int) -> Size | None:
 
 
 @dataclass
-class Collector:
+class TubeCollector:
     """Gathers the tubes of one pyramid, layer by layer, as its runs return.
 
     Attributes:
@@ -56,7 +59,7 @@ class Collector:
     _bytes: int = 0
 
     @classmethod
-    def of(cls, topology: Topology, depths: Mapping[int, int], source: str, channel_axis: int) -> Collector | None:
+    def of(cls, topology: Topology, depths: Mapping[int, int], source: str, channel_axis: int) -> TubeCollector | None:
         """A collector for the clip in one input; None where that input has no space or time."""
         size = clip_size(topology.program.shapes[source], channel_axis)
         if size is None:
@@ -137,7 +140,7 @@ class Collector:
         """All tubes, with those of whole depths."""
         levels = []
         for depth, maps in sorted(self._levels.items()):
-            values, centres = combine(maps)
+            values, centres = add_maps(maps)
             levels.append(Tube("relevance", depth, None, None, values, centres))
         notes = []
         if self.omitted:
@@ -145,7 +148,7 @@ class Collector:
                 f"{self.omitted} chosen kernels have no tube of their own: at most {PER_LAYER} per layer, "
                 "the strongest, are kept"
             )
-        return settle(self.size, [*levels, *self._items], notes)
+        return mark_constant(self.size, [*levels, *self._items], notes)
 
 
 def _items(values: Array, grid: Grid, axis: int, *, summed: bool) -> Array:
@@ -158,7 +161,7 @@ def _items(values: Array, grid: Grid, axis: int, *, summed: bool) -> Array:
     return np.asarray(values.sum(axis=axis)) if summed else np.take(values, 0, axis=axis)
 
 
-def shown_kernels(relevance: Array, chosen: Array) -> tuple[Array, int]:
+def kernels_with_tubes(relevance: Array, chosen: Array) -> tuple[Array, int]:
     """Kernels of a layer that get a tube: chosen ones and the strongest against; and how many chosen are left out."""
     against = np.argsort(relevance, kind="stable")[:AGAINST]
     against = against[relevance[against] < 0]
@@ -166,4 +169,4 @@ def shown_kernels(relevance: Array, chosen: Array) -> tuple[Array, int]:
     return np.concatenate([kept, np.setdiff1d(against, kept)]).astype(np.int64), int(chosen.size - kept.size)
 
 
-__all__ = ["Collector", "clip_size", "shown_kernels"]
+__all__ = ["AGAINST", "BYTES", "PER_LAYER", "TubeCollector", "clip_size", "kernels_with_tubes"]

@@ -6,21 +6,23 @@ frames. Pictures of one depth share one scale, so that weak kernels look weak.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cfp_onnx.pyramid.resampling import Centres, Size, add_maps, resample
 from cfp_onnx.values import Array
 
-Size = tuple[int, int, int]
-Centres = tuple[Array, Array, Array]
-
 KINDS = ("activation", "relevance")
+
+
 UNITS = ("kernel", "layer", "depth")
+
 
 SATURATED = 0.005
 """Share of a relevance map's elements that may lie above its scale."""
+
 
 FLAT = 1e-4
 """A map that varies by less than this part of its scale says nothing about places."""
@@ -73,56 +75,6 @@ class Tube:
             (T, H, W) float32.
         """
         return resample(self.values, self.centres, [np.arange(n, dtype=np.float64) for n in size])
-
-
-def resample(values: Array, centres: Sequence[Array], places: Sequence[Array]) -> Array:
-    """Separable linear interpolation of a map at given coordinates, constant beyond its ends.
-
-    Args:
-        values: (t, h, w).
-        centres: Coordinates of its elements per axis, rising.
-        places: Coordinates wanted per axis.
-
-    Returns:
-        (len(places[0]), len(places[1]), len(places[2])) float32.
-    """
-    out = np.asarray(values, np.float32)
-    for axis, (known, wanted) in enumerate(zip(centres, places, strict=True)):
-        weights = _weights(np.asarray(known, np.float64), np.asarray(wanted, np.float64))
-        out = np.moveaxis(np.tensordot(weights, out, axes=(1, axis)), 0, axis)
-    return np.ascontiguousarray(out, dtype=np.float32)
-
-
-def _weights(known: Array, wanted: Array) -> Array:
-    """Matrix that interpolates: (len(wanted), len(known)) float32."""
-    unit = np.eye(len(known))
-    rows = [np.interp(wanted, known, column) for column in unit]
-    return np.asarray(np.stack(rows, axis=1), np.float32)
-
-
-def density(total: Array, centres: Sequence[Array], size: Sequence[int]) -> Array:
-    """Relevance per clip pixel of a map of sums, so that coarse and fine maps of one depth may be added.
-
-    Args:
-        total: (t, h, w) sums over the elements.
-        centres: Their coordinates.
-        size: Frames, height and width of the clip.
-    """
-    cell = 1.0
-    for known, n in zip(centres, size, strict=True):
-        cell *= float(known[-1] - known[0]) / (len(known) - 1) if len(known) > 1 else float(n)
-    return np.asarray(total / np.float32(max(cell, 1e-12)), np.float32)
-
-
-def combine(maps: Sequence[tuple[Array, Centres]]) -> tuple[Array, Centres]:
-    """The sum of maps with grids of their own, on the finest of these grids, axis by axis."""
-    frames, rows, columns = (max((c[axis] for _, c in maps), key=len) for axis in range(3))
-    centres = (frames, rows, columns)
-    total = np.zeros([len(c) for c in centres], np.float32)
-    for values, own in maps:
-        same = all(len(a) == len(b) and np.allclose(a, b) for a, b in zip(own, centres, strict=True))
-        total += values if same else resample(values, own, centres)
-    return total, centres
 
 
 @dataclass(frozen=True)
@@ -182,7 +134,7 @@ def unit_of(tube: Tube) -> str:
     return "layer" if tube.kernel is None else "kernel"
 
 
-def settle(size: Size, items: Iterable[Tube], notes: Iterable[str] = ()) -> Tubes:
+def mark_constant(size: Size, items: Iterable[Tube], notes: Iterable[str] = ()) -> Tubes:
     """Tubes with those marked constant that do not vary by `FLAT` of their depth's scale."""
     found = Tubes(size, tuple(items), tuple(notes))
     tops: dict[tuple[str, int], float] = {}
@@ -197,7 +149,7 @@ def settle(size: Size, items: Iterable[Tube], notes: Iterable[str] = ()) -> Tube
     return replace(found, items=tuple(marked))
 
 
-def weighted(tubes: Sequence[tuple[Tube, float]], *, layer: str | None) -> Tube:
+def weighted_activation(tubes: Sequence[tuple[Tube, float]], *, layer: str | None) -> Tube:
     """Activation of a layer or depth: its kernels' tubes, each times its share of the strongest kernel's relevance.
 
     Raises:
@@ -206,51 +158,18 @@ def weighted(tubes: Sequence[tuple[Tube, float]], *, layer: str | None) -> Tube:
     if not tubes:
         raise ValueError("no tubes to add up")
     maps = [(t.values * np.float32(v), t.centres) for t, v in tubes]
-    values, centres = combine(maps)
+    values, centres = add_maps(maps)
     total = float(sum(v for _, v in tubes))
     first = tubes[0][0]
     return Tube("activation", first.depth, layer, None, values / np.float32(total or 1.0), centres)
 
 
-@dataclass(frozen=True)
-class Media:
-    """What a person sees of the clip.
-
-    Attributes:
-        kind: ``video``, ``image``, ``curve`` (one-dimensional data) or ``none``.
-        size: Frames, height and width; 1 on axes that the input lacks.
-        frames: (T, H, W, 3) uint8 RGB of a video or picture.
-        curve: (channels, L) float32 of one-dimensional data.
-        note: What is shown, in a sentence.
-    """
-
-    kind: str
-    size: Size
-    frames: Array | None = None
-    curve: Array | None = None
-    note: str = ""
-
-
-def stretched(array: Array, axes: Mapping[str, int]) -> Array:
-    """Frames of an array that was fed as it is: its range becomes 0..255; channels beyond the third are left out.
-
-    Args:
-        array: The input, batch first.
-        axes: Axis of ``C`` and of those of ``T``, ``H``, ``W`` that it has.
-
-    Returns:
-        (T, H, W, 3) uint8.
-    """
-    order = [axes[k] for k in "THWC" if k in axes]
-    moved = np.transpose(np.asarray(array, np.float32)[:1], [0, *order])[0]
-    if "T" not in axes:
-        moved = moved[None]
-    colours = moved[..., :3] if moved.shape[-1] >= 3 else np.repeat(moved[..., :1], 3, axis=-1)
-    low, high = (float(colours.min()), float(colours.max())) if colours.size else (0.0, 0.0)
-    return np.asarray(np.round((colours - low) / max(high - low, 1e-12) * 255), np.uint8)
+def drawn_values(values: Array, kind: str) -> Array:
+    """What is drawn of a map: activations by their size, so that a kernel that counts by what is negative is seen."""
+    return np.abs(values) if kind == "activation" else values
 
 
 __all__ = [
-    "KINDS", "UNITS", "Media", "Scale", "Tube", "Tubes", "combine", "density", "resample", "settle", "stretched",
-    "unit_of", "weighted",
+    "FLAT", "KINDS", "SATURATED", "UNITS", "Scale", "Tube", "Tubes", "drawn_values", "mark_constant", "unit_of",
+    "weighted_activation",
 ]  # fmt: skip

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
+
+from cfp_onnx.pyramid.headers import CoverageHeader, InputHeader, ModelHeader, RunHeader, TargetHeader
 
 
 class Kernel(NamedTuple):
@@ -45,6 +47,15 @@ class LayerResult:
     depth: int
     relevance: tuple[float, ...]
 
+    def to_json(self) -> dict[str, Any]:
+        """The published values."""
+        return {
+            "name": self.name, "op": self.op, "weight": self.weight, "nodes": list(self.nodes),
+            "kernels": self.kernels, "channels": self.channels, "groups": self.groups,
+            "kernel_shape": list(self.kernel_shape), "family": self.family, "depth": self.depth,
+            "relevance": list(self.relevance),
+        }  # fmt: skip
+
 
 @dataclass(frozen=True)
 class LinkSource:
@@ -55,6 +66,10 @@ class LinkSource:
     share: float
     via: str = "chain"
 
+    def to_json(self) -> dict[str, Any]:
+        """The published values."""
+        return {"layer": self.layer, "kernel": self.kernel, "share": self.share, "via": self.via}
+
 
 @dataclass(frozen=True)
 class Link:
@@ -63,6 +78,10 @@ class Link:
     channel: int
     weight: float
     sources: tuple[LinkSource, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The published values."""
+        return {"channel": self.channel, "weight": self.weight, "sources": [s.to_json() for s in self.sources]}
 
 
 @dataclass(frozen=True)
@@ -73,33 +92,55 @@ class Edge:
     kernel: int
     channels: tuple[Link, ...]
 
+    def to_json(self) -> dict[str, Any]:
+        """The published values."""
+        return {"layer": self.layer, "kernel": self.kernel, "channels": [c.to_json() for c in self.channels]}
+
+
+def ranks_in_layers(layers: Iterable[str | None]) -> list[int]:
+    """The rank of each of some kernels in its layer, 0 for the strongest.
+
+    Args:
+        layers: Their layers, the strongest kernel of a layer first.
+    """
+    seen: dict[str | None, int] = {}
+    ranks = []
+    for layer in layers:
+        ranks.append(seen.setdefault(layer, 0))
+        seen[layer] += 1
+    return ranks
+
 
 class Findings(Protocol):
-    """What can be told of a pyramid without drawing or saving it."""
+    """The part of a pyramid that is shown as text: everything but tubes and files."""
 
     @property
-    def model(self) -> Mapping[str, Any]:
-        """file, sha256, producer, opset."""
+    def model(self) -> ModelHeader:
+        """Which model it was."""
 
     @property
-    def input(self) -> Mapping[str, Any]:
-        """file, sha256, shape, layout."""
+    def input(self) -> InputHeader:
+        """What the model was fed."""
 
     @property
-    def run(self) -> Mapping[str, Any]:
+    def run(self) -> RunHeader:
         """Settings and what the run reported."""
 
     @property
-    def target(self) -> Mapping[str, Any]:
-        """output, index, label, score, top."""
+    def target(self) -> TargetHeader:
+        """The class."""
 
     @property
-    def coverage(self) -> Mapping[str, Any]:
-        """channels, layers, operators_unknown."""
+    def coverage(self) -> CoverageHeader:
+        """How much of the network was traced."""
 
     @property
     def layers(self) -> tuple[LayerResult, ...]:
         """Layers walked, in execution order."""
+
+    @property
+    def levels(self) -> Mapping[int, tuple[Kernel, ...]]:
+        """Depth to the kernels chosen there."""
 
     @property
     def edges(self) -> tuple[Edge, ...]:
@@ -109,4 +150,4 @@ class Findings(Protocol):
         """Chosen kernels of a depth."""
 
 
-__all__ = ["Edge", "Findings", "Kernel", "LayerResult", "Link", "LinkSource"]
+__all__ = ["Edge", "Findings", "Kernel", "LayerResult", "Link", "LinkSource", "ranks_in_layers"]

@@ -1,5 +1,1 @@
-"""The report: one HTML file with everything inside, for a browser without a network."""
-
-from cfp_onnx.report.page import render
-
-__all__ = ["render"]
+"""Pages for people: one HTML file with everything inside, for a browser without a network."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cfp_onnx.report.page import escaped, part, policy
+from cfp_onnx.report.page import document, escaped
 
 STYLES = ("style.css", "compare.css")
 
@@ -17,7 +16,7 @@ MEASURES = {
     "activity": ("activity", "max_activity"),
     "weights": ("weights", "max_weights"),
 }
-"""What a measure is called, and its limit."""
+"""A measure's name for people, and the name of its limit."""
 
 
 def render_check(value: Mapping[str, Any]) -> str:
@@ -29,11 +28,7 @@ def render_check(value: Mapping[str, Any]) -> str:
     Returns:
         Text that UTF-8 can hold; the same for the same check.
     """
-    style = "\n".join(part(name) for name in STYLES)
     values = {
-        "policy": policy(style, ""),
-        "title": escaped(f"{_heading(value)} - check"),
-        "style": style,
         "files": escaped(f"{value['model']['file']} against {value['baseline']['file']}"),
         "heading": escaped(_heading(value)),
         "lede": escaped(_lede(value)),
@@ -43,7 +38,7 @@ def render_check(value: Mapping[str, Any]) -> str:
         "clips": "".join(_clip(c) for c in value["clips"]),
         "facts": "".join(_row(name, text) for name, text in _facts(value)),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], part("check.html"))
+    return document("check.html", title=f"{_heading(value)} - check", styles=STYLES, values=values)
 
 
 def _heading(value: Mapping[str, Any]) -> str:

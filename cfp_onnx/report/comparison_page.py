@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cfp_onnx.naming import module_of
-from cfp_onnx.report.page import (
-    embedded,
-    escaped,
-    finite,
-    part,
-    policy,
-    rounded,
-)
+from cfp_onnx.report.page import document, embedded, finite, rounded
 
 SCRIPTS = ("dom.js", "compare.js")
 """Parts of the page's one script, in the order in which they need each other."""
@@ -34,16 +26,11 @@ def render_comparison(value: Mapping[str, Any]) -> str:
     Returns:
         Text that UTF-8 can hold; the same for the same comparison.
     """
-    style, script = ("\n".join(part(name) for name in names) for names in (STYLES, SCRIPTS))
     verdict = "The same network" if value["same"] else "Different networks"
-    values = {
-        "policy": policy(style, script),
-        "title": escaped(f"{verdict} - comparison"),
-        "style": style,
-        "payload": embedded(payload(value)),
-        "script": script,
-    }
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], part("compare.html"))
+    return document(
+        "compare.html", title=f"{verdict} - comparison", styles=STYLES, scripts=SCRIPTS,
+        values={"payload": embedded(payload(value))},
+    )  # fmt: skip
 
 
 def payload(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""A payload of plain values becomes one HTML text that needs nothing else: no network, no second file.
+"""What the pages share: each is one HTML text that needs nothing else, no network and no second file.
 
-Names come from strangers' files. They enter the page only as JSON in which no character can end the script
-element, and as escaped text in the title; the scripts put them into text nodes, never into markup. A content
-security policy with the hashes of the one style and the one script forbids everything else.
+Names in a page come from files of unknown origin. They enter only as JSON in which no character can end the script
+element, and as escaped text; the scripts put them into text nodes, never into markup. A content security policy with
+the hashes of the page's one style and one script forbids everything else.
 """
 
 from __future__ import annotations
@@ -17,172 +17,33 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from cfp_onnx.naming import module_of
-
-FORMAT = 1
-
-SCRIPTS = (
-    "dom.js", "model.js", "tubes.js", "pyramid.js", "topology.js", "tables.js", "answer.js", "detail.js", "app.js",
-)  # fmt: skip
-"""Parts of the page's one script, in the order in which they need each other."""
+from cfp_onnx.text import printable
 
 DIGITS = 7
 """Significant digits of numbers that come by the thousand; ``pyramid.json`` holds them all."""
 
-TITLE_LENGTH = 80
 
-
-def render(payload: Mapping[str, Any]) -> str:
-    """The report as the text of one HTML file.
+def document(
+    template: str, *, title: str, styles: Sequence[str], scripts: Sequence[str] = (), values: Mapping[str, str]
+) -> str:
+    """The text of one HTML file.
 
     Args:
-        payload: ``pyramid`` and ``topology`` as published JSON values, ``media``, ``tubes``, ``colormap``, ``facts``.
-
-    Returns:
-        Text that UTF-8 can hold; the same for the same payload.
-
-    Raises:
-        ValueError: If the payload has another format, or a frame is not a picture inside the page.
+        template: File in ``assets`` with ``{{name}}`` where something is filled in.
+        title: Any text.
+        styles: Files in ``assets`` that become the page's one style.
+        scripts: Files in ``assets`` that become the page's one script, in the order in which they need each other.
+        values: What is filled in besides ``title``, ``style``, ``script`` and ``policy``, as markup.
     """
-    if payload.get("format") != FORMAT:
-        raise ValueError(f"a report payload of format {payload.get('format')!r}; this version draws format {FORMAT}")
-    for frame in payload["media"].get("frames", ()):
-        if not frame.startswith("data:image/"):
-            raise ValueError(f"a frame is a data:image/ address, not {frame[:40]!r}")
-    style, script = part("style.css"), "\n".join(part(name) for name in SCRIPTS)
-    values = {
-        "policy": policy(style, script),
-        "title": escaped(_title(payload["pyramid"])),
-        "style": style,
-        "payload": embedded(compact(payload)),
-        "script": script,
-    }
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], part("page.html"))
+    style, script = ("\n".join(_asset(name) for name in names) for names in (styles, scripts))
+    filled = {"policy": _policy(style, script), "title": escaped(title), "style": style, "script": script, **values}
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: filled[match[1]], _asset(template))
 
 
 def embedded(value: object) -> str:
-    """JSON that may stand inside a script element: ASCII, and no character that markup could mean something by."""
+    """JSON for inside a script element: ASCII, without the characters ``& < >`` that have a meaning in markup."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def compact(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The payload as it is embedded: every layer's name once, links as columns, infinities and NaN as null.
-
-    A hundred thousand links take 3 MB this way and are read in one go, and a long name is not repeated by each.
-    Layers are referred to by their place in ``names``, and by null where a source is the model's input.
-    """
-    pyramid, topology = payload["pyramid"], payload.get("topology")
-    names = _Names()
-    for layer in [*pyramid["layers"], *(topology["layers"] if topology else ())]:
-        names.place(layer["name"])
-    out: dict[str, Any] = {
-        "format": payload["format"],
-        "pyramid": _compact_pyramid(pyramid, names),
-        "topology": _compact_topology(topology, names) if topology else None,
-        "colormap": payload["colormap"],
-        "media": finite(payload["media"]),
-        "tubes": _compact_tubes(payload["tubes"], names),
-        "facts": finite(payload.get("facts", {})),
-    }
-    out["names"] = names.seen
-    return out
-
-
-class _Names:
-    """Names in the order in which they came, each once."""
-
-    def __init__(self) -> None:
-        self._places: dict[str, int] = {}
-
-    @property
-    def seen(self) -> list[str]:
-        return list(self._places)
-
-    def place(self, name: str | None) -> int | None:
-        return None if name is None else self._places.setdefault(name, len(self._places))
-
-
-def _compact_pyramid(pyramid: Mapping[str, Any], names: _Names) -> dict[str, Any]:
-    rest = {key: finite(pyramid[key]) for key in ("model", "input", "run", "target", "coverage")}
-    return {
-        **rest,
-        "layers": [_compact_layer(layer, names) for layer in pyramid["layers"]],
-        "levels": [
-            {
-                "depth": level["depth"],
-                "layer": [names.place(k["layer"]) for k in level["kernels"]],
-                "kernel": [k["kernel"] for k in level["kernels"]],
-            }
-            for level in pyramid["levels"]
-        ],
-        "edges": _columns(pyramid["edges"], names),
-    }
-
-
-def _compact_layer(layer: Mapping[str, Any], names: _Names) -> dict[str, Any]:
-    rest = {key: value for key, value in layer.items() if key not in ("name", "relevance")}
-    out: dict[str, Any] = {"layer": names.place(layer["name"]), **finite(rest)}
-    if module := module_of(layer["name"], layer["weight"]):
-        out["module"] = module
-    if "relevance" in layer:
-        out["relevance"] = [rounded(r) for r in layer["relevance"]]
-    return out
-
-
-def _columns(edges: Sequence[Mapping[str, Any]], names: _Names) -> dict[str, Any]:
-    """Links as columns: edges say how many channels they have, channels how many sources."""
-    channels = [channel for edge in edges for channel in edge["channels"]]
-    sources = [source for channel in channels for source in channel["sources"]]
-    vias = _Names()
-    return {
-        "layer": [names.place(edge["layer"]) for edge in edges],
-        "kernel": [edge["kernel"] for edge in edges],
-        "channels": [len(edge["channels"]) for edge in edges],
-        "channel": [channel["channel"] for channel in channels],
-        "weight": [rounded(channel["weight"]) for channel in channels],
-        "sources": [len(channel["sources"]) for channel in channels],
-        "from": [names.place(source["layer"]) for source in sources],
-        "unit": [source["kernel"] for source in sources],
-        "share": [rounded(source["share"]) for source in sources],
-        "via": [vias.place(source.get("via", "chain")) for source in sources],
-        "vias": vias.seen,
-    }
-
-
-def _compact_topology(topology: Mapping[str, Any], names: _Names) -> dict[str, Any]:
-    return {
-        "output": topology.get("output"),
-        "layers": [_compact_layer(layer, names) for layer in topology["layers"]],
-        "wires": [
-            {
-                "layer": names.place(wire["layer"]),
-                "from": [names.place(origin["layer"]) for origin in wire["from"]],
-                "via": [origin["via"] for origin in wire["from"]],
-            }
-            for wire in topology["wires"]
-        ],
-        "joints": {
-            key: [
-                {
-                    "node": joint["node"],
-                    "kind": joint["kind"],
-                    "paths": [[names.place(name) for name in path] for path in joint["paths"]],
-                }
-                for joint in topology[key]
-            ]
-            for key in ("branches", "shortcuts", "gates")
-        },
-        "fibers": [{**fiber, "layer": names.place(fiber["layer"])} for fiber in topology["fibers"]],
-    }
-
-
-def _compact_tubes(tubes: Mapping[str, Any], names: _Names) -> dict[str, Any]:
-    return {
-        "notes": list(tubes["notes"]),
-        "scales": finite(tubes["scales"]),
-        "maps": [{**finite(tube), "layer": names.place(tube["layer"])} for tube in tubes["maps"]],
-    }
 
 
 def rounded(value: float | None) -> float | int | None:
@@ -204,19 +65,13 @@ def finite(value: Any) -> Any:
     return value
 
 
-def _title(pyramid: Mapping[str, Any]) -> str:
-    target = pyramid["target"]
-    label = f"class {target['index']}" if target["label"] is None else str(target["label"])
-    return f"{label[:TITLE_LENGTH]} - class feature pyramid"
-
-
 def escaped(text: str) -> str:
-    """Text for markup: control characters and lone surrogates become visible, the rest entities; ASCII."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-    return html.escape(shown).encode("ascii", "xmlcharrefreplace").decode("ascii")
+    """Text for markup, in ASCII: control characters and lone surrogates are made visible, the rest are entities."""
+    return html.escape(printable(text)).encode("ascii", "xmlcharrefreplace").decode("ascii")
 
 
-def policy(style: str, script: str) -> str:
+def _policy(style: str, script: str) -> str:
+    """A content security policy that allows this style, this script and pictures inside the page, nothing else."""
     return "; ".join((
         "default-src 'none'",
         "img-src data:",
@@ -232,8 +87,8 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def part(name: str) -> str:
+def _asset(name: str) -> str:
     return (resources.files("cfp_onnx.report") / "assets" / name).read_text("utf-8")
 
 
-__all__ = ["compact", "embedded", "render"]
+__all__ = ["DIGITS", "document", "embedded", "escaped", "finite", "rounded"]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cfp_onnx.doctor import cannot_load
 from cfp_onnx.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def import_onnxruntime() -> Any:
     """The onnxruntime module; what is installed is looked at once.
 
     Raises:
-        DeviceError: If it is missing, or two flavours of it are installed over each other.
+        DeviceError: If it or a system library of its is missing, or two flavours are installed over each other.
     """
     found = sorted(
         {
@@ -52,9 +53,10 @@ def import_onnxruntime() -> Any:
         )
     try:
         import onnxruntime as ort
-    except ImportError as error:
-        raise DeviceError(f'onnxruntime is not installed ({error}); type: pip install "cfp-onnx[gpu]"') from error
-    ort.set_default_logger_severity(4)
+
+        ort.set_default_logger_severity(4)
+    except (ImportError, AttributeError) as error:
+        raise DeviceError(cannot_load("onnxruntime", error)) from error
     return ort
 
 

@@ -12,6 +12,25 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the folder of contract.py
+from contract import (
+    MIXING,
+    Array,
+    Clip,
+    Converted,
+    Refusal,
+    Request,
+    close,
+    first_line,
+    look_in,
+    main,
+    output_names,
+    random_clip,
+    same_beside,
+)
+
+sys.path.pop(0)  # else a library that asks for JAX or TensorFlow takes the folder of that name for it
+
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 import flax
@@ -20,13 +39,9 @@ import jax
 import jax2onnx
 import numpy as np
 import onnx
-from contract import Array, Converted, Refusal, Request, main
 from flax_source import Network, network
 from jax import export
 from onnx import numpy_helper
-
-MIXING = 1e-3
-"""Largest relative difference of a clip's outputs, alone and beside another clip, that is rounding."""
 
 
 def convert(request: Request) -> Converted:
@@ -38,9 +53,8 @@ def convert(request: Request) -> Converted:
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     opset = request.opset_between(18, 23, default=20)
-    sys.path.append(request.cwd or ".")
-    names = list(request.input_shape) if isinstance(request.input_shape, dict) else ["clip"]
-    shapes = request.shapes(dict.fromkeys(names))
+    look_in(request.cwd)
+    shapes = request.shapes_of_code()
     found = network(request, shapes)
     folding.prepare()
     outputs, fixed = tried(found, request, shapes)
@@ -104,15 +118,16 @@ def tried(found: Network, request: Request, shapes: Mapping[str, Sequence[int]])
     Raises:
         Refusal: If outputs change from run to run or with the neighbour.
     """
+
+    def answer(clip: Clip) -> list[Array]:
+        return ran(found, request, [clip[name] for name in shapes])
+
     rng = np.random.default_rng(request.seed)
     batch = request.fixed or 1
-    one, other = (
-        [(rng.standard_normal((batch, *s[1:])) + offset).astype(np.float32) for s in shapes.values()]
-        for offset in (0.0, 0.5)
-    )
-    first, second = ran(found, request, one), ran(found, request, one)
-    names = ["logits"] if len(first) == 1 else [f"output_{k}" for k in range(len(first))]
-    if not close(first, second):
+    one, other = (random_clip(rng, shapes, batch, offset) for offset in (0.0, 0.5))
+    first = answer(one)
+    names = output_names(len(first))
+    if not close(first, answer(one), MIXING):
         raise Refusal(
             f"{request.source}: the network gives other outputs when it is run again on the same clip (dropout, or a "
             "state that it keeps?); make it free of both"
@@ -120,29 +135,16 @@ def tried(found: Network, request: Request, shapes: Mapping[str, Sequence[int]])
     traced(found.call, request, shapes, batch)
     if request.fixed:
         return names, request.fixed
-    try:
-        both = ran(found, request, [np.concatenate(pair) for pair in zip(one, other, strict=True)])
-    except Refusal:
-        both = []
-    if not both or any(array.ndim == 0 or len(array) != 2 for array in both):
+    together = same_beside(answer, [one, other], [first, answer(other)])
+    if together is None:
         found.notes.append("the batch is fixed at 1: the network does not take two clips at once")
         return names, 1
-    for k, alone in enumerate((first, ran(found, request, other))):
-        if not close([array[k : k + 1] for array in both], alone):
-            raise Refusal(
-                f"{request.source}: a clip's outputs change with the clip beside it: batch norm is in training mode, "
-                "or clips are mixed; use running averages, or give --batch 1 if that is meant"
-            )
+    if not together:
+        raise Refusal(
+            f"{request.source}: a clip's outputs change with the clip beside it: batch norm is in training mode, "
+            "or clips are mixed; use running averages, or give --batch 1 if that is meant"
+        )
     return names, None
-
-
-def close(ours: Sequence[Array], theirs: Sequence[Array]) -> bool:
-    """Whether outputs are the same up to rounding."""
-    return all(
-        a.shape == b.shape
-        and np.allclose(a, b, rtol=0, atol=MIXING * max(1.0, float(np.abs(b).max(initial=0))), equal_nan=True)
-        for a, b in zip(ours, theirs, strict=True)
-    )
 
 
 def written(
@@ -250,11 +252,6 @@ def place(error: BaseException) -> str:
             where = f"{Path(file).name} line {trace.tb_lineno}"
         trace = trace.tb_next
     return where
-
-
-def first_line(error: BaseException) -> str:
-    """The first words of a message that may have many lines."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
 
 
 if __name__ == "__main__":

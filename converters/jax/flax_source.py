@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +13,7 @@ import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from contract import Array, Refusal, Request
+from contract import Array, Refusal, Request, first_line, from_code, refuse_other_weights
 from flax import linen, nnx
 from safetensors import SafetensorError
 from safetensors.flax import load_file
@@ -56,7 +53,7 @@ def network(request: Request, shapes: Mapping[str, Sequence[int]]) -> Network:
             f"{text}: JAX has no file that holds a network without its code; give the code as module:factory or "
             "file.py:factory, and a file of weights with --weights"
         )
-    made = from_code(text, Path(request.cwd or "."))
+    made = from_code(request, (nnx.Module, linen.Module, tuple))
     doubles = jax.config.jax_enable_x64
     jax.config.update("jax_enable_x64", False)  # noqa: FBT003 - JAX's own form
     weights = None if request.weights is None else read_weights(Path(request.weights))
@@ -77,38 +74,6 @@ def network(request: Request, shapes: Mapping[str, Sequence[int]]) -> Network:
     if doubles:
         found.notes.append("jax_enable_x64 was switched off: the network runs in float32")
     return found
-
-
-def from_code(text: str, folder: Path) -> Any:
-    """What ``module:factory`` or ``file.py:factory`` names, or what it makes.
-
-    Raises:
-        Refusal: If it cannot be imported or fails.
-    """
-    where, _, name = text.rpartition(":")
-    try:
-        found: Any = import_from(where, folder)
-        for part in name.split("."):
-            found = getattr(found, part)
-        ready = isinstance(found, nnx.Module | linen.Module | tuple)
-        return found if ready else found()
-    except (Exception, SystemExit) as error:  # it is the user's code
-        raise Refusal(f"{text}: cannot be made ({type(error).__name__}: {error}); see where it is imported") from error
-
-
-def import_from(where: str, folder: Path) -> Any:
-    """A module by its name, or by its file."""
-    file = folder / where
-    if not where.endswith(".py"):
-        return importlib.import_module(where)
-    sys.path.insert(0, str(file.parent))
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"no module in {where}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 # ------------------------------------------------------------------------------------------------ kinds of network
@@ -202,10 +167,10 @@ def read_weights(path: Path) -> dict[str, Array]:
             tree = flax.serialization.msgpack_restore(data)
             arrays = {name: np.asarray(leaf) for name, leaf in _leaves(tree) if name}
     except (SafetensorError, OSError) as error:
-        raise Refusal(f"{path}: is damaged ({_first_line(error)}); save the weights again") from error
+        raise Refusal(f"{path}: is damaged ({first_line(error)}); save the weights again") from error
     except Exception as error:  # msgpack and NumPy raise anything from foreign bytes
         raise Refusal(
-            f"{path}: no .npz, .safetensors or msgpack file of weights, or a damaged one ({_first_line(error)}); save "
+            f"{path}: no .npz, .safetensors or msgpack file of weights, or a damaged one ({first_line(error)}); save "
             "the weights in one of these forms"
         ) from error
     if not arrays:
@@ -226,21 +191,7 @@ def _filled(
     own = dict(_leaves(tree))
     if weights is not None:
         given = {name: array for name, array in weights.items() if name not in optional}
-        wrong = [
-            *(f"missing {name}" for name in own if name not in given and name not in optional),
-            *(f"left over {name}" for name in given if name not in own),
-            *(
-                f"{name} is {tuple(given[name].shape)}, not {tuple(np.shape(own[name]))}"
-                for name in own
-                if name in given and tuple(given[name].shape) != tuple(np.shape(own[name]))
-            ),
-        ]
-        if wrong:
-            more = f" and {len(wrong) - 12} more" if len(wrong) > 12 else ""
-            raise Refusal(
-                f"{request.weights}: its weights are not those of this network: {', '.join(wrong[:12])}{more}; "
-                "check the network's code and the number of classes"
-            )
+        refuse_other_weights(request.weights, own, given, what="code", optional=optional)
         tree = jax.tree_util.tree_map_with_path(lambda path, leaf: given.get(_name(path), leaf), tree)
     kinds = {str(getattr(leaf, "dtype", "")) for _, leaf in _leaves(tree)}
     changed = sorted(k for k in kinds if k in {"float16", "bfloat16", "float64"})
@@ -283,10 +234,5 @@ def _sentence(what: str) -> Iterator[None]:
         yield
     except Refusal:
         raise
-    except Exception as error:
-        raise Refusal(f"{what} ({type(error).__name__}: {_first_line(error)}); check --input-shape") from error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__).rstrip(".:")
+    except Exception as error:  # it is the user's code
+        raise Refusal(f"{what} ({type(error).__name__}: {first_line(error)}); check --input-shape") from error

@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the folder of contract.py
+from contract import Array, Converted, Refusal, Request, first_cause, first_line, main
+
+sys.path.pop(0)  # else a library that asks for JAX or TensorFlow takes the folder of that name for it
 
 os.environ["KERAS_BACKEND"] = "torch"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -17,7 +22,6 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 import keras
 import numpy as np
 import torch
-from contract import Array, Converted, Refusal, Request, main
 
 
 class Inference(torch.nn.Module):
@@ -47,8 +51,7 @@ def convert(request: Request) -> Converted:
     for port in ports:
         if port.dtype != "float32":
             raise Refusal(f"{request.source}: input {port.name!r} is {port.dtype}; save the model with float32 inputs")
-    shapes = request.shapes({port.name: tuple(port.shape) for port in ports})
-    fixed = own_batch(ports, request)
+    shapes, fixed = request.shapes_and_batch({port.name: tuple(port.shape) for port in ports})
     names = output_names(model, shapes)
     network = Inference(model).eval()
     examples = tuple(torch.zeros(fixed or 2, *shape[1:]) for shape in shapes.values())
@@ -59,8 +62,10 @@ def convert(request: Request) -> Converted:
             input_names=list(shapes), output_names=names, dynamic_shapes=None if batch is None else (batch,),
         )  # fmt: skip
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+        cause = first_cause(error)
+        said = f"{type(cause).__name__}: {first_line(cause)}"
         raise Refusal(
-            f"{request.source}: torch's exporter cannot write this model ({root_cause(error)}); "
+            f"{request.source}: torch's exporter cannot write this model ({said}); "
             "try a fixed batch with --batch 1, or save it as a SavedModel and convert that"
         ) from error
 
@@ -112,18 +117,6 @@ def is_hdf5(path: Path) -> bool:
         return stream.read(8) == b"\x89HDF\r\n\x1a\n"
 
 
-def own_batch(ports: Sequence[Any], request: Request) -> int | None:
-    """The batch that the graph must be written for, or None where it may vary.
-
-    Raises:
-        Refusal: If the file was saved for another.
-    """
-    saved = {port.shape[0] for port in ports} - {None}
-    if saved and request.fixed not in {None, *saved}:
-        raise Refusal(f"{request.source} was saved for a batch of {saved.pop()}; ask for that with --batch")
-    return request.fixed or (saved.pop() if saved else None)
-
-
 def output_names(model: keras.Model, inputs: Mapping[str, Any]) -> list[str]:
     """A name for each output: the layer's that makes it."""
     flat = keras.tree.flatten(model.outputs)
@@ -131,18 +124,6 @@ def output_names(model: keras.Model, inputs: Mapping[str, Any]) -> list[str]:
     if len(names) != len(flat):
         names = [f"output_{k}" for k in range(len(flat))]
     return [f"{n}_{k}" if n in inputs or n in names[:k] else n for k, n in enumerate(names)]
-
-
-def root_cause(error: BaseException) -> str:
-    """What started an error, without the exporter's own words around it."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return f"{type(error).__name__}: {first_line(error)}"
-
-
-def first_line(error: BaseException) -> str:
-    """The first words of a message that may have many lines."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the folder of contract.py
+from contract import Array, Converted, Refusal, Request, listed, main
+
+sys.path.pop(0)  # else a library that asks for JAX or TensorFlow takes the folder of that name for it
+
 os.environ["MXNET_MKLDNN_ENABLED"] = "0"  # it fuses operators; the plain ones are the authority
 os.environ["MXNET_STORAGE_FALLBACK_LOG_VERBOSE"] = "0"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -24,7 +29,6 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 import mxnet as mx
 import numpy as np
 import onnx
-from contract import Array, Converted, Refusal, Request, main
 from mxnet.onnx.mx2onnx._export_onnx import MXNetGraph
 
 LOWEST, HIGHEST = 12, 13
@@ -47,12 +51,11 @@ def convert(request: Request) -> Converted:
     weights = weights_file(file, request.weights)
     arrays = read_weights(weights)
     ports = inputs(symbol, arrays, file, weights)
-    fixed = own_batch(ports, request)
-    shapes = {name: [fixed or sizes[0], *sizes[1:]] for name, sizes in request.shapes(ports).items()}
+    shapes, fixed = request.shapes_and_batch(ports)
     check_fit(symbol, arrays, shapes, file, weights)
     plain, notes = spelled_out(symbol, shapes, fixed, file)
     if gammas := [name for name in fixed_gammas(symbol) if (arrays[name].asnumpy() != 1).any()]:
-        notes.append(f"scales that fix_gamma holds at 1 were written as 1: {shown(gammas)}")
+        notes.append(f"scales that fix_gamma holds at 1 were written as 1: {listed(gammas)}")
     written = {**arrays, **{name: mx.nd.ones_like(arrays[name]) for name in gammas}}
     model = export(plain, written, shapes, fixed, opset, file)
     names = [re.sub(r"_output(\d?)$", r"\1", name) for name in plain.list_outputs()]
@@ -123,7 +126,7 @@ def weights_file(symbol: Path, given: str | None) -> Path:
         raise Refusal(f"{symbol} has no weights beside it, {prefix}-0000.params; name their file with --weights")
     if len(found) > 1:
         raise Refusal(
-            f"{symbol} has {len(found)} files of weights, {shown(f.name for f in found)}; choose with --weights"
+            f"{symbol} has {len(found)} files of weights, {listed(f.name for f in found)}; choose with --weights"
         )
     return found[0]
 
@@ -181,7 +184,7 @@ def inputs(symbol: Any, arrays: Mapping[str, Any], file: Path, weights: Path) ->
         elif node["op"] in WEIGHTED:
             missing |= set(read) & (set(symbol.list_arguments()) - set(arrays))
     if missing:
-        raise Refusal(f"{weights} lacks {shown(sorted(missing))} of {file.name}; give the weights that belong to it")
+        raise Refusal(f"{weights} lacks {listed(sorted(missing))} of {file.name}; give the weights that belong to it")
     found: dict[str, list[int | None] | None] = {}
     for node in nodes:
         if node["op"] != "null" or node["name"] in arrays or node["name"] in labels:
@@ -196,18 +199,6 @@ def inputs(symbol: Any, arrays: Mapping[str, Any], file: Path, weights: Path) ->
             kind = np.dtype(array.dtype).name
             raise Refusal(f"{weights}: {name} is {kind}; save the network with net.cast('float32')")
     return found
-
-
-def own_batch(ports: Mapping[str, list[int | None] | None], request: Request) -> int | None:
-    """The batch that the graph must be written for, or None where it may vary.
-
-    Raises:
-        Refusal: If the symbol declares another.
-    """
-    saved = {sizes[0] for sizes in ports.values() if sizes} - {None}
-    if saved and request.fixed not in {None, *saved}:
-        raise Refusal(f"{request.source} was saved for a batch of {saved.pop()}; ask for that with --batch")
-    return request.fixed or (saved.pop() if saved else None)
 
 
 def check_fit(symbol: Any, arrays: Mapping[str, Any], shapes: Mapping[str, Any], file: Path, weights: Path) -> None:
@@ -294,7 +285,7 @@ def spelled_out(symbol: Any, shapes: Mapping[str, Any], fixed: int | None, file:
             node["op"], node["attrs"], node["inputs"] = "softmax", {"axis": "-1"}, node["inputs"][:1]
         elif kind in {"_rminus_scalar", "_rdiv_scalar"}:
             node["name"] += kind.replace("_scalar", "scalar")
-    notes = [f"reshapes with codes were written with their sizes: {shown(coded)}"] if coded else []
+    notes = [f"reshapes with codes were written with their sizes: {listed(coded)}"] if coded else []
     return mx.sym.load_json(json.dumps(graph)), notes
 
 
@@ -357,12 +348,6 @@ def reason(error: BaseException) -> str:
     said = re.sub(r"\[[\d:]+\]|(Error in operator \S+: )?\S+/\S+\.(cc|h)\S*:\d+:?", "", said)
     text = " ".join(said.split()) or type(error).__name__
     return text[:200].rstrip(".:, ")
-
-
-def shown(names: Any) -> str:
-    """Some names."""
-    listed = list(names)
-    return ", ".join(listed[:4]) + (f" and {len(listed) - 4} more" if len(listed) > 4 else "")
 
 
 if __name__ == "__main__":

@@ -17,13 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the folder of contract.py
+from contract import Array, Converted, Refusal, Request, main
+
+sys.path.pop(0)  # else a library that asks for JAX or TensorFlow takes the folder of that name for it
+
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import numpy as np
 import onnx
 import paddle
 import paddle2onnx
-from contract import Array, Converted, Refusal, Request, main
 from paddle import inference
 
 GRAPHS = (".json", ".pdmodel")
@@ -59,8 +63,7 @@ def convert(request: Request) -> Converted:
         shutil.copyfile(graph, pair[0])
         shutil.copyfile(weights, pair[1])
         program = read(pair[0], graph, weights)
-        shapes = request.shapes(program.declared)
-        fixed = own_batch(program, request)
+        shapes, fixed = request.shapes_and_batch(program.declared)
         model = export(pair, graph, opset, program.kinds)
         if request.opset is not None and model.opset_import[0].version != opset:
             lowest = model.opset_import[0].version
@@ -221,18 +224,6 @@ def trains(kind: str, attributes: Mapping[str, Any]) -> bool:
         batch = not attributes.get("is_test") and not attributes.get("use_global_stats")
         return bool(batch or attributes.get("trainable_statistics"))
     return kind.startswith("dropout") and not attributes.get("is_test", True)
-
-
-def own_batch(program: Program, request: Request) -> int | None:
-    """The batch that the graph must be written for, or None where it may vary.
-
-    Raises:
-        Refusal: If the file was saved for another.
-    """
-    saved = {sizes[0] for sizes in program.declared.values()} - {None}
-    if saved and request.fixed not in {None, *saved}:
-        raise Refusal(f"{request.source} was saved for a batch of {saved.pop()}; ask for that with --batch")
-    return request.fixed or (saved.pop() if saved else None)
 
 
 # ------------------------------------------------------------------------------------------------ export and run

@@ -16,6 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the folder of contract.py
+from contract import Array, Converted, Refusal, Request, main, random_clip, unsteady
+
+sys.path.pop(0)  # else a library that asks for JAX or TensorFlow takes the folder of that name for it
+
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
@@ -23,7 +28,6 @@ import numpy as np
 import onnx
 import tensorflow as tf
 import tf2onnx
-from contract import Array, Converted, Refusal, Request, main
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -34,8 +38,11 @@ MUST_COMPILE = "_XlaMustCompile"
 """Mark of functions and operators that XLA must compile."""
 
 NO_SIGNATURE = {"__saved_model_init_op", "__saved_model_train_op"}
-SAME = 1e-4
-"""Largest difference between two runs of one clip, relative to the largest output where that is above 1."""
+TRAINS = {
+    "again": "outputs change from run to run, dropout or noise is on; save it for inference",
+    "beside": "what a clip gives depends on the clip beside it, as in training; save for inference",
+}
+"""What to say of a network that still trains."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +72,12 @@ def convert(request: Request) -> Converted:
     source, path = request.source, Path(request.source)
     refuse_others(path)
     network = load(path) if path.is_dir() else load_frozen(path)
-    shapes = request.shapes(network.declared)
-    fixed = own_batch(request, network.declared)
-    shapes = {name: [fixed or sizes[0], *sizes[1:]] for name, sizes in shapes.items()}
-    rng = np.random.default_rng(request.seed)
-    clips = {n: tf.constant(rng.standard_normal((fixed or 2, *s[1:])), tf.float32) for n, s in shapes.items()}
+    shapes, fixed = request.shapes_and_batch(network.declared)
+    drawn = random_clip(np.random.default_rng(request.seed), shapes, fixed or 2)
+    clips = {name: tf.constant(array) for name, array in drawn.items()}
     call, notes = runnable(source, network, clips)
-    refuse_unsteady(source, call, clips, fixed)
+    if found := unsteady(lambda given: list(call(**given).values()), clips, fixed=fixed is not None):
+        raise Refusal(f"{source}: {TRAINS[found]}")
     exported = network
     if path.is_dir():
         saved = SavedModel.FromString((path / "saved_model.pb").read_bytes())
@@ -205,18 +211,6 @@ def declared(path: Path, specs: Mapping[str, Any]) -> dict[str, list[int | None]
     return {name: None if spec.shape.rank is None else spec.shape.as_list() for name, spec in specs.items()}
 
 
-def own_batch(request: Request, sizes: Mapping[str, Sequence[int | None] | None]) -> int | None:
-    """The batch that the graph must be written for, or None where it may vary.
-
-    Raises:
-        Refusal: If the network was saved for another.
-    """
-    saved = {own[0] for own in sizes.values() if own} - {None}
-    if saved and request.fixed not in {None, *saved}:
-        raise Refusal(f"{request.source} was saved for a batch of {saved.pop()}; ask for that with --batch")
-    return request.fixed or (saved.pop() if saved else None)
-
-
 # ------------------------------------------------------------------------------------------------------ running
 
 
@@ -232,33 +226,10 @@ def runnable(source: str, network: Network, clips: Mapping[str, Any]) -> tuple[C
         compiled = tf.function(lambda **given: dict(network.call(**given)), jit_compile=True, autograph=False)
         try:
             compiled(**clips)
-        except Exception as error:
+        except Exception as error:  # TensorFlow raises anything
             raise Refusal(f"{source}: TensorFlow cannot run this network at that size: {said(plain)}") from error
         return compiled, ["TensorFlow has no kernels for this network on a CPU; XLA computed the outputs to compare"]
     return network.call, []
-
-
-def refuse_unsteady(source: str, call: Call, clips: Mapping[str, Any], fixed: int | None) -> None:
-    """Refuses a network that still trains: outputs that change, or that depend on the clips beside.
-
-    Raises:
-        Refusal: With which of them it is.
-    """
-    first, again = call(**clips), call(**clips)
-    if not all(same(first[key], again[key]) for key in first):
-        raise Refusal(f"{source}: outputs change from run to run, dropout or noise is on; save it for inference")
-    if fixed:
-        return
-    alone = call(**{name: clip[:1] for name, clip in clips.items()})
-    if not all(same(alone[key], first[key][:1]) for key in first if first[key].shape.rank):
-        raise Refusal(f"{source}: what a clip gives depends on the clip beside it, as in training; save for inference")
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two outputs differ by rounding alone."""
-    one, other = (np.asarray(value, np.float64) for value in (one, other))
-    top = max(1.0, float(np.abs(one).max(initial=0.0)))
-    return one.shape == other.shape and np.allclose(one, other, rtol=0.0, atol=SAME * top, equal_nan=True)
 
 
 # ----------------------------------------------------------------------------------------------------- exporting

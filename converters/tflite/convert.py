@@ -16,6 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the folder of contract.py
+from contract import Array, Converted, Refusal, Request, first_line, main, random_clip, rename, unsteady
+
+sys.path.pop(0)  # else a library that asks for JAX or TensorFlow takes the folder of that name for it
+
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
@@ -24,7 +29,6 @@ import numpy as np
 import onnx
 import tensorflow as tf
 import tf2onnx
-from contract import Array, Converted, Refusal, Request, main, rename
 from flatbuffers import flexbuffers
 from tensorflow.lite.python import schema_py_generated as schema
 from tf2onnx.tflite_utils import map_tflite_dtype_to_tf
@@ -39,8 +43,11 @@ ACTIVATIONS = {
     schema.ActivationFunctionType.RELU6: tf.nn.relu6,
 }
 
-SAME = 1e-4
-"""Largest difference between two runs of one clip, relative to the largest output where that is above 1."""
+TRAINS = {
+    "again": "outputs change from run to run, dropout or noise is on; write it for inference",
+    "beside": "what a clip gives depends on the clip beside it; write it for inference",
+}
+"""What to say of a network that still trains."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +78,13 @@ def convert(request: Request) -> Converted:
     refuse_integers(source, model)
     inputs, outputs = ports(source, model)
     declared = {name: declared_sizes(source, name, model.subgraphs[0].tensors[k]) for k, name in inputs.items()}
-    shapes = request.shapes(declared)
-    fixed = own_batch(request, declared)
-    shapes = {name: [fixed or sizes[0], *sizes[1:]] for name, sizes in shapes.items()}
+    shapes, fixed = request.shapes_and_batch(declared, verb="written")
     rounded = as_floats(model)
     parts, notes = plan(source, model)
     run = runner(source, parts, inputs, outputs)
-    clip = random_clip(shapes, fixed, request.seed)
-    refuse_unsteady(source, run, clip, fixed)
+    clip = random_clip(np.random.default_rng(request.seed), shapes, fixed or 2)
+    if found := unsteady(lambda given: list(run(given).values()), clip, fixed=fixed is not None):
+        raise Refusal(f"{source}: {TRAINS[found]}")
     if rounded:
         notes.append(rounding(rounded, run(clip), runner(source, plan(source, parse(data))[0], inputs, outputs)(clip)))
     made = export(source, pack(model) if rounded else data, opset)
@@ -115,7 +121,7 @@ def read(path: Path) -> bytes:
     try:
         tf.lite.Interpreter(model_content=data)
     except (ValueError, RuntimeError) as error:
-        raise Refusal(f"{path} cannot be read, it is cut or damaged: {said(error)}; copy it again") from error
+        raise Refusal(f"{path} cannot be read, it is cut or damaged: {first_line(error)}; copy it again") from error
     return data
 
 
@@ -171,18 +177,6 @@ def declared_sizes(source: str, name: str, tensor: Any) -> list[int | None]:
 def type_name(tensor: Any) -> str:
     """Name of a tensor's type."""
     return next(n.lower() for n, value in vars(schema.TensorType).items() if value == tensor.type)
-
-
-def own_batch(request: Request, sizes: Mapping[str, Sequence[int | None]]) -> int | None:
-    """The batch that the graph must be written for, or None where it may vary.
-
-    Raises:
-        Refusal: If the file was written for another.
-    """
-    saved = {own[0] for own in sizes.values() if own} - {None}
-    if saved and request.fixed not in {None, *saved}:
-        raise Refusal(f"{request.source} was written for a batch of {saved.pop()}; ask for that with --batch")
-    return request.fixed or (saved.pop() if saved else None)
 
 
 def is_constant(model: Any, tensor: Any) -> bool:
@@ -417,37 +411,12 @@ def runner(
             for part in parts:
                 values.update(zip(part.outputs, part.run([values[k] for k in part.inputs]), strict=True))
         except (KeyError, RuntimeError, ValueError, tf.errors.OpError) as error:
-            raise Refusal(f"{source}: TensorFlow Lite cannot run this file at that size: {said(error)}") from error
+            raise Refusal(
+                f"{source}: TensorFlow Lite cannot run this file at that size: {first_line(error)}"
+            ) from error
         return {name: values[k] for k, name in outputs.items()}
 
     return run
-
-
-def random_clip(shapes: Mapping[str, Sequence[int]], fixed: int | None, seed: int) -> dict[str, Array]:
-    """A clip to try the file with, and one beside it where the batch may vary."""
-    rng = np.random.default_rng(seed)
-    return {n: rng.standard_normal((fixed or 2, *s[1:])).astype(np.float32) for n, s in shapes.items()}
-
-
-def refuse_unsteady(source: str, run: Any, clip: Mapping[str, Array], fixed: int | None) -> None:
-    """Refuses a network that still trains: outputs that change, or that depend on the clips beside.
-
-    Raises:
-        Refusal: With which of them it is.
-    """
-    first, again = run(clip), run(clip)
-    if not all(same(first[name], again[name]) for name in first):
-        raise Refusal(f"{source}: outputs change from run to run, dropout or noise is on; write it for inference")
-    if not fixed:
-        alone = run({name: array[:1] for name, array in clip.items()})
-        if not all(same(alone[name], first[name][:1]) for name in first if first[name].ndim):
-            raise Refusal(f"{source}: what a clip gives depends on the clip beside it; write it for inference")
-
-
-def same(one: Array, other: Array) -> bool:
-    """Whether two outputs differ by rounding alone."""
-    top = max(1.0, float(np.abs(one).max(initial=0.0)))
-    return one.shape == other.shape and np.allclose(one, other, rtol=0.0, atol=SAME * top, equal_nan=True)
 
 
 def rounding(names: Sequence[str], floats: Mapping[str, Array], rounded: Mapping[str, Array]) -> str:
@@ -478,13 +447,8 @@ def _export(source: str, file: Path, opset: int) -> onnx.ModelProto:
     try:
         model, _ = tf2onnx.convert.from_tflite(str(file), opset=opset)
     except Exception as error:  # tf2onnx raises anything
-        raise Refusal(f"{source}: tf2onnx cannot write this file: {said(error)}; try another --opset") from error
+        raise Refusal(f"{source}: tf2onnx cannot write this file: {first_line(error)}; try another --opset") from error
     return model
-
-
-def said(error: BaseException) -> str:
-    """The first line of a message that may have many."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import pytest
 from onnx import numpy_helper
 
 from benchmarks.motion.clips import TEST_SEED, make_clip
-from cfp_onnx import cli
+from cfp_onnx.cli import main as cli
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "cfp_onnx" / "data" / "demo.onnx"

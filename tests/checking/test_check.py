@@ -37,7 +37,7 @@ from cfp_onnx.checking import judge
 from cfp_onnx.checking.ci_files import junit, markdown
 from cfp_onnx.checking.policy import Limits, Policy, read_policy
 from cfp_onnx.errors import CfpError, ClipError, OutputError, UsageError
-from cfp_onnx.files import strict_json as strict
+from cfp_onnx.files import packed_numbers, strict_json
 from cfp_onnx.testing import assert_same_reasons
 
 Array = np.ndarray
@@ -470,7 +470,7 @@ def test_a_damaged_baseline_is_refused_in_a_sentence(
 
 
 def test_too_large_a_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strict, "LARGEST", 100)
+    monkeypatch.setattr(strict_json, "LARGEST", 100)
     (tmp_path / "b.json").write_text(json.dumps({"schema": "x" * 200}))
     with pytest.raises(UsageError, match="too large"):
         cfp.load_baseline(tmp_path / "b.json")
@@ -497,10 +497,10 @@ def test_a_write_that_fails_leaves_the_old_file(home: Path, tmp_path: Path, monk
 )
 @settings(max_examples=100, deadline=None)
 def test_packed_numbers_come_back_to_float16(values: Array) -> None:
-    back = strict.rounded(values)
+    back = packed_numbers.rounded(values)
     top = np.abs(values).max(initial=0.0)
     np.testing.assert_allclose(back, values, rtol=2e-3, atol=1e-7 * top)
-    np.testing.assert_array_equal(strict.rounded(back), back)
+    np.testing.assert_array_equal(packed_numbers.rounded(back), back)
 
 
 # ------------------------------------------------------------------------------------------------- measures

@@ -7,7 +7,7 @@ the same network written as an ONNX graph by hand, run without any fusion.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import math
 import os
@@ -30,6 +30,7 @@ from onnx.reference import ReferenceEvaluator
 from cfp_onnx.explanation.call import topology
 
 ROOT = Path(__file__).resolve().parents[2]
+CONVERTERS = ROOT / "converters"
 OTHERS = ("keras", "tensorflow", "tflite", "jax", "paddle", "mxnet")
 FIRST, LAST, TINY = (1, 3, 4, 16, 16), (1, 4, 16, 16, 3), (1, 3, 4, 5, 2)
 FAMILIES = Counter(plain=4, pointwise=4, dense=3, factorised=2, grouped=1, depthwise=1)
@@ -581,13 +582,16 @@ def test_the_command_keeps_a_verified_file(saved: Callable[[str], Path], tmp_pat
 # --------------------------------------------------------------------- repairs, which need no framework
 
 
-def contract() -> ModuleType:
-    """The part that all converters share."""
-    spec = importlib.util.spec_from_file_location("converter_contract", ROOT / "converters" / "keras" / "contract.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def shared(name: str) -> ModuleType:
+    """A file that all converters share."""
+    sys.path.insert(0, str(CONVERTERS))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(CONVERTERS))
+
+
+contract, repairs = shared("contract"), shared("repairs")
 
 
 def small(text: str, **arrays: np.ndarray) -> onnx.ModelProto:
@@ -596,15 +600,10 @@ def small(text: str, **arrays: np.ndarray) -> onnx.ModelProto:
     return model
 
 
-def test_each_folder_holds_the_same_contract() -> None:
-    copies = {file.read_bytes() for file in ROOT.glob("converters/*/contract.py")}
-    assert len(copies) == 1
-
-
 def test_lost_groups_are_set_from_the_weights(rng: np.random.Generator) -> None:
     w = rng.standard_normal((8, 2, 1, 3, 3)).astype(np.float32)
     model = small("g (float[N,4,5,6,7] x) => (float[N,8,5,4,5] y) { y = Conv <group = 1> (x, w) }", w=w)
-    notes = contract().repair(model, {"x": [1, 4, 5, 6, 7]})
+    notes = repairs.repair(model, {"x": [1, 4, 5, 6, 7]})
     assert "groups of convolutions were lost" in notes[0]
     x = rng.standard_normal((2, 4, 5, 6, 7)).astype(np.float32)
     halves = [small("g (float[N,2,5,6,7] x) => (float[N,4,5,4,5] y) { y = Conv (x, w) }", w=v) for v in np.split(w, 2)]
@@ -620,15 +619,14 @@ def test_groups_behind_shape_arithmetic_are_found(rng: np.random.Generator) -> N
         " s = Shape <end = 1> (x) r = Concat <axis = 0> (s, rest) t = Reshape (x, r) y = Conv (t, w) }",
         w=w, rest=np.array([4, 6]),
     )  # fmt: skip
-    assert contract().repair(model, {"x": [1, 4, 6]})
+    assert repairs.repair(model, {"x": [1, 4, 6]})
     assert helper.get_attribute_value(model.graph.node[-1].attribute[0]) == 2
 
 
 def test_weights_that_fit_no_groups_are_refused() -> None:
     model = small("g (float[N,5,9] x) => (float[N,4,7] y) { y = Conv (x, w) }", w=np.zeros((4, 2, 3), dtype=np.float32))
-    shared = contract()
-    with pytest.raises(shared.Refusal, match="no number of groups fits"):
-        shared.repair(model, {"x": [1, 5, 9]})
+    with pytest.raises(contract.Refusal, match="no number of groups fits"):
+        repairs.repair(model, {"x": [1, 5, 9]})
 
 
 def test_pools_over_batch_and_channels_become_spatial(rng: np.random.Generator) -> None:
@@ -637,7 +635,7 @@ def test_pools_over_batch_and_channels_become_spatial(rng: np.random.Generator) 
         " y = MaxPool <kernel_shape = [1, 3, 3, 3, 1], strides = [1, 1, 1, 1, 1],"
         " pads = [0, 1, 1, 1, 0, 0, 1, 1, 1, 0]> (x) }"
     )
-    assert "pooling" in contract().repair(model, {"x": [1, 4, 5, 6, 3]})[0]
+    assert "pooling" in repairs.repair(model, {"x": [1, 4, 5, 6, 3]})[0]
     x = rng.standard_normal((2, 4, 5, 6, 3)).astype(np.float32)
     padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (1, 1), (0, 0)], constant_values=-np.inf)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3, 3), axis=(1, 2, 3))
@@ -649,26 +647,25 @@ def test_pools_over_channels_are_refused() -> None:
         "g (float[N,4,6,8] x) => (float[N,4,6,4] y) {"
         " y = MaxPool <kernel_shape = [1, 1, 1, 2], strides = [1, 1, 1, 2]> (x) }"
     )
-    shared = contract()
-    shared.repair(model, {"x": [1, 4, 6, 8]})
+    repairs.repair(model, {"x": [1, 4, 6, 8]})
     model.graph.node[0].CopyFrom(helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2, 1, 1, 2]))
-    with pytest.raises(shared.Refusal, match="pools over batch or channels"):
-        shared.repair(model, {"x": [1, 4, 6, 8]})
+    with pytest.raises(contract.Refusal, match="pools over batch or channels"):
+        repairs.repair(model, {"x": [1, 4, 6, 8]})
 
 
 def test_training_mode_becomes_inference(rng: np.random.Generator) -> None:
     arrays = {n: rng.uniform(0.5, 1.5, 3).astype(np.float32) for n in ("scale", "bias", "mean", "var")}
     text = "g (float[N,3,5] x) => (float[N,3,5] y) {{ {} = BatchNormalization {} (x, scale, bias, mean, var) {} }}"
     trained = small(text.format("y, m, v", "<training_mode = 1>", ""), **arrays)
-    assert "training mode" in contract().repair(trained, {"x": [1, 3, 5]})[0]
+    assert "training mode" in repairs.repair(trained, {"x": [1, 3, 5]})[0]
     onnx.checker.check_model(trained)
     x = rng.standard_normal((2, 3, 5)).astype(np.float32)
     plain = small(text.format("y", "", ""), **arrays)
     got, want = (ReferenceEvaluator(m).run(None, {"x": x})[0] for m in (trained, plain))
     np.testing.assert_array_equal(got, want)
-    shared, read = contract(), small(text.format("z, m, v", "<training_mode = 1>", "y = Add (z, m)"), **arrays)
-    with pytest.raises(shared.Refusal, match="statistics are read"):
-        shared.repair(read, {"x": [1, 3, 5]})
+    read = small(text.format("z, m, v", "<training_mode = 1>", "y = Add (z, m)"), **arrays)
+    with pytest.raises(contract.Refusal, match="statistics are read"):
+        repairs.repair(read, {"x": [1, 3, 5]})
 
 
 def test_weights_among_the_inputs_become_initializers_only() -> None:
@@ -676,15 +673,14 @@ def test_weights_among_the_inputs_become_initializers_only() -> None:
         "g (float[N,2,5] x, float[3,2,1] w) => (float[N,3,5] y) { y = Conv (x, w) }",
         w=np.ones((3, 2, 1), dtype=np.float32),
     )
-    assert "1 weights" in contract().repair(model, {"x": [1, 2, 5]})[0]
+    assert "1 weights" in repairs.repair(model, {"x": [1, 2, 5]})[0]
     assert [port.name for port in model.graph.input] == ["x"]
 
 
 def test_a_complement_of_the_error_function_is_written_out() -> None:
-    shared = contract()
     model = small("g (float[N,2] x) => (float[N,2] y) { a = Erfc (x) b = Relu (a) c = Erfc (b) y = Neg (c) }")
-    shared.repair(model, {"x": [1, 2]})
-    shared.refuse_broken(model)
+    repairs.repair(model, {"x": [1, 2]})
+    repairs.refuse_broken(model)
     onnx.checker.check_model(model)
     (y,) = ReferenceEvaluator(model).run(None, {"x": np.array([[0.5, -1.0]], np.float32)})
     want = [-math.erfc(max(0.0, math.erfc(x))) for x in (0.5, -1.0)]
@@ -692,10 +688,9 @@ def test_a_complement_of_the_error_function_is_written_out() -> None:
 
 
 def test_foreign_operators_are_refused() -> None:
-    shared = contract()
     model = small("g (float[N,2] x) => (float[N,2] y) { y = StatefulPartitionedCall (x) }")
-    with pytest.raises(shared.Refusal, match="left StatefulPartitionedCall"):
-        shared.refuse_broken(model)
+    with pytest.raises(contract.Refusal, match="left StatefulPartitionedCall"):
+        repairs.refuse_broken(model)
 
 
 def test_stack_traces_and_documentation_are_stripped() -> None:
@@ -703,22 +698,115 @@ def test_stack_traces_and_documentation_are_stripped() -> None:
     for thing in (model, model.graph, model.graph.node[0], model.graph.input[0]):
         thing.doc_string = "File /home/somebody/model.py, line 3"
         thing.metadata_props.add(key="stack_trace", value="/home/somebody/model.py")
-    contract().clean(model)
+    repairs.clean(model)
     assert b"somebody" not in model.SerializeToString()
 
 
 def test_sizes_that_contradict_the_source_are_named() -> None:
-    shared = contract()
-    request = shared.Request("m.keras", None, [1, 3, 8, 8], "dynamic", None, 0, None)
+    request = contract.Request("m.keras", None, [1, 3, 8, 8], "dynamic", None, 0, None)
     assert request.shapes({"x": (None, 3, None, 8)}) == {"x": [1, 3, 8, 8]}
-    with pytest.raises(shared.Refusal, match=r"input 'x' is 1,8,8,3, not 1,3,8,8"):
+    with pytest.raises(contract.Refusal, match=r"input 'x' is 1,8,8,3, not 1,3,8,8"):
         request.shapes({"x": (None, 8, 8, 3)})
-    with pytest.raises(shared.Refusal, match="has 2 inputs, a, b"):
+    with pytest.raises(contract.Refusal, match="has 2 inputs, a, b"):
         request.shapes({"a": None, "b": None})
 
 
 def test_inputs_stand_in_the_order_of_the_source_whatever_the_callers() -> None:
     named = {"rgb": [1, 8, 8, 3], "flow": [1, 8, 8, 2]}
-    request = contract().Request("m.keras", None, named, "dynamic", None, 0, None)
+    request = contract.Request("m.keras", None, named, "dynamic", None, 0, None)
     shapes = request.shapes({"flow": (None, 8, 8, 2), "rgb": (None, 8, 8, 3)})
     assert list(shapes.items()) == [("flow", [1, 8, 8, 2]), ("rgb", [1, 8, 8, 3])]
+
+
+def request_of(**asked: Any) -> Any:
+    plain = {"source": "m.keras", "weights": None, "input_shape": [1, 3, 8, 8], "batch": "dynamic", "opset": None}
+    return contract.Request(**{**plain, "seed": 0, "cwd": None, **asked})
+
+
+def test_a_batch_that_the_source_fixes_is_kept_or_refused() -> None:
+    declared = {"x": (2, 3, 8, 8)}
+    assert request_of().shapes_and_batch(declared) == ({"x": [2, 3, 8, 8]}, 2)
+    assert request_of().shapes_and_batch({"x": (None, 3, 8, 8)}) == ({"x": [1, 3, 8, 8]}, None)
+    assert request_of(batch=5).shapes_and_batch({"x": None}) == ({"x": [5, 3, 8, 8]}, 5)
+    with pytest.raises(contract.Refusal, match="was written for a batch of 2"):
+        request_of(batch=3).shapes_and_batch(declared, verb="written")
+
+
+def test_networks_that_still_train_show_it() -> None:
+    clips = {"x": np.array([[1.0, 2.0], [3.0, 5.0]], np.float32)}
+    runs = iter(range(100))
+    assert contract.unsteady(lambda clip: [clip["x"] * 2], clips, fixed=False) is None
+    assert contract.unsteady(lambda clip: [clip["x"] + next(runs)], clips, fixed=False) == "again"
+    assert contract.unsteady(lambda clip: [clip["x"] - clip["x"].mean(0)], clips, fixed=False) == "beside"
+    assert contract.unsteady(lambda clip: [clip["x"] - clip["x"].mean(0)], clips, fixed=True) is None
+
+
+def test_clips_beside_each_other() -> None:
+    one, other = ({"x": np.full((1, 2), value, np.float32)} for value in (1, 4))
+
+    def alone(answer: Callable[[Any], Any]) -> bool | None:
+        return contract.same_beside(answer, [one, other], [answer(one), answer(other)])
+
+    def single(clip: dict[str, np.ndarray]) -> list[np.ndarray]:
+        if len(clip["x"]) > 1:
+            raise contract.Refusal("one clip only")
+        return [clip["x"]]
+
+    assert alone(lambda clip: [clip["x"] * 2]) is True
+    assert alone(lambda clip: [clip["x"] - clip["x"].mean(0)]) is False
+    assert alone(single) is None
+
+
+def test_a_probe_that_was_run_before_the_export_is_written_as_it_is(tmp_path: Path) -> None:
+    model = small("g (float[N,2] x) => (float[N,2] y) { y = Relu (x) }")
+    clip, ports = np.array([[-1.0, 2.0]], np.float32), (("input", "x"), ("output", "y"))
+    made = contract.Converted(
+        model, None, {"x": [1, 2]}, None, "by hand", "by hand", "graph",
+        answered=[({"x": clip + k}, {"y": np.maximum(clip + k, 0)}) for k in range(3)], pinned=True,
+    )  # fmt: skip
+    contract._write(made, request_of(out=tmp_path))
+    with np.load(tmp_path / "probe.npz") as probe:
+        assert set(probe.files) == {f"{port}_{k}_{name}" for k in range(3) for port, name in ports}
+        np.testing.assert_array_equal(probe["output_2_y"], [[1.0, 4.0]])
+    assert onnx.load(tmp_path / "model.onnx").graph.input[0].type.tensor_type.shape.dim[0].dim_param == "N"
+
+
+# ------------------------------------------------------------------------------- where the shared files are found
+
+
+STARTED = """
+import ast, importlib.util, sys
+from pathlib import Path
+
+script = Path(sys.argv[1])
+body = ast.parse(script.read_text("utf-8")).body
+(end,) = (k for k, line in enumerate(body) if ast.unparse(line) == "sys.path.pop(0)")
+before, known = list(sys.path), set(sys.modules)
+exec(compile(ast.Module(body[: end + 1], []), str(script), "exec"), {"__file__": str(script), "__name__": "convert"})
+assert Path(sys.modules["contract"].__file__).parent == script.parents[1]
+assert sys.path == before, "the folders of the frameworks would stand for packages that are not installed"
+"""
+
+
+@pytest.mark.parametrize("script", sorted(CONVERTERS.glob("*/convert.py")), ids=lambda script: script.parent.name)
+def test_a_converter_finds_the_contract_and_leaves_no_folder_where_packages_are_looked_for(script: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", STARTED, script], capture_output=True, text=True, check=False, env=quiet()
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_users_own_modules_are_found_whatever_their_names(tmp_path: Path) -> None:
+    """A network's code may well lie in `convert.py`, or import its own `contract`."""
+    for folder in ("own", "user"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "own" / "convert.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(CONVERTERS)!r})\n"
+        "from contract import Request, from_code, look_in\nsys.path.pop(0)\nlook_in(sys.argv[1])\n"
+        "print(from_code(Request('convert:made', None, None, 'dynamic', None, 0, sys.argv[1]), str))\n"
+    )
+    (tmp_path / "user" / "contract.py").write_text("word = 'the user'")
+    (tmp_path / "user" / "convert.py").write_text("import contract\ndef made():\n    return contract.word")
+    command = [sys.executable, "-B", tmp_path / "own" / "convert.py", tmp_path / "user"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=quiet())
+    assert done.stdout == "the user\n", done.stderr

@@ -21,9 +21,8 @@ import pytest
 from onnx import numpy_helper
 
 import cfp_onnx as cfp
-from cfp_onnx.clips.load import PRESETS
-from cfp_onnx.conversion import call as conversion
-from cfp_onnx.conversion import keep
+from cfp_onnx.clips.presets import PRESETS
+from cfp_onnx.conversion import call, keep
 from cfp_onnx.errors import ModelError
 from cfp_onnx.pyramid.topology_json import topology_json
 
@@ -61,9 +60,7 @@ def make(files, tmp_path, monkeypatch):
     def call(source, **options):
         if source is not None and ":" not in source:
             source = files / source
-        return conversion.convert(
-            "torch", source, tmp_path / "m.onnx", **{"input_shape": SHAPE, "python": PYTHON, **options}
-        )
+        return call.convert("torch", source, tmp_path / "m.onnx", **{"input_shape": SHAPE, "python": PYTHON, **options})
 
     return call
 
@@ -366,7 +363,7 @@ def test_the_papers_networks_give_the_expected_logits(shared_dir, tmp_path, arch
     np.savez(tmp_path / "state.npz", **state_of(filled))
     subprocess.run([PYTHON, "-c", SAVE, tmp_path / "state.npz", tmp_path / "ckpt.pth"], check=True, capture_output=True)
     (tmp_path / "state.npz").unlink()
-    done = conversion.convert(
+    done = call.convert(
         "torch", None, tmp_path / "m.onnx", arch=arch, weights=tmp_path / "ckpt.pth", classes=400, frames=16, size=size,
         python=PYTHON,
     )  # fmt: skip

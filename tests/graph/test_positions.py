@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.graph.features import feature_of
 from cfp_onnx.graph.positions import grid_of, positions, spatial_axes
-from cfp_onnx.pyramid.tube_collector import Collector
+from cfp_onnx.pyramid.tube_collector import TubeCollector
 from tests.relevance.test_field_walk import Net, engine_of
 
 Array = npt.NDArray[Any]
@@ -251,7 +251,7 @@ def test_a_hot_pixel_is_drawn_where_it_is(case: Case, tmp_path: Path) -> None:
             for step in range(case.stride):
                 place = [m + step * (j == k) for j, m in enumerate(middle)]
                 value = results[feature.tensor][np.ravel_multi_index(place, sizes)]
-                collector = Collector.of(engine.topology, engine.depths, "x", channel)
+                collector = TubeCollector.of(engine.topology, engine.depths, "x", channel)
                 assert collector is not None
                 collector.add_activations(layer, feature, value, np.arange(1))
                 tube = collector.finish().items[0]

@@ -16,12 +16,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import cfp_onnx as cfp
-from cfp_onnx import cli
+from cfp_onnx.cli import main as cli
 from cfp_onnx.errors import OutputError, UsageError
 from cfp_onnx.files.whole import write_bytes, write_json, write_text
-from cfp_onnx.pyramid import folder as saving
-from cfp_onnx.pyramid.folder import Drawing
-from cfp_onnx.pyramid.tubes import Media, Tube, Tubes, settle
+from cfp_onnx.pyramid import drawings, page_payload, tube_pictures, tubes
+from cfp_onnx.pyramid.drawings import Drawing
+from cfp_onnx.pyramid.media import Media
+from cfp_onnx.pyramid.tubes import Tube, Tubes, mark_constant
+from cfp_onnx.report.pyramid_page import render_pyramid
 
 PAIRS = [(kind, unit) for kind in ("activation", "relevance") for unit in ("kernel", "layer", "depth")]
 
@@ -178,7 +180,7 @@ def test_by_default_the_class_and_the_strongest_kernel_of_each_depth_are_drawn(p
 
 
 def test_the_same_tube_asked_for_twice_is_drawn_once(pyramid):
-    ones = saving._wanted(pyramid.tubes, [Drawing("relevance", "depth", 1)] * 2, pyramid.to_json())
+    ones = drawings.tubes_to_draw(pyramid.tubes, [Drawing("relevance", "depth", 1)] * 2, pyramid.to_json())
     assert [t.depth for t in ones] == [1, 2]
 
 
@@ -187,9 +189,11 @@ def test_deep_networks_have_an_overview_of_so_many_depths():
     values = np.arange(32, dtype=np.float32).reshape(2, 4, 4)
     items = tuple(Tube("relevance", d, None, None, values, centres) for d in range(1, 152))
     frames = np.zeros((2, 40, 40, 3), np.uint8)
-    sheet = saving.Sheet(Tubes((2, 40, 40), items), Media("video", (2, 40, 40), frames), "class 1", "none")
-    assert sheet.levels(saving.OVERVIEW_DEPTHS).shape[0] < 4000
-    kept = saving.spread([t.depth for t in items], saving.OVERVIEW_DEPTHS)
+    sheet = tube_pictures.TubePictures(
+        Tubes((2, 40, 40), items), Media("video", (2, 40, 40), frames), "class 1", "none"
+    )
+    assert sheet.levels(tube_pictures.OVERVIEW_DEPTHS).shape[0] < 4000
+    kept = drawings.evenly_spaced([t.depth for t in items], tube_pictures.OVERVIEW_DEPTHS)
     assert (kept[0], kept[-1], len(kept)) == (1, 151, 16)
 
 
@@ -257,12 +261,12 @@ def test_names_of_files_are_safe_and_differ():
         Tube("activation", d, layer, k, np.zeros(1), ()) for layer in HOSTILE for k in (None, 1, 11) for d in (1, 2)
     ]
     tubes += [Tube("relevance", d, None, None, np.zeros(1), ()) for d in (1, 2)]
-    stems = [saving.file_stem(t) for t in tubes]
+    stems = [tube_pictures.file_stem(t) for t in tubes]
     assert len(set(stems)) == len(stems)
     for stem in stems:
         assert set(stem) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
         assert len(stem) < 120
-    assert saving.file_stem(tubes[0]) == saving.file_stem(replace(tubes[0]))
+    assert tube_pictures.file_stem(tubes[0]) == tube_pictures.file_stem(replace(tubes[0]))
 
 
 # ----------------------------------------------------------------------------------- writing and failing
@@ -374,15 +378,15 @@ def big():
 
 def test_a_page_stays_within_its_bytes_and_says_what_it_left_out(big):
     value, tubes, media = big
-    page = saving.report(value, topology=None, tubes=tubes, media=media, facts={})
+    page = page_payload.report_html(value, topology=None, tubes=tubes, media=media, facts={})
     assert len(page.encode()) <= 8 * 10**6
-    held = saving.payload(value, None, tubes, media, {})
-    assert len(saving.render(held)) > 8 * 10**6, "the budget is halved at least once"
+    held = page_payload.payload(value, None, tubes, media, {})
+    assert len(render_pyramid(held)) > 8 * 10**6, "the budget is halved at least once"
     notes = " ".join(held["tubes"]["notes"])
     assert "said before" in notes
     total = sum(len(e["channels"]) for e in value["edges"])
     kept = sum(len(e["channels"]) for e in held["pyramid"]["edges"])
-    assert 14_000 < kept <= saving.REPORT_LINKS
+    assert 14_000 < kept <= page_payload.REPORT_LINKS
     assert f"{total - kept} weaker links are left out of this page" in notes
     drawn = len(held["tubes"]["maps"])
     assert 0 < drawn < len(tubes.items)
@@ -395,22 +399,22 @@ def test_a_page_stays_within_its_bytes_and_says_what_it_left_out(big):
 def test_the_strongest_links_are_kept(big):
     value, _, _ = big
     edges = value["edges"]
-    ranks = saving._ranks(value["levels"])
-    kept, dropped = saving._strongest_links(edges, 20_000, ranks)
+    ranks = page_payload._ranks(value["levels"])
+    kept, dropped = page_payload._strongest_links(edges, 20_000, ranks)
     assert dropped == sum(len(e["channels"]) for e in edges) - sum(len(e["channels"]) for e in kept)
     for before, after in zip(edges, kept, strict=True):
         assert (before["layer"], before["kernel"]) == (after["layer"], after["kernel"])
         weights = sorted((abs(c["weight"]) for c in before["channels"]), reverse=True)
         assert [abs(c["weight"]) for c in after["channels"]] == weights[: len(after["channels"])]
-    assert saving._strongest_links(edges[:3], 10**6, ranks) == (edges[:3], 0)
+    assert page_payload._strongest_links(edges[:3], 10**6, ranks) == (edges[:3], 0)
     signed = [{"layer": "a", "kernel": 0, "channels": [{"weight": w} for w in (0.1, -5.0, 2.0)]}]
-    assert [c["weight"] for c in saving._strongest_links(signed, 2, {})[0][0]["channels"]] == [-5.0, 2.0]
+    assert [c["weight"] for c in page_payload._strongest_links(signed, 2, {})[0][0]["channels"]] == [-5.0, 2.0]
 
 
 def test_where_kernels_outnumber_links_each_layers_strongest_keep_theirs(big):
     value, _, _ = big
     head = {"layer": "head", "kernel": 3, "channels": [{"channel": 0, "weight": 0.0, "sources": []}]}
-    kept, _ = saving._strongest_links([head, *value["edges"]], 641, saving._ranks(value["levels"]))
+    kept, _ = page_payload._strongest_links([head, *value["edges"]], 641, page_payload._ranks(value["levels"]))
     assert sum(len(e["channels"]) for e in kept) == 641
     assert kept[0]["layer"] == "head"
     assert {e["kernel"] for e in kept[1:]} == {0, 1}
@@ -421,8 +425,8 @@ def test_averaging_keeps_the_mean_and_the_centres(rng, shape):
     values = rng.random(shape).astype(np.float32)
     centres = tuple(np.arange(n, dtype=np.float64) for n in shape)
     tube = Tube("activation", 1, "a", 0, values, centres)
-    small = saving._averaged(tube)
-    assert small.values.size <= saving.REPORT_MAP
+    small = page_payload._averaged(tube)
+    assert small.values.size <= page_payload.REPORT_MAP
     assert small.values.dtype == np.float32
     assert small.values.shape == tuple(map(len, small.centres))
     sizes = []
@@ -445,11 +449,11 @@ def test_averaging_keeps_the_mean_and_the_centres(rng, shape):
 
 def test_a_small_map_is_kept_as_it_is(rng):
     tube = Tube("activation", 1, "a", 0, rng.random((4, 8, 8)).astype(np.float32), tuple(map(np.arange, (4, 8, 8))))
-    assert saving._averaged(tube) is tube
+    assert page_payload._averaged(tube) is tube
 
 
 def test_a_map_in_the_page_is_its_share_of_the_depths_scale(pyramid):
-    held = saving.payload(pyramid.to_json(), None, pyramid.tubes, pyramid.media, {})
+    held = page_payload.payload(pyramid.to_json(), None, pyramid.tubes, pyramid.media, {})
     one = held["tubes"]["maps"][0]
     assert (one["kind"], one["depth"], one["layer"]) == ("relevance", 1, None)
     tube = pyramid.tubes.find("relevance", depth=1)
@@ -463,20 +467,20 @@ def test_a_map_in_the_page_is_its_share_of_the_depths_scale(pyramid):
 def test_a_long_signal_is_thinned_without_losing_its_peaks(rng):
     curve = rng.standard_normal((2, 400_000)).astype(np.float32)
     curve[0, 123_456], curve[1, 399_999] = 50.0, -70.0
-    shown = saving._media(Media("curve", (1, 1, 400_000), curve=curve))["curve"]
+    shown = page_payload._media(Media("curve", (1, 1, 400_000), curve=curve))["curve"]
     assert len(shown) == 2
-    assert sum(map(len, shown)) <= saving.REPORT_SAMPLES
+    assert sum(map(len, shown)) <= page_payload.REPORT_SAMPLES
     assert (max(shown[0]), min(shown[1])) == (50.0, -70.0)
     short = curve[:, :1000]
-    same = saving._media(Media("curve", (1, 1, 1000), curve=short))["curve"]
+    same = page_payload._media(Media("curve", (1, 1, 1000), curve=short))["curve"]
     np.testing.assert_allclose(same, short, atol=1e-5)
 
 
 def test_large_frames_are_shrunk_for_the_page(rng):
     frames = rng.integers(0, 256, (16, 400, 400, 3), np.uint8)
-    shown = saving._media(Media("video", (16, 400, 400), frames))["frames"]
+    shown = page_payload._media(Media("video", (16, 400, 400), frames))["frames"]
     assert len(shown) == 16
-    assert sum(map(len, shown)) <= saving.REPORT_FRAMES * 4 / 3 + 1000
+    assert sum(map(len, shown)) <= page_payload.REPORT_FRAMES * 4 / 3 + 1000
 
 
 # ------------------------------------------------------------------------------------- the command line
@@ -534,10 +538,10 @@ def test_a_kernel_that_is_never_above_zero_is_drawn_by_its_size():
     line = Tube(
         "activation", 1, "signed", 0, np.array([[[-3.0, -1.0]]], np.float32), (np.zeros(1), np.zeros(1), np.arange(2.0))
     )
-    found = settle((1, 1, 2), [line])
+    found = mark_constant((1, 1, 2), [line])
     assert found.scale("activation", 1).high == 3
-    maps, _ = saving._maps(found, 2**20, [])
+    maps, _ = page_payload._maps(found, 2**20, [])
     assert np.frombuffer(base64.b64decode(maps[0]["data"]), np.uint8).tolist() == [255, 85]
     assert (maps[0]["min"], maps[0]["max"]) == (-3.0, -1.0)
-    np.testing.assert_array_equal(saving.sizes(line.values, "activation"), [[[3.0, 1.0]]])
-    np.testing.assert_array_equal(saving.sizes(line.values, "relevance"), line.values)
+    np.testing.assert_array_equal(tubes.drawn_values(line.values, "activation"), [[[3.0, 1.0]]])
+    np.testing.assert_array_equal(tubes.drawn_values(line.values, "relevance"), line.values)

@@ -17,7 +17,9 @@ import pytest
 
 import cfp_onnx as cfp
 from cfp_onnx.errors import UsageError
-from cfp_onnx.pyramid.tubes import Media, Tube, Tubes
+from cfp_onnx.pyramid.headers import CoverageHeader, InputHeader, ModelHeader, RunHeader, TargetHeader, TopClass
+from cfp_onnx.pyramid.media import Media
+from cfp_onnx.pyramid.tubes import Tube, Tubes
 from cfp_onnx.pyramid.values import Edge, Kernel, LayerResult, Link, LinkSource
 
 HOSTILE = "<script>alert('1')</script>&\"\n\x00\x1b[31m\udcff\u202e"
@@ -52,14 +54,14 @@ def invented(**changes):
     )
     twice = (LinkSource("a", 0, 0.75, "chain"), LinkSource("a", 0, 0.25, "shortcut"))
     parts = {
-        "model": {"file": "m.onnx", "sha256": "00", "producer": "", "opset": 20},
-        "input": {"file": None, "sha256": "11", "shape": [1, 1, 8], "layout": "NCL"},
-        "run": {
-            "rule": "positional", "class_step": "contrast", "theta": 0.6, "top_k": None, "depth": 2,
-            "provider": "CPUExecutionProvider", "output_difference": 0.0, "undefined": 0,
-        },
-        "target": {"output": "y", "index": 1, "label": None, "score": 9.0, "top": [[1, None, 9.0]]},
-        "coverage": {"channels": 1.0, "layers": 1.0, "operators_unknown": []},
+        "model": ModelHeader(file="m.onnx", sha256="00", producer="", opset=20),
+        "input": InputHeader(file=None, sha256="11", shape=(1, 1, 8), layout="NCL"),
+        "run": RunHeader(
+            rule="positional", class_step="contrast", theta=0.6, top_k=None, depth=2,
+            provider="CPUExecutionProvider", output_difference=0.0, undefined=0,
+        ),
+        "target": TargetHeader(output="y", index=1, label=None, score=9.0, top=(TopClass(1, None, 9.0),)),
+        "coverage": CoverageHeader(channels=1.0, layers=1.0, operators_unknown=()),
         "layers": layers,
         "levels": {1: (Kernel("b", 0, 0.5), Kernel("b", 1, 0.25), Kernel("b2", 0, 80.0)), 2: (Kernel("a", 0, 4.0),)},
         "edges": (
@@ -166,8 +168,8 @@ def test_a_notebook_compares_kernels_within_a_layer_only():
 def test_hostile_names_stay_text(pyramid):
     layers = tuple(replace(x, name=HOSTILE + x.name) for x in pyramid.layers)
     levels = {d: tuple(k._replace(layer=HOSTILE + k.layer) for k in found) for d, found in pyramid.levels.items()}
-    run = {**pyramid.run, "rule": HOSTILE}
-    hostile = replace(pyramid, layers=layers, levels=levels, run=run, target={**pyramid.target, "label": HOSTILE})
+    run, target = replace(pyramid.run, rule=HOSTILE), replace(pyramid.target, label=HOSTILE)
+    hostile = replace(pyramid, layers=layers, levels=levels, run=run, target=target)
     text = hostile._repr_html_()
     assert set(Markup(text).tags) <= {"div", "p", "b", "img", "table", "tr", "th", "td"}
     assert "alert" in text
@@ -354,7 +356,7 @@ def test_a_json_alone_is_a_pyramid_without_tubes(pyramid, saved, tmp_path):
 
 def test_tubes_of_another_pyramid_are_left_alone(pyramid, saved, tmp_path):
     (tmp_path / "tubes.npz").write_bytes((saved / "tubes.npz").read_bytes())
-    other = replace(pyramid, target={**pyramid.target, "index": 2})
+    other = replace(pyramid, target=replace(pyramid.target, index=2))
     (tmp_path / "other.json").write_text(json.dumps(other.to_json()))
     assert cfp.load_pyramid(tmp_path / "other.json").tubes is None
 

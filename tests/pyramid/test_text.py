@@ -9,12 +9,13 @@ import pytest
 from rich.console import Console
 
 from cfp_onnx.naming import module_of
+from cfp_onnx.pyramid.headers import CoverageHeader, InputHeader, ModelHeader, RunHeader, TargetHeader, TopClass
 from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.pyramid.text import pyramid_tree
 from cfp_onnx.pyramid.values import Edge, LayerResult, Link, LinkSource
 from cfp_onnx.text import printable
 
-FULL = {"channels": 1.0, "layers": 1.0, "operators_unknown": []}
+FULL = CoverageHeader(channels=1.0, layers=1.0, operators_unknown=())
 
 
 def layer(name, depth, relevance, *, family="plain", groups=1, shape=(3, 3, 3), op="Conv"):
@@ -27,17 +28,15 @@ def layer(name, depth, relevance, *, family="plain", groups=1, shape=(3, 3, 3), 
 def result(**changes):
     conv = [4.0, -2.0, 3.9, 3.8, 3.7, 3.6, 3.5, 3.4]
     base = Pyramid(
-        model={"file": "/models/net.onnx", "sha256": "0" * 64, "producer": "tests 1", "opset": 17},
-        input={"file": "c.mp4", "sha256": "1" * 64, "shape": [1, 3, 16, 112, 112], "layout": "NCTHW"},
-        run={
-            "rule": "positional", "class_step": "contrast", "theta": 0.6, "top_k": None, "depth": 3,
-            "provider": "CPUExecutionProvider", "onnxruntime": "1.31", "output_difference": 0.0,
-            "undefined": 0,
-        },
-        target={
-            "output": "y", "index": 2, "label": "swim", "score": 5.5,
-            "top": [[2, "swim", 5.5], [0, "run", 1.0]],
-        },
+        model=ModelHeader(file="/models/net.onnx", sha256="0" * 64, producer="tests 1", opset=17),
+        input=InputHeader(file="c.mp4", sha256="1" * 64, shape=(1, 3, 16, 112, 112), layout="NCTHW"),
+        run=RunHeader(
+            rule="positional", class_step="contrast", theta=0.6, top_k=None, depth=3,
+            provider="CPUExecutionProvider", onnxruntime="1.31", output_difference=0.0, undefined=0,
+        ),
+        target=TargetHeader(
+            output="y", index=2, label="swim", score=5.5, top=(TopClass(2, "swim", 5.5), TopClass(0, "run", 1.0))
+        ),
         coverage=FULL,
         layers=(
             layer("stem", 2, [0.5, 1.0]),
@@ -120,20 +119,18 @@ def test_ranks_are_said_to_be_within_a_layer():
 
 @pytest.mark.parametrize(
     "coverage",
-    [FULL | {"channels": 0.9999}, FULL | {"layers": 0.5}, FULL | {"operators_unknown": ["com.acme::Odd"]}],
+    [replace(FULL, channels=0.9999), replace(FULL, layers=0.5), replace(FULL, operators_unknown=("com.acme::Odd",))],
 )
 def test_a_gap_is_loud(coverage):
     text = " ".join(draw(result(coverage=coverage)).split())
     assert "INCOMPLETE" in text
     assert "100 % of channels and layers" not in text
-    assert "100.0 % of channels, 100.0 % of layers" not in text or coverage["operators_unknown"]
+    assert "100.0 % of channels, 100.0 % of layers" not in text or coverage.operators_unknown
 
 
 def test_notes_about_the_run():
-    run = dict(result().run)
-    text = draw(
-        result(run=run | {"undefined": 3, "output_difference": 0.5}, target=dict(result().target) | {"index": 0})
-    )
+    run, target = result().run, result().target
+    text = draw(result(run=replace(run, undefined=3, output_difference=0.5), target=replace(target, index=0)))
     assert "undefined for 3" in text
     assert "moved the outputs by 0.5" in text
     assert "the model itself answers 2 swim" in text

@@ -22,9 +22,9 @@ from cfp_onnx import explain
 from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.graph.features import feature_of
 from cfp_onnx.model import load
-from cfp_onnx.pyramid import tubes
+from cfp_onnx.pyramid import media, resampling, tubes
 from cfp_onnx.pyramid.result import Pyramid
-from cfp_onnx.pyramid.tube_collector import PER_LAYER, clip_size, shown_kernels
+from cfp_onnx.pyramid.tube_collector import PER_LAYER, clip_size, kernels_with_tubes
 from cfp_onnx.relevance.zplus import ABSORBED
 from tests.graph.test_positions import CHECKED
 from tests.relevance.test_field_walk import Net, by_name
@@ -68,7 +68,7 @@ def test_a_tube_is_linear_between_centres_and_constant_beyond(
     values = rng.standard_normal(shape).astype(np.float32)
     centres = [random_centres(rng, n) for n in shape]
     places = [rng.uniform(-5, 12, n) for n in wanted]
-    found = tubes.resample(values, centres, places)
+    found = resampling.resample(values, centres, places)
     assert found.shape == wanted
     assert found.dtype == np.float32
     for index in np.ndindex(*wanted):
@@ -118,14 +118,14 @@ def test_a_density_over_the_clip_holds_the_mass_of_its_elements(
     rng = np.random.default_rng(seed)
     total, centres = inner(rng, counts), grid(strides, counts, shifts)
     size = tuple(s * n + 2 for s, n in zip(strides, counts, strict=True))
-    drawn = tube(tubes.density(total, centres, size), centres).at((size[0], size[1], size[2]))
+    drawn = tube(resampling.density(total, centres, size), centres).at((size[0], size[1], size[2]))
     assert drawn.sum(dtype=np.float64) == pytest.approx(float(total.sum()), rel=1e-4)
 
 
 def test_an_axis_that_a_layer_does_not_tell_apart_spreads_over_the_whole_clip() -> None:
     centres = (np.array([3.5]), np.arange(4.0), np.arange(5.0))
     total = np.ones((1, 4, 5), np.float32)
-    found = tubes.density(total, centres, (8, 4, 5))
+    found = resampling.density(total, centres, (8, 4, 5))
     np.testing.assert_allclose(found, 1 / 8)
     assert tube(found, centres).at((8, 4, 5)).sum() == pytest.approx(20)
 
@@ -138,8 +138,8 @@ def test_maps_of_one_depth_add_up_whatever_their_grids(seed: int, shifts: tuple[
     size = (16, 16, 16)
     one, other = grid((1, 4, 4), (16, 4, 4), (0, *shifts[1:])), grid((4, 1, 2), (4, 16, 8), (shifts[0], 0, 0))
     sums = [inner(rng, (16, 4, 4)), inner(rng, (4, 16, 8))]
-    maps = [(tubes.density(total, c, size), c) for total, c in zip(sums, (one, other), strict=True)]
-    values, centres = tubes.combine(maps)
+    maps = [(resampling.density(total, c, size), c) for total, c in zip(sums, (one, other), strict=True)]
+    values, centres = resampling.add_maps(maps)
     assert [len(c) for c in centres] == [16, 16, 8]
     drawn = tube(values, centres).at(size).sum(dtype=np.float64)
     assert drawn == pytest.approx(sum(float(s.sum()) for s in sums), rel=0.05)
@@ -148,7 +148,7 @@ def test_maps_of_one_depth_add_up_whatever_their_grids(seed: int, shifts: tuple[
 def test_maps_on_one_grid_are_added_element_by_element(rng: np.random.Generator) -> None:
     centres = grid((2, 2, 2), (3, 4, 5), (0.5, 0.5, 0.5))
     a, b = (rng.standard_normal((3, 4, 5)).astype(np.float32) for _ in range(2))
-    values, found = tubes.combine([(a, centres), (b, tuple(c + 1e-12 for c in centres))])  # type: ignore[list-item]
+    values, found = resampling.add_maps([(a, centres), (b, tuple(c + 1e-12 for c in centres))])  # type: ignore[list-item]
     np.testing.assert_allclose(values, a + b, rtol=1e-6)
     assert all(np.allclose(x, y) for x, y in zip(found, centres, strict=True))
 
@@ -164,12 +164,12 @@ def line(*values: float, **options: Any) -> tubes.Tube:
 
 def test_each_kind_and_depth_has_one_scale_from_nothing_to_its_largest_value() -> None:
     items = [line(0, 1, 2), line(5, 1, 0, layer="a"), line(9, 0, 0, depth=2), line(7, 0, 0, kind="activation")]
-    found = tubes.settle((1, 1, 3), items)
+    found = tubes.mark_constant((1, 1, 3), items)
     assert found.scale("relevance", 1) == tubes.Scale(0.0, 5.0, "relevance")
     assert found.scale("relevance", 2).high == 9
     assert found.scale("activation", 1) == tubes.Scale(0.0, 7.0, "activation")
     assert found.scale("activation", 2).high == 0
-    assert tubes.settle((1, 1, 3), [line(-3, -2, -1)]).scale("relevance", 1).high == 0
+    assert tubes.mark_constant((1, 1, 3), [line(-3, -2, -1)]).scale("relevance", 1).high == 0
 
 
 @pytest.mark.parametrize(
@@ -179,14 +179,14 @@ def test_each_kind_and_depth_has_one_scale_from_nothing_to_its_largest_value() -
 def test_what_does_not_vary_is_marked_and_kept_as_it_is(values: tuple[float, ...], constant: bool) -> None:
     """Less than 1e-4 of the scale, which a stronger kernel sets here."""
     one = line(*values, layer="a", kernel=1)
-    found = tubes.settle((1, 1, 3), [one, line(0, 100, 0, layer="a", kernel=2), line(0, 1e9, 0, depth=2)])
+    found = tubes.mark_constant((1, 1, 3), [one, line(0, 100, 0, layer="a", kernel=2), line(0, 1e9, 0, depth=2)])
     assert [t.constant for t in found.items] == [constant, False, False]
     np.testing.assert_array_equal(found.items[0].values, one.values)
 
 
 def test_a_tube_is_found_by_kernel_layer_or_depth_and_missed_by_name() -> None:
     items = [line(1, 2, 3), line(2, 2, 3, layer="a"), line(3, 2, 3, layer="a", kernel=4), line(4, 2, 3, depth=2)]
-    found = tubes.settle((1, 1, 3), items, ["one left out"])
+    found = tubes.mark_constant((1, 1, 3), items, ["one left out"])
     firsts = {
         1: found.find("relevance", depth=1),
         2: found.find("relevance", layer="a"),
@@ -211,21 +211,21 @@ def test_a_tube_is_found_by_kernel_layer_or_depth_and_missed_by_name() -> None:
 def test_a_layers_activation_is_the_mean_of_its_kernels_by_their_weights() -> None:
     kernels = [line(1, 0, 0, kind="activation", layer="a", kernel=k) for k in range(2)]
     kernels[1] = line(0, 4, 0, kind="activation", layer="a", kernel=1)
-    found = tubes.weighted([(kernels[0], 3.0), (kernels[1], 1.0)], layer="a")
+    found = tubes.weighted_activation([(kernels[0], 3.0), (kernels[1], 1.0)], layer="a")
     np.testing.assert_allclose(found.values.reshape(-1), [3 / 4, 1, 0])
     assert (found.kind, found.layer, found.kernel, found.depth) == ("activation", "a", None, 1)
-    assert tubes.weighted([(kernels[0], 0.0)], layer=None).values.max() == 0
+    assert tubes.weighted_activation([(kernels[0], 0.0)], layer=None).values.max() == 0
     with pytest.raises(ValueError, match="no tubes"):
-        tubes.weighted([], layer=None)
+        tubes.weighted_activation([], layer=None)
 
 
 def test_kernels_with_a_tube_are_the_chosen_and_the_strongest_against() -> None:
     relevance = np.array([5.0, -1, 3, -4, 0, -2, -3, 4])
-    kernels, omitted = shown_kernels(relevance, np.array([0, 7, 2]))
+    kernels, omitted = kernels_with_tubes(relevance, np.array([0, 7, 2]))
     assert kernels.tolist()[:3] == [0, 7, 2]
     assert set(kernels.tolist()[3:]) == {3, 6, 5}
     assert omitted == 0
-    many, omitted = shown_kernels(np.arange(100.0), np.arange(100)[::-1])
+    many, omitted = kernels_with_tubes(np.arange(100.0), np.arange(100)[::-1])
     assert many.tolist() == list(range(99, 99 - PER_LAYER, -1))
     assert omitted == 100 - PER_LAYER
 
@@ -242,7 +242,7 @@ def test_kernels_with_a_tube_are_the_chosen_and_the_strongest_against() -> None:
     ],
 )
 def test_the_clips_size_is_the_inputs_without_batch_and_channels(
-    shape: tuple[int, ...], axis: int, size: tubes.Size | None
+    shape: tuple[int, ...], axis: int, size: resampling.Size | None
 ) -> None:
     assert clip_size(shape, axis) == size
 
@@ -254,7 +254,7 @@ def test_the_clips_size_is_the_inputs_without_batch_and_channels(
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_an_array_is_stretched_from_black_to_white(channels: int, low: float, rng: np.random.Generator) -> None:
     array = rng.uniform(low, low + 5, (2, channels, 4, 6, 5)).astype(np.float32)
-    frames = tubes.stretched(array, {"C": 1, "T": 2, "H": 3, "W": 4})
+    frames = media.stretched_frames(array, {"C": 1, "T": 2, "H": 3, "W": 4})
     assert frames.shape == (4, 6, 5, 3)
     assert frames.dtype == np.uint8
     seen = array[0, : 3 if channels >= 3 else 1]
@@ -266,10 +266,10 @@ def test_an_array_is_stretched_from_black_to_white(channels: int, low: float, rn
 def test_a_picture_with_its_channels_last_is_one_frame() -> None:
     array = np.zeros((1, 4, 5, 3), np.float32)
     array[0, 1, 2] = 1
-    frames = tubes.stretched(array, {"C": 3, "H": 1, "W": 2})
+    frames = media.stretched_frames(array, {"C": 3, "H": 1, "W": 2})
     assert frames.shape == (1, 4, 5, 3)
     assert frames[0, 1, 2].tolist() == [255] * 3
-    assert tubes.stretched(np.full((1, 3, 4, 5), 7.0), {"C": 1, "H": 2, "W": 3}).max() == 0
+    assert media.stretched_frames(np.full((1, 3, 4, 5), 7.0), {"C": 1, "H": 2, "W": 3}).max() == 0
 
 
 # ------------------------------------------------------------------------------------- whole explanations

@@ -12,7 +12,7 @@ import pytest
 import report_payloads as payloads
 
 from benchmarks.report_speed import ACTIONS, ARGUMENTS, TIMED, first_paint
-from cfp_onnx.report import render
+from cfp_onnx.report.pyramid_page import render_pyramid
 
 sync = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")
@@ -89,7 +89,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     def file(name: str) -> Path:
         path = folder / f"{name}.html"
         if not path.exists():
-            path.write_text(render(MAKERS[name]()), encoding="utf-8")
+            path.write_text(render_pyramid(MAKERS[name]()), encoding="utf-8")
         return path
 
     return file

@@ -11,8 +11,9 @@ from html.parser import HTMLParser
 import pytest
 import report_payloads as payloads
 
+from cfp_onnx.report import check_page, page, pyramid_page
 from cfp_onnx.report import comparison_page as compare
-from cfp_onnx.report import page, render
+from cfp_onnx.report.pyramid_page import render_pyramid
 
 VOID = {"meta", "img", "input", "br", "link", "path", "circle", "rect"}
 
@@ -52,7 +53,7 @@ def data_of(text: str) -> dict:
 
 @pytest.fixture(scope="module")
 def demo() -> str:
-    return render(payloads.demo())
+    return render_pyramid(payloads.demo())
 
 
 def test_it_is_one_well_formed_document(demo):
@@ -148,7 +149,7 @@ def unfolded(data):
 
 
 def test_hostile_names_stay_text():
-    calm, text = Page(render(payloads.demo())), render(payloads.hostile())
+    calm, text = Page(render_pyramid(payloads.demo())), render_pyramid(payloads.hostile())
     found = Page(text)
     assert [tag for tag, _ in found.elements] == [tag for tag, _ in calm.elements]
     data = found.raw["script"][0]
@@ -164,19 +165,19 @@ def test_a_long_name_is_there_once():
     payload = payloads.demo()
     text = json.dumps(payload).replace("node_Conv_228", long)
     assert text.count(long) > 10
-    assert render(json.loads(text)).count(long) <= 4  # the name, the list of its nodes, in pyramid and topology
+    assert render_pyramid(json.loads(text)).count(long) <= 4  # the name, the list of its nodes, in pyramid and topology
 
 
 def test_the_title_is_short_and_escaped():
     payload = payloads.demo()
     target = {**payload["pyramid"]["target"], "label": "<b>" + "y" * 10**6}
     payload["pyramid"] = {**payload["pyramid"], "target": target}
-    assert "<title>&lt;b&gt;yyy" in render(payload)
-    assert len(Page(render(payload)).raw["title"][0]) < 200
+    assert "<title>&lt;b&gt;yyy" in render_pyramid(payload)
+    assert len(Page(render_pyramid(payload)).raw["title"][0]) < 200
 
 
 def test_it_is_the_same_for_the_same_payload(demo):
-    assert render(payloads.demo()) == demo
+    assert render_pyramid(payloads.demo()) == demo
 
 
 def test_numbers_that_json_lacks_become_null():
@@ -185,7 +186,7 @@ def test_numbers_that_json_lacks_become_null():
     payload["facts"] = {"nested": [float("inf"), 1.5]}
     payload["pyramid"] = json.loads(json.dumps(payload["pyramid"]))
     payload["pyramid"]["edges"][0]["channels"][0]["weight"] = float("nan")
-    data = data_of(render(payload))
+    data = data_of(render_pyramid(payload))
     assert data["tubes"]["maps"][0]["max"] is None
     assert data["facts"]["nested"] == [None, 1.5]
     assert data["pyramid"]["edges"]["weight"][0] is None
@@ -194,27 +195,29 @@ def test_numbers_that_json_lacks_become_null():
 def test_sixteen_frames_of_full_size_stay_small():
     payload = payloads.demo()
     payload["media"] = payloads.media_of("video", (16, 224, 224))
-    assert len(render(payload)) < 8e6
+    assert len(render_pyramid(payload)) < 8e6
 
 
 @pytest.mark.parametrize("make", [payloads.bare, lambda: payloads.demo("image"), lambda: payloads.demo("curve")])
 def test_every_kind_of_media_is_written(make):
-    assert data_of(render(make()))["media"]["kind"] in {"none", "image", "curve"}
+    assert data_of(render_pyramid(make()))["media"]["kind"] in {"none", "image", "curve"}
 
 
 def test_another_format_is_refused():
     with pytest.raises(ValueError, match="format 2"):
-        render({**payloads.demo(), "format": 2})
+        render_pyramid({**payloads.demo(), "format": 2})
 
 
 def test_a_frame_elsewhere_is_refused():
     payload = payloads.demo()
     payload["media"] = {**payload["media"], "frames": ["//example.org/a.jpg"]}
     with pytest.raises(ValueError, match="data:image/"):
-        render(payload)
+        render_pyramid(payload)
 
 
 def test_every_part_is_used():
     folder = page.resources.files("cfp_onnx.report") / "assets"
-    scripts = {item.name for item in folder.iterdir() if item.name.endswith(".js")}
-    assert scripts == {*page.SCRIPTS, *compare.SCRIPTS}
+    found = {item.name for item in folder.iterdir()}
+    pages = (pyramid_page, compare, check_page)
+    assert {name for name in found if name.endswith(".js")} == {*pyramid_page.SCRIPTS, *compare.SCRIPTS}
+    assert {name for name in found if name.endswith(".css")} == {name for page in pages for name in page.STYLES}

@@ -1,187 +1,17 @@
-"""What every converter shares with the core: a request comes in; a model, a probe and a report go out.
+"""What exporters are known to get wrong in a graph without a word: mended in place, or refused.
 
-Each converter's folder is complete by itself, so this file lies in several of them; a test holds the copies equal.
-It needs nothing but NumPy and onnx (1.14 or later), and knows no framework.
+It knows no framework, and needs nothing but NumPy and onnx (1.14 or later).
 """
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper, shape_inference
-
-Array = np.ndarray
-Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
-
-CLIPS = 3
-LIMIT = 2**31 - 2**20
-"""Bytes above which protobuf cannot hold a model in one file."""
-
-
-class Refusal(Exception):  # noqa: N818 - it is no error of the program
-    """One sentence for the user: what, where, and what to do."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the core asks for.
-
-    Attributes:
-        source: A file, a folder or ``module:factory``.
-        weights: A file of weights for code.
-        input_shape: Sizes with the batch first, of the only input or by name.
-        batch: ``"dynamic"`` or a number.
-        opset: Version of ONNX's operator set, or None for the converter's own choice.
-        seed: Of the random clips.
-        cwd: Folder in which the user called, where code is looked for too.
-    """
-
-    source: str
-    weights: str | None
-    input_shape: list[int] | dict[str, list[int]]
-    batch: str | int
-    opset: int | None
-    seed: int
-    cwd: str | None
-
-    @classmethod
-    def read(cls, file: Path) -> Request:
-        """The request in a file."""
-        order = json.loads(file.read_text(encoding="utf-8"))
-        if order.get("format") != 1:
-            raise Refusal(f"the request is of format {order.get('format')!r}, not 1: core and converter do not match")
-        known = {key: order.get(key) for key in cls.__dataclass_fields__}
-        known["batch"] = known["batch"] if known["batch"] is not None else "dynamic"
-        return cls(**{**known, "seed": known["seed"] or 0})
-
-    @property
-    def fixed(self) -> int | None:
-        """The batch that was asked for, where it is a number."""
-        return None if self.batch == "dynamic" else int(self.batch)
-
-    def opset_between(self, lowest: int, highest: int, *, default: int) -> int:
-        """The operator set to write.
-
-        Raises:
-            Refusal: If the exporter cannot write the one asked for.
-        """
-        if self.opset is None:
-            return default
-        if not lowest <= self.opset <= highest:
-            raise Refusal(f"--opset {self.opset}: this exporter writes {lowest} to {highest}; choose one of these")
-        return self.opset
-
-    def shapes(self, declared: Mapping[str, Sequence[int | None] | None]) -> dict[str, list[int]]:
-        """Sizes of every input, batch first.
-
-        Args:
-            declared: What the source says of its inputs; None where it leaves a size, or all of them, open.
-
-        Raises:
-            Refusal: If names or sizes contradict the source.
-        """
-        if isinstance(self.input_shape, dict):
-            if set(self.input_shape) != set(declared):
-                raise Refusal(
-                    f"--input-shape names {_list(self.input_shape)}, but the inputs are {_list(declared)}; name these"
-                )
-            wanted = self.input_shape
-        elif len(declared) == 1:
-            wanted = dict.fromkeys(declared, self.input_shape)
-        else:
-            raise Refusal(
-                f"{self.source} has {len(declared)} inputs, {_list(declared)}; give --input-shape NAME=.. for each"
-            )
-        for name, sizes in declared.items():
-            _check_sizes(self.source, name, sizes, wanted[name])
-        return {name: [self.fixed or wanted[name][0], *wanted[name][1:]] for name in declared}  # in the source's order
-
-
-@dataclass(frozen=True)
-class Converted:
-    """A graph and the framework that it came from.
-
-    Attributes:
-        model: What the exporter wrote.
-        run: The framework itself: inputs by name to outputs by name, the names of `model`.
-        shapes: Sizes of the inputs, batch first.
-        fixed: The batch that the graph was written for, or None where it may vary.
-        framework: Name and version.
-        exporter: Name and version.
-        kind: What the source was found to be.
-        notes: What was repaired or left open; one sentence each.
-    """
-
-    model: onnx.ModelProto
-    run: Run
-    shapes: Mapping[str, Sequence[int]]
-    fixed: int | None
-    framework: str
-    exporter: str
-    kind: str
-    notes: Sequence[str] = field(default=())
-
-
-def main(convert: Callable[[Request], Converted]) -> int:
-    """Run a converter as a program: ``convert.py REQUEST.json OUTDIR``.
-
-    Returns:
-        The exit code: 0, or 2 where the last line of stderr says why not.
-    """
-    if len(sys.argv) != 3:
-        print("usage: convert.py REQUEST.json OUTDIR", file=sys.stderr)
-        return 2
-    try:
-        _write(convert(_request := Request.read(Path(sys.argv[1]))), Path(sys.argv[2]), _request.seed)
-    except Refusal as refusal:
-        sys.stdout.flush()
-        print(" ".join(str(refusal).split()), file=sys.stderr, flush=True)
-        return 2
-    return 0
-
-
-def _write(made: Converted, out: Path, seed: int) -> None:
-    model = made.model
-    notes = [*made.notes, *repair(model, made.shapes)]
-    pin(model, made.shapes, made.fixed)
-    refuse_broken(model)
-    clean(model)
-    np.savez(out / "probe.npz", **_probe(made, seed))
-    report = {
-        "format": 1,
-        "framework": made.framework,
-        "exporter": made.exporter,
-        "source_kind": made.kind,
-        "notes": notes,
-        "opset": next(o.version for o in model.opset_import if o.domain in {"", "ai.onnx"}),
-    }
-    if model.ByteSize() < LIMIT:
-        onnx.save(model, str(out / "model.onnx"))
-    else:
-        beside = {"all_tensors_to_one_file": True, "location": "model.onnx.data"}
-        onnx.save(model, str(out / "model.onnx"), save_as_external_data=True, **beside)
-    (out / "report.json").write_text(json.dumps(report), encoding="utf-8")
-
-
-def _probe(made: Converted, seed: int) -> dict[str, Array]:
-    """Random clips and the framework's own outputs: two of batch 1 and one of batch 2, or all of the fixed batch."""
-    rng, arrays = np.random.default_rng(seed), {}
-    for k in range(CLIPS):
-        batch = made.fixed or (2 if k == CLIPS - 1 else 1)
-        clip = {n: rng.standard_normal((batch, *s[1:])).astype(np.float32) for n, s in made.shapes.items()}
-        arrays.update({f"input_{k}_{name}": array for name, array in clip.items()})
-        arrays.update({f"output_{k}_{name}": np.asarray(array) for name, array in made.run(clip).items()})
-    return arrays
-
-
-# ------------------------------------------------------------------------------------------------------ repairs
+from refusal import Refusal, listed
 
 
 def repair(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> list[str]:
@@ -198,14 +28,14 @@ def repair(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> list[
     if moved := initializers_only(model):
         notes.append(f"{moved} weights that were graph inputs became initializers only")
     if trained := inference_mode(model):
-        notes.append(f"batch normalisation stood in training mode and was set to inference: {_list(trained)}")
+        notes.append(f"batch normalisation stood in training mode and was set to inference: {listed(trained)}")
     known = _known_shapes(model, shapes)
     if pooled := spatial_pools(model, known):
-        notes.append(f"pooling was written over batch and channels too and was rewritten: {_list(pooled)}")
+        notes.append(f"pooling was written over batch and channels too and was rewritten: {listed(pooled)}")
         known = _known_shapes(model, shapes)
     complements(model)
     if grouped := groups(model, known):
-        notes.append(f"the groups of convolutions were lost and were set from the weights: {_list(grouped)}")
+        notes.append(f"the groups of convolutions were lost and were set from the weights: {listed(grouped)}")
     return notes
 
 
@@ -402,18 +232,6 @@ def _set_size(place: Any, size: int | str) -> None:
         place.dim_value = int(size)
 
 
-def _check_sizes(source: str, name: str, declared: Sequence[int | None] | None, wanted: Sequence[int]) -> None:
-    if declared is None:
-        return
-    fits = len(declared) == len(wanted) and all(
-        d is None or d == w for d, w in zip(list(declared)[1:], list(wanted)[1:], strict=True)
-    )
-    if not fits:
-        own = ",".join("?" if d is None else str(d) for d in [1, *list(declared)[1:]])
-        given = ",".join(map(str, wanted))
-        raise Refusal(f"{source}: input {name!r} is {own}, not {given}; give that with --input-shape")
-
-
 # ------------------------------------------------------------------------------------------------------ refusals
 
 
@@ -444,7 +262,8 @@ def clean(model: onnx.ModelProto) -> None:
     things = [model, *model.functions, *_all_nodes(model), *graphs]
     for graph in graphs:
         things += [*graph.input, *graph.output, *graph.value_info, *graph.initializer]
-    for thing in things:
+    attributes = [attribute for node in _all_nodes(model) for attribute in node.attribute]
+    for thing in (*things, *attributes, *(a.t for a in attributes if a.HasField("t"))):
         thing.ClearField("doc_string")
         if "metadata_props" in thing.DESCRIPTOR.fields_by_name:
             thing.ClearField("metadata_props")
@@ -483,8 +302,3 @@ def _replace(field_: Any, values: Iterable[Any]) -> None:
 
 def _name(node: onnx.NodeProto) -> str:
     return repr(node.name or (node.output[0] if node.output else node.op_type))
-
-
-def _list(names: Iterable[str]) -> str:
-    shown = list(names)
-    return ", ".join(shown[:4]) + (f" and {len(shown) - 4} more" if len(shown) > 4 else "")

@@ -1,0 +1,1 @@
+"""The command ``cfp-onnx``: `cfp_onnx.cli.main` is where it starts, one module of `commands` is a command."""

@@ -1,0 +1,94 @@
+"""``cfp-onnx explain``: the kernels behind a class on a clip."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from cfp_onnx.cli.options import CLIP, DRAWING, RUN, Parser, add_shared, count, number
+from cfp_onnx.cli.output import SAVED, check_file, check_folder, deliver, print_result, shown
+from cfp_onnx.cli.preprocessing import preprocess_of
+from cfp_onnx.cli.progress import progress_bar
+from cfp_onnx.errors import UsageError
+
+
+def add_options(parser: Parser) -> None:
+    """Tells a parser what the command takes."""
+    add = parser.add_argument
+    add("model", metavar="MODEL")
+    add("clip", metavar="CLIP", help="video, folder of frames, frame database, image, .npy or .npz")
+    add("-o", "--out", metavar="DIR", help="folder for the report, pyramid.json and the tubes")
+    add("--json", metavar="F", help="write the pyramid as JSON; - is stdout")
+    add("--class", dest="target", metavar="INDEX|LABEL", help="class to explain (the top-1 class)")
+    add("--output", metavar="NAME", help="output to explain (the first)")
+    add("--rule", default="positional", metavar="RULE", help="positional (default), active, zplus, published or mean")
+    add(
+        "--class-step",
+        metavar="STEP",
+        help="weights, contribution or contrast (each rule has its own default)",
+    )
+    add("--theta", type=number, default=0.6, metavar="X", help="threshold on v, 0..1 (0.6)")
+    add("--top-k", type=count, metavar="K", help="most kernels per layer")
+    add("--depth", default="3", metavar="D|all", help="deepest level (3)")
+    add_shared(parser, CLIP)
+    add_shared(parser, DRAWING)
+    add_shared(parser, RUN)
+    parser.suggest("rule", ("positional", "active", "zplus", "published", "mean"))
+    parser.suggest("class_step", ("weights", "contribution", "contrast"))
+    parser.suggest("depth", ("all",))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the command; its exit code."""
+    from cfp_onnx.explanation.call import explain
+    from cfp_onnx.explanation.labels import read_labels
+    from cfp_onnx.model import load
+    from cfp_onnx.pyramid.drawings import Drawing
+    from cfp_onnx.pyramid.text import pyramid_tree
+    from cfp_onnx.relevance.rules import RULES
+
+    if options.rule not in RULES:
+        raise UsageError(f"rule {options.rule!r} is unknown; choose one of {', '.join(RULES)}")
+    out = None if options.out is None else Path(options.out)
+    if out is not None:
+        check_folder(options.out, *SAVED)
+    elif options.tube:
+        raise UsageError("--tube needs a folder for the pictures; give one with -o")
+    drawings = [Drawing(kind, unit, options.tube_top) for kind, unit in options.tube] or None
+    json_file = check_file(options.json, options.model, options.clip, options.labels, options.preprocess)
+    labels = None if options.labels is None else read_labels(options.labels)
+    with progress_bar(options.clip, options) as progress:
+        model = load(options.model)
+        pyramid = explain(
+            model,
+            options.clip,
+            target=options.target,
+            output=options.output,
+            rule=options.rule,
+            class_step=options.class_step,
+            theta=options.theta,
+            top_k=options.top_k,
+            depth=options.depth,
+            layout=options.layout,
+            labels=labels,
+            preprocess=preprocess_of(model, options),
+            device=options.device,
+            threads=options.threads,
+            barriers=options.allow_barriers,
+            tubes=out is not None,
+            kernel_relevance=("relevance", "kernel") in options.tube,
+            progress=progress,
+        )
+        report = None
+        if out is not None:
+            report = pyramid.save(out, drawings=drawings, animation=options.animation, progress=progress)
+    deliver(pyramid.to_json(), json_file, options.json)
+    if options.json != "-":
+        print_result(pyramid_tree(pyramid))
+        if report is not None:
+            sys.stdout.write(f"\n{shown(report)}\n")
+    return 0
+
+
+__all__ = ["add_options", "run"]

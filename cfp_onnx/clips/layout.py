@@ -1,0 +1,75 @@
+"""Which axis of an input is which: N, C, T, H, W (L for one-dimensional data)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from cfp_onnx.clips.spec import InputSpec, shape_text
+from cfp_onnx.errors import UsageError
+
+LAYOUTS = {
+    2: {1: "NC"},
+    3: {1: "NCL", 2: "NLC"},
+    4: {1: "NCHW", 3: "NHWC"},
+    5: {1: "NCTHW", 2: "NTCHW", 4: "NTHWC"},
+}
+"""By the number of axes and by the axis of the channels, the usual layout."""
+
+
+def layout_of(spec: InputSpec, requested: str | None = None) -> str:
+    """Names the axes of an input with the letters N, C, T, H, W (and L for one-dimensional data).
+
+    The graph says which axis holds the channels; where it does not, it is the one of size 3, else the one of size 1.
+
+    Raises:
+        UsageError: The layout is ambiguous, or the requested one contradicts the model.
+    """
+    if requested is not None:
+        return _checked_layout(spec, requested)
+    known = LAYOUTS.get(len(spec.shape), {})
+    axes = [spec.channel_axis]
+    if spec.channel_axis is None:
+        axes = list(known) if len(known) == 1 else _axes_of_size(spec, 3) or _axes_of_size(spec, 1)
+    if len(axes) == 1 and axes[0] in known:
+        return known[axes[0]]
+    example = "/".join(known.values()) or "NCTHW"
+    raise UsageError(
+        f"the layout of input {spec.name!r} {shape_text(spec.shape)} is ambiguous; say which axis is which with "
+        f"--layout {example}"
+    )
+
+
+def _axes_of_size(spec: InputSpec, size: int) -> list[int | None]:
+    return [axis for axis in LAYOUTS.get(len(spec.shape), {}) if spec.shape[axis] == size]
+
+
+def letters_of(layout: str) -> str:
+    """Returns a layout's letters, without separators and in capitals."""
+    return re.sub(r"[\s,/]", "", layout).upper()
+
+
+def layout_for(spec: InputSpec, inputs: Sequence[InputSpec], layout: str | None) -> str | None:
+    """Returns the layout asked for, where it is meant for this input: of several, for those with as many axes."""
+    if layout is None or len(inputs) == 1 or len(letters_of(layout)) == len(spec.shape):
+        return layout
+    return None
+
+
+def _checked_layout(spec: InputSpec, requested: str) -> str:
+    """Checks a layout that a person asked for against the axes and the channels of the model."""
+    letters = letters_of(requested)
+    where = f"input {spec.name!r} {shape_text(spec.shape)}"
+    if len(set(letters)) != len(letters) or not set(letters) <= set("NCTHWL") or "C" not in letters:
+        raise UsageError(f"layout {requested!r} must name each axis once with N, C, T, H, W or L, C among them")
+    if len(letters) != len(spec.shape):
+        raise UsageError(f"layout {requested!r} names {len(letters)} axes, {where} has {len(spec.shape)}")
+    axis = letters.index("C")
+    if spec.channel_axis is not None and axis != spec.channel_axis:
+        raise UsageError(
+            f"layout {requested!r} puts the channels on axis {axis}, the graph reads them from axis "
+            f"{spec.channel_axis} of {where}"
+        )
+    if spec.shape[axis] not in (None, 1, 3) and _axes_of_size(spec, 3):
+        raise UsageError(f"layout {requested!r} gives {where} {spec.shape[axis]} channels; name the axis of size 3 C")
+    return letters

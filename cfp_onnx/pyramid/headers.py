@@ -1,0 +1,229 @@
+"""The headers of a pyramid, typed and as published JSON: model, input, run, target and coverage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
+
+from cfp_onnx.files.strict_json import Reader
+from cfp_onnx.graph.topology import Coverage
+from cfp_onnx.model import Model
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Header(Mapping[str, Any]):
+    """What the headers share: read by attribute, or by key as a mapping of the published JSON.
+
+    ``run.rule`` and ``run["rule"]`` are the same; where the attribute is a tuple, the key gives a list, as in JSON.
+    A field with the default None is left out of the JSON while it is None.
+
+    Attributes:
+        extra: Keys of a file that was read which this version does not know; they are written again.
+    """
+
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The published values, in the order of the fields."""
+        own = [(f, getattr(self, f.name)) for f in fields(self) if f.name != "extra"]
+        return {f.name: _plain(v) for f, v in own if v is not None or f.default is not None} | dict(self.extra)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.to_json()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.to_json())
+
+    def __len__(self) -> int:
+        return len(self.to_json())
+
+
+def _plain(value: object) -> Any:
+    return [_plain(x) for x in value] if isinstance(value, tuple) else value
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ModelHeader(Header):
+    """Which model it was.
+
+    Attributes:
+        file: Its path.
+        sha256: Of the file.
+        producer: Who wrote the file.
+        opset: Of the standard operators.
+    """
+
+    file: str
+    sha256: str
+    producer: str | None
+    opset: int
+
+    @classmethod
+    def of(cls, model: Model) -> ModelHeader:
+        """The header of a model that was loaded."""
+        return cls(file=str(model.path), sha256=model.sha256, producer=model.producer, opset=model.opset)
+
+    @classmethod
+    def read(cls, reader: Reader) -> ModelHeader:
+        """The header of a file; a value of another type is a `UsageError`."""
+        return cls(
+            file=reader.text("file"), sha256=reader.text("sha256"), producer=reader.maybe("producer", reader.text),
+            opset=reader.whole("opset"), extra=reader.rest(),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class InputHeader(Header):
+    """What the model was fed.
+
+    Attributes:
+        file: The clip's path; None for an array.
+        sha256: Of the clip.
+        shape: Of the model's first input.
+        layout: Letters of its axes, where they are known.
+    """
+
+    file: str | None
+    sha256: str | None
+    shape: tuple[int, ...]
+    layout: str | None
+
+    @classmethod
+    def read(cls, reader: Reader) -> InputHeader:
+        """The header of a file; a value of another type is a `UsageError`."""
+        return cls(
+            file=reader.maybe("file", reader.text), sha256=reader.maybe("sha256", reader.text),
+            shape=reader.wholes("shape", 0), layout=reader.maybe("layout", reader.text), extra=reader.rest(),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RunHeader(Header):
+    """How the pyramid was computed, and what the run reported.
+
+    Attributes:
+        rule: How kernels and channels are scored.
+        class_step: How the channels that the class reads are scored.
+        theta: Threshold on the scores, 0..1.
+        top_k: Most kernels per layer.
+        depth: Deepest level, or ``all``.
+        gates: ``frozen``: gates are held as they are on the clip.
+        provider: Of the runtime.
+        onnxruntime: Version of the runtime.
+        output_difference: Largest difference of the outputs with and without probes.
+        undefined: Expanded kernels for which the rule is undefined.
+        negative_sums: Expanded kernels whose scores add up to a negative sum.
+        links_omitted: Links beyond the most that a pyramid holds.
+    """
+
+    rule: str
+    class_step: str | None
+    theta: float
+    top_k: int | None
+    depth: int | str
+    gates: str | None = None
+    provider: str
+    onnxruntime: str | None = None
+    output_difference: float
+    undefined: int
+    negative_sums: int | None = None
+    links_omitted: int | None = None
+
+    @classmethod
+    def read(cls, reader: Reader) -> RunHeader:
+        """The header of a file; a value of another type is a `UsageError`."""
+        depth = reader.take("depth")
+        if type(depth) not in {int, str}:
+            raise reader.wrong("depth", depth, "a whole number, or all")
+        return cls(
+            rule=reader.text("rule"), class_step=reader.maybe("class_step", reader.text),
+            theta=reader.number_as_written("theta"), top_k=reader.maybe("top_k", reader.whole), depth=depth,
+            gates=reader.optional("gates", reader.text), provider=reader.text("provider"),
+            onnxruntime=reader.optional("onnxruntime", reader.text),
+            output_difference=reader.number_as_written("output_difference"), undefined=reader.whole("undefined"),
+            negative_sums=reader.optional("negative_sums", reader.whole),
+            links_omitted=reader.optional("links_omitted", reader.whole), extra=reader.rest(),
+        )  # fmt: skip
+
+
+class TopClass(NamedTuple):
+    """One of the strongest classes: its index, its name where it is known, its score."""
+
+    class_index: int
+    label: str | None
+    score: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TargetHeader(Header):
+    """Which class is explained, and what the model itself answers.
+
+    Attributes:
+        output: The model's output.
+        index: The class.
+        label: Its name, where it is known.
+        score: Its score on the clip.
+        top: The strongest classes.
+    """
+
+    output: str
+    index: int
+    label: str | None
+    score: float
+    top: tuple[TopClass, ...]
+
+    @classmethod
+    def read(cls, reader: Reader) -> TargetHeader:
+        """The header of a file; a value of another type is a `UsageError`."""
+        rows = reader.items("top")
+        return cls(
+            output=reader.text("output"), index=reader.whole("index"), label=reader.maybe("label", reader.text),
+            score=reader.number_as_written("score"), top=tuple(_top_class(row, reader) for row in rows),
+            extra=reader.rest(),
+        )  # fmt: skip
+
+
+def _top_class(row: object, reader: Reader) -> TopClass:
+    if not isinstance(row, list) or len(row) != 3:
+        raise reader.wrong("top", row, "a list of [index, label, score]")
+    inner = Reader(dict(zip(TopClass._fields, row, strict=True)), f"{reader.where}: 'top'")
+    return TopClass(inner.whole("class_index"), inner.maybe("label", inner.text), inner.number_as_written("score"))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CoverageHeader(Header):
+    """How much of what is upstream of the target could be traced.
+
+    Attributes:
+        channels: Fraction of input channels whose sources are known.
+        layers: Fraction of layers that the walk can reach.
+        operators_unknown: Operators that were passed over.
+    """
+
+    channels: float
+    layers: float
+    operators_unknown: tuple[str, ...]
+
+    @classmethod
+    def of(cls, coverage: Coverage) -> CoverageHeader:
+        """The header of a topology's coverage."""
+        return cls(
+            channels=coverage.channels, layers=coverage.layers, operators_unknown=tuple(coverage.operators_unknown)
+        )
+
+    @classmethod
+    def read(cls, reader: Reader) -> CoverageHeader:
+        """The header of a file; a value of another type is a `UsageError`."""
+        return cls(
+            channels=reader.number_as_written("channels"), layers=reader.number_as_written("layers"),
+            operators_unknown=reader.texts("operators_unknown"), extra=reader.rest(),
+        )  # fmt: skip
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing was lost."""
+        return self.channels == 1.0 and self.layers == 1.0 and not self.operators_unknown
+
+
+__all__ = ["CoverageHeader", "Header", "InputHeader", "ModelHeader", "RunHeader", "TargetHeader", "TopClass"]
