@@ -112,7 +112,7 @@ def probed(engine: Engine, feeds: Feeds, mode: str, index: int) -> Measured:
     from cfp_onnx.runtime.probe import SEED
 
     base, kept = engine.graph, _keeping(engine.graph)
-    engine.graph = kept
+    engine.sessions.graph = kept
     try:
         if mode in {"published", "mean"}:
             session, statistics = engine.statistics_session(mode, None)
@@ -123,7 +123,7 @@ def probed(engine: Engine, feeds: Feeds, mode: str, index: int) -> Measured:
             session, names = made.session, list(made.relevance.values())
             inputs = {**feeds, SEED: engine.seed(index, "contrast")}
     finally:
-        engine.graph = base
+        engine.sessions.graph = base
     names = [n for n in dict.fromkeys(names) if n not in inputs]
     if not kept.made:
         raise RuntimeError(f"the engine holds the session of {mode} already; take a fresh engine")
@@ -223,7 +223,7 @@ def time_walk(engine: Engine, feeds: Feeds, index: int, theta: float) -> WalkTim
     seconds = []
     for _ in range(4):
         start = time.perf_counter()
-        walked = pooled_walk.published(engine.topology, engine.depths, means, settings, engine.mean_weights)
+        walked = pooled_walk.published(engine.topology, engine.depths, means, settings, engine.sessions.mean_weights)
         seconds.append(time.perf_counter() - start)
     links = sum(len(v) for v in walked.links.values())
     return WalkTime(1e3 * seconds[0], 1e3 * float(np.median(seconds[1:])), len(walked.links), links)

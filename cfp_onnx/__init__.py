@@ -82,13 +82,13 @@ __all__ = [  # noqa: RUF022 - grouped by what a reader looks for
 ]  # fmt: skip
 
 _HOMES = {
-    "load": "cfp_onnx.model.reader",
+    "load": "cfp_onnx.model",
     "explain": "cfp_onnx.explanation.call",
     "compare": "cfp_onnx.comparison.call",
     "convert": "cfp_onnx.conversion.call",
     "baseline": "cfp_onnx.checking.baseline",
-    "Baseline": "cfp_onnx.checking.baseline",
-    "load_baseline": "cfp_onnx.checking.baseline",
+    "Baseline": "cfp_onnx.checking.baseline_file",
+    "load_baseline": "cfp_onnx.checking.baseline_file",
     "check": "cfp_onnx.checking.call",
     "Checked": "cfp_onnx.checking.result",
     "Limits": "cfp_onnx.checking.policy",

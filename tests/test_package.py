@@ -88,7 +88,7 @@ def imports_of(module: str) -> set[str]:
         ("from ..model import Model", "graph.flow", False, {"model"}),
         ("from .flow import operator", "graph", True, {"graph.flow"}),
         ("from .errors import CfpError", "", True, {"errors"}),
-        ("def f():\n    from cfp_onnx.cli import main", "walk", False, {"cli.main"}),
+        ("def f():\n    from cfp_onnx.cli import main", "walk", False, {"cli"}),
         ("import numpy as np", "walk", False, set()),
     ],
 )
@@ -157,6 +157,12 @@ def test_outside_packages_have_one_owner(module):
     roots = {name.split(".")[0] for name in imports_of(module)}
     assert not roots & FRAMEWORKS
     assert not {root for root in roots & set(OWNERS) if room(module) not in OWNERS[root]}
+
+
+@pytest.mark.parametrize("name", cfp_onnx.__all__)
+def test_every_public_name_is_there_and_completed(name):
+    assert getattr(cfp_onnx, name) is not None
+    assert name in dir(cfp_onnx)
 
 
 def test_import_is_light():

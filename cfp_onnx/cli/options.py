@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
 from cfp_onnx.errors import UsageError
@@ -64,6 +64,12 @@ class Option(NamedTuple):
     choices: tuple[str, ...] = ()
     suggestions: tuple[str, ...] = ()
     repeatable: bool = False
+
+
+def alternatives(names: Iterable[str], default: str = "") -> str:
+    """Names as a help text lists them: ``a (default), b or c``."""
+    listed = [f"{name} (default)" if name == default else name for name in names]
+    return f"{', '.join(listed[:-1])} or {listed[-1]}" if len(listed) > 1 else "".join(listed)
 
 
 def count(text: str) -> int:

@@ -173,7 +173,7 @@ def rule_named(name: str) -> Rule:
         UsageError: If there is none.
     """
     if name not in RULES:
-        raise UsageError(f"unknown rule {name!r}; choose one of {', '.join(RULES)}")
+        raise UsageError(f"rule {name!r} is unknown; choose one of {', '.join(RULES)}")
     return RULES[name]
 
 

@@ -84,7 +84,7 @@ def test_another_depth_is_refused(text: int | str) -> None:
     [
         ({"theta": 1.5}, "theta is 1.5"),
         ({"top_k": 0}, "top-k is 0"),
-        ({"rule": "grad"}, "unknown rule 'grad'"),
+        ({"rule": "grad"}, "rule 'grad' is unknown"),
         ({"class_step": "weights"}, "rule positional has no class step"),
     ],
 )

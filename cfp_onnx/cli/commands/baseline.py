@@ -6,11 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from cfp_onnx.cli.options import CLIP, RUN, Parser, add_shared
+from cfp_onnx.cli.options import CLIP, RUN, Parser, add_shared, alternatives
 from cfp_onnx.cli.output import check_file, shown
 from cfp_onnx.cli.preprocessing import preprocess_of
 from cfp_onnx.cli.progress import progress_bar
 from cfp_onnx.errors import UsageError
+from cfp_onnx.relevance.rules import DEFAULT, field_rules
 
 
 def add_options(parser: Parser) -> None:
@@ -21,11 +22,11 @@ def add_options(parser: Parser) -> None:
     add("-o", "--out", metavar="F", required=True, help="the baseline to write, such as baseline.json")
     add("--class", dest="target", metavar="INDEX|LABEL", help="class to look at (a list's, else each clip's top-1)")
     add("--output", metavar="NAME", help="output that decides (the first)")
-    add("--rule", default="positional", metavar="RULE", help="positional (default), active or zplus")
+    add("--rule", default=DEFAULT, metavar="RULE", help=alternatives(field_rules(), DEFAULT))
     add("--depth", default="3", metavar="D|all", help="deepest level whose relevance is kept (3)")
     add_shared(parser, CLIP)
     add_shared(parser, RUN)
-    parser.suggest("rule", ("positional", "active", "zplus"))
+    parser.suggest("rule", field_rules())
     parser.suggest("depth", ("all",))
 
 

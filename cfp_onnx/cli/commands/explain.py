@@ -6,11 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from cfp_onnx.cli.options import CLIP, DRAWING, RUN, Parser, add_shared, count, number
+from cfp_onnx.cli.options import CLIP, DRAWING, RUN, Parser, add_shared, alternatives, count, number
 from cfp_onnx.cli.output import SAVED, check_file, check_folder, deliver, print_result, shown
 from cfp_onnx.cli.preprocessing import preprocess_of
 from cfp_onnx.cli.progress import progress_bar
 from cfp_onnx.errors import UsageError
+from cfp_onnx.relevance.rules import CLASS_STEPS, DEFAULT, RULES, rule_named
 
 
 def add_options(parser: Parser) -> None:
@@ -22,11 +23,11 @@ def add_options(parser: Parser) -> None:
     add("--json", metavar="F", help="write the pyramid as JSON; - is stdout")
     add("--class", dest="target", metavar="INDEX|LABEL", help="class to explain (the top-1 class)")
     add("--output", metavar="NAME", help="output to explain (the first)")
-    add("--rule", default="positional", metavar="RULE", help="positional (default), active, zplus, published or mean")
+    add("--rule", default=DEFAULT, metavar="RULE", help=alternatives(RULES, DEFAULT))
     add(
         "--class-step",
         metavar="STEP",
-        help="weights, contribution or contrast (each rule has its own default)",
+        help=f"{alternatives(CLASS_STEPS)} (each rule has its own default)",
     )
     add("--theta", type=number, default=0.6, metavar="X", help="threshold on v, 0..1 (0.6)")
     add("--top-k", type=count, metavar="K", help="most kernels per layer")
@@ -34,9 +35,12 @@ def add_options(parser: Parser) -> None:
     add_shared(parser, CLIP)
     add_shared(parser, DRAWING)
     add_shared(parser, RUN)
-    parser.suggest("rule", ("positional", "active", "zplus", "published", "mean"))
-    parser.suggest("class_step", ("weights", "contribution", "contrast"))
+    parser.suggest("rule", tuple(RULES))
+    parser.suggest("class_step", CLASS_STEPS)
     parser.suggest("depth", ("all",))
+    width = max(map(len, RULES))
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = "\n".join(["rules:", *(f"  {name:<{width}}  {rule.sentence}" for name, rule in RULES.items())])
 
 
 def run(options: argparse.Namespace) -> int:
@@ -46,10 +50,8 @@ def run(options: argparse.Namespace) -> int:
     from cfp_onnx.model import load
     from cfp_onnx.pyramid.drawings import Drawing
     from cfp_onnx.pyramid.text import pyramid_tree
-    from cfp_onnx.relevance.rules import RULES
 
-    if options.rule not in RULES:
-        raise UsageError(f"rule {options.rule!r} is unknown; choose one of {', '.join(RULES)}")
+    rule_named(options.rule)
     out = None if options.out is None else Path(options.out)
     if out is not None:
         check_folder(options.out, *SAVED)
