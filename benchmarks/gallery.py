@@ -142,7 +142,7 @@ def shrunk(picture: Array, scale: float) -> Array:
 def diagram(pyramid: Pyramid, title: str) -> Array:
     """Chosen kernels of the first depths, those that feed them, and the links between."""
     head = next(x for x in pyramid.layers if x.depth == 0)
-    top = (head.name, pyramid.target["index"])
+    top = (head.name, pyramid.target.index)
     strength: dict[tuple[Any, ...], tuple[float, str]] = {}
     for edge in pyramid.edges:
         most = max((abs(c.weight) for c in edge.channels), default=0.0)
@@ -184,8 +184,8 @@ def _disc(kernel: Kernel, most: float) -> pictures.Dot:
 
 
 def _class_words(pyramid: Pyramid) -> list[str]:
-    label = pyramid.target["label"]
-    return [*([] if label is None else [str(label)]), f"score {pyramid.target['score']:.3g}"]
+    label = pyramid.target.label
+    return [*([] if label is None else [label]), f"score {pyramid.target.score:.3g}"]
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
@@ -253,8 +253,7 @@ def draw(name: str, pyramid: Pyramid, folder: Path, *, stacked: Tube) -> None:
 
 def sheet_of(name: str, pyramid: Pyramid) -> tube_pictures.TubePictures:
     """What draws the class's tubes, with the network's name in the title."""
-    label, index = pyramid.target["label"], pyramid.target["index"]
-    subject = f"{name}, class {index}" if label is None else f"{name}, class {index} “{label}”"
+    subject = f"{name}, {tube_pictures.class_title(pyramid.target.index, pyramid.target.label)}"
     return tube_pictures.TubePictures(pyramid.tubes or Tubes((1, 1, 1), ()), pyramid.media, subject, "none")
 
 
@@ -266,7 +265,7 @@ def film(pyramid: Pyramid, file: Path) -> None:
     scale = pyramid.tubes.scale("relevance", tube.depth)
     shots = pictures.film(
         pyramid.media.frames, tube.at(pyramid.media.size), low=scale.low, high=scale.high,
-        title=f"Which pixels speak for “{pyramid.target['label']}”?",
+        title=f"Which pixels speak for “{pyramid.target.label}”?",
         unit="relevance per pixel", scope=f"depth {tube.depth}",
     )  # fmt: skip
     scale_to = 1.0

@@ -1,4 +1,4 @@
-"""The names that people are shown: a module's in place of an exporter's number."""
+"""Names for people: a module's name where a layer only has an exporter's number."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ _GENERIC = frozenset(
      "input", "output", "read", "readvariableop", "variableop", "constant", "const", "initializer", "param", "val",
      "tensor", "onnx", "cast", "transpose", "reshape", "value"}
 )  # fmt: skip
-"""Words that say nothing of which layer it is."""
-
+"""Words that do not tell one layer from another."""
 
 _AROUND = re.compile(
     r"^(?:Stateful)?PartitionedCall/|(?:[./](?:weights?|kernel|w|merged_input|read|readvariableop)(?:_\d+)?(?::\d+)?)+$",
     re.IGNORECASE,
 )
+"""What exporters put around a module's name."""
 
 
 def module_of(name: str, weight: str) -> str:
-    """The module that a layer's weights belong to, where its name is but a number of the exporter's; else nothing.
+    """The module that a layer's weights belong to, if the layer's own name is only a number; else an empty text.
 
     Args:
         name: The layer's name, as ``node_Conv_196``.
-        weight: Its weights', as ``stem.conv.weight``: the module is ``stem.conv``.
+        weight: The name of its weights, as ``stem.conv.weight``: the module is ``stem.conv``.
     """
     module = _AROUND.sub("", weight)
-    return module if module != weight and _telling(module) and not _telling(name) else ""
+    return module if module != weight and _is_distinctive(module) and not _is_distinctive(name) else ""
 
 
-def _telling(text: str) -> bool:
-    """Whether there is a word in it that not every layer has."""
+def _is_distinctive(text: str) -> bool:
+    """Whether a name has a word that tells its layer from others."""
     return not _GENERIC.issuperset(re.findall(r"[a-z]+", text.lower()))
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
+    from rich.text import Text
 
 PRINTED_WIDTH = 100
 """Columns of a result that is printed."""
@@ -31,6 +32,12 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
 
 
+def listed(names: Sequence[str], most: int) -> str:
+    """Names in a sentence, with the number of those beyond the first so many."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error of somebody else's, short enough for one sentence."""
     lines = str(error).strip().splitlines()
@@ -49,11 +56,11 @@ def shape_text(shape: Iterable[int | None]) -> str:
     return "(" + ", ".join("?" if d is None else str(d) for d in shape) + ")"
 
 
-def fact_table(rows: Iterable[tuple[str, str, str]]) -> Table:
+def fact_table(rows: Iterable[tuple[str, str | Text, str]]) -> Table:
     """Facts in two columns.
 
     Args:
-        rows: Name, text, and the text's style, which may be empty.
+        rows: Name, text, and the style of a plain text, which may be empty.
     """
     from rich.table import Table
     from rich.text import Text
@@ -62,7 +69,8 @@ def fact_table(rows: Iterable[tuple[str, str, str]]) -> Table:
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
     for name, text, style in rows:
-        grid.add_row(Text(name, style="dim"), Text(printable(text), style=style))
+        value = text if isinstance(text, Text) else Text(printable(text), style=style)
+        grid.add_row(Text(name, style="dim"), value)
     return grid
 
 
@@ -89,6 +97,7 @@ __all__ = [
     "fact_table",
     "figure_table",
     "first_line",
+    "listed",
     "plain_text",
     "printable",
     "shape_text",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy.typing as npt
@@ -12,25 +12,32 @@ Array = npt.NDArray[Any]
 """A NumPy array of any type and shape; docstrings say which."""
 
 Progress = Callable[[str, int, int], None]
-"""Told what is being done, how many of its steps are done, and of how many."""
+"""Called with what is being done, how many of its steps are done, and how many there are."""
 
 
+@dataclass(frozen=True, eq=False)
 class Header(Mapping[str, Any]):
-    """Fields of a frozen dataclass that can be read by name too, as the keys of a JSON object.
+    """A frozen dataclass that is read by attribute, or by key as a mapping of its published JSON.
+
+    ``run.rule`` and ``run["rule"]`` are the same; where the attribute is a tuple, the key gives a list, as in JSON.
+    A field with the default None is left out of the JSON while it is None.
 
     A dataclass with this base is declared with ``eq=False``, so that it equals any mapping of the same items.
     """
 
+    def to_json(self) -> dict[str, Any]:
+        """The published values, in the order of the fields."""
+        own = [(f, getattr(self, f.name)) for f in fields(self)]
+        return {f.name: plain(value) for f, value in own if value is not None or f.default is not None}
+
     def __getitem__(self, key: str) -> Any:
-        if key not in self.__dict__:
-            raise KeyError(key)
-        return self.__dict__[key]
+        return self.to_json()[key]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.__dict__)
+        return iter(self.to_json())
 
     def __len__(self) -> int:
-        return len(self.__dict__)
+        return len(self.to_json())
 
 
 def plain(value: object) -> Any:

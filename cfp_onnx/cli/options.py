@@ -123,13 +123,12 @@ def named_shape(text: str) -> tuple[str, tuple[int, ...]]:
 
 def tube(text: str) -> tuple[str, str]:
     """The kind and the unit of a drawing; each kind has a usual unit."""
-    kind, colon, unit = text.partition(":")
-    unit = unit if colon else {"activation": "kernel", "relevance": "depth"}.get(kind, "")
-    if kind not in {"activation", "relevance"} or unit not in {"kernel", "layer", "depth"}:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} must be activation or relevance, then :kernel, :layer or :depth where that is wanted"
-        )
-    return kind, unit
+    from cfp_onnx.pyramid.drawings import tube_kind
+
+    try:
+        return tube_kind(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 PRESETS = ("resnet3d", "resnet50-3d", "resnet101-3d", "resnet152-3d", "resnext101-3d", "mfnet", "i3d", "imagenet")
@@ -174,7 +173,7 @@ DRAWING = (
     Option("--tube-top", "tube_top", count, "N", "most tubes per depth that --tube draws (3)", 3),
     Option("--animation", "animation", str, None, "file type of moving tubes (mp4)", "mp4", ("mp4", "gif", "none")),
 )  # fmt: skip
-"""Which tubes are drawn, and how."""
+"""Which tubes are drawn, and how: the fields of `cfp_onnx.pyramid.drawings.DrawingOptions`."""
 
 ALTERNATIVES = frozenset({"preprocess", "preset"})
 """Destinations of `CLIP` of which a command line gives one at most."""

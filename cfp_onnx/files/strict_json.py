@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -63,11 +64,11 @@ def parse(text: str) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in out:
-            raise ValueError(f"key {key[:60]!r} is there twice")
-        out[key] = value
+    out = dict(pairs)
+    if len(out) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"key {twice[:60]!r} is there twice")
     return out
 
 
@@ -210,6 +211,6 @@ def _is_number(value: object) -> bool:
     return type(value) is float and math.isfinite(value)
 
 
-_LARGEST_NUMBER = int(1.7976931348623157e308)
+_LARGEST_NUMBER = int(sys.float_info.max)
 
 __all__ = ["LARGEST", "Reader", "parse", "read_object"]

@@ -78,13 +78,13 @@ def write_json(path: Path, value: Mapping[str, Any]) -> Path:
 
 
 def folder_of(path: str | os.PathLike[str]) -> Path:
-    """The folder that paths inside a file are relative to: where the file lies, of a link to it where that points."""
+    """The folder that relative paths inside a file start from: its own; of a link, that of the file it points to."""
     file = Path(path)
     return (file.resolve() if file.is_symlink() else file).parent
 
 
 def named(path: Path) -> str:
-    """A path as text that any terminal takes."""
+    """A path as text that every terminal can show."""
     return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 

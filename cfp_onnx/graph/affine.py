@@ -6,6 +6,7 @@ Which operators are such maps, and with which numbers, is said by their handlers
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import assert_never
 
 import numpy as np
 
@@ -76,14 +77,23 @@ def affine_of(topology: Topology, layer: KernelLayer, target: str) -> tuple[Arra
     scale, offset, name = np.ones(layer.kernels), np.zeros(layer.kernels), layer.output
     while name != target and not fused_activation(layer) and (step := next_step(topology, name)) is not None:
         node, effect = step
-        if isinstance(effect, fx.Affine):
-            found = affine_map(topology, node, effect, layer.kernels)
-            if found is None or not found.uniform:
-                break
-            factor = found.scale.astype(np.float32)
-            scale, offset = scale * factor, offset * factor + found.offset.astype(np.float32)
-        elif not isinstance(effect, fx.Identity | fx.Move):
-            break
+        match effect:
+            case fx.Affine():
+                found = affine_map(topology, node, effect, layer.kernels)
+                if found is None or not found.uniform:
+                    break
+                factor = found.scale.astype(np.float32)
+                scale, offset = scale * factor, offset * factor + found.offset.astype(np.float32)
+            case fx.Identity() | fx.Move():
+                pass
+            case fx.Activation() | fx.Gate() | fx.Quantise():
+                break  # the activation, or integers, in whose range one may have vanished
+            case fx.Layer() | fx.Sum() | fx.Select() | fx.Pool() | fx.Reduce() | fx.Normalise() | fx.Mix():
+                break  # no step of a chain
+            case fx.Held() | fx.Barrier():
+                break  # no step of a chain
+            case _:
+                assert_never(effect)
         name = node.outputs[0]
     return scale, offset
 

@@ -172,7 +172,6 @@ class Mix:
 
     Attributes:
         value: Input that carries the values (0 left, 1 right operand).
-        transposed: Whether the other operand is read transposed.
     """
 
     value: int

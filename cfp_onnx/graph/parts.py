@@ -49,7 +49,7 @@ class Geometry:
 
     @property
     def pointwise(self) -> bool:
-        """One tap, no stride, no padding: every position stands for itself."""
+        """One tap, no stride, no padding: each output position reads that input position alone."""
         ones = all(k == 1 for k in self.kernel) and all(s == 1 for s in self.strides)
         return ones and not any(self.begins) and not any(self.ends)
 
@@ -101,7 +101,7 @@ def depends_on_input(program: Program, name: str) -> bool:
 
 
 def part_output(node: Node, tail: tuple[Node, ...]) -> str:
-    """Tensor a layer's kernels leave in: that of the last node that belongs to it."""
+    """The tensor that holds an operation's kernels: the output of the last node that belongs to it."""
     return (tail[-1] if tail else node).outputs[0]
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from cfp_onnx.graph.labels import varying_axes
+import numpy as np
+
+from cfp_onnx.graph.labels import NONE, to_rank, varying_axes
 from cfp_onnx.values import Array
 
 
@@ -21,6 +24,19 @@ class Track:
     labels: Array
     share: Array
     via: str = "chain"
+
+    def to_rank(self, rank: int) -> Track:
+        """The track with axes of length 1 in front, as broadcasting adds them."""
+        return replace(self, labels=to_rank(self.labels, rank), share=to_rank(self.share, rank))
+
+    def compact(self) -> Track:
+        """Length 1 on every axis along which nothing varies; a Reshape that cuts and merges again leaves such axes."""
+        labels, share = self.labels, self.share
+        for axis in varying_axes(labels):
+            first = tuple(slice(0, 1) if a == axis else slice(None) for a in range(labels.ndim))
+            if (labels == labels[first]).all() and (share == share[first]).all():
+                labels, share = labels[first], share[first]
+        return replace(self, labels=labels, share=share)
 
 
 @dataclass(frozen=True)
@@ -40,3 +56,22 @@ class State:
     def channel_axes(self) -> tuple[int, ...]:
         """Axes along which its kernels or channels lie: where the labels of any track vary, gates aside."""
         return tuple(sorted({a for t in self.tracks if t.via != "gate" for a in varying_axes(t.labels)}))
+
+
+def merge_tracks(tracks: Sequence[Track]) -> tuple[Track, ...]:
+    """Tracks without those that hold no label; the shares of those with the same labels are added up."""
+    out: list[Track] = []
+    for track in tracks:
+        if track.labels.size and int(track.labels.max()) < 0 and int(track.labels.min()) == NONE:
+            continue
+        for i, old in enumerate(out):
+            if old.labels.shape == track.labels.shape and np.array_equal(old.labels, track.labels):
+                via = track.via if old.via == "gate" else old.via
+                out[i] = Track(old.labels, old.share + track.share, via)
+                break
+        else:
+            out.append(track)
+    return tuple(out)
+
+
+__all__ = ["State", "Track", "merge_tracks"]

@@ -1,4 +1,4 @@
-"""One pass over the nodes that moves labels: the tracks, side inputs and joints of every tensor."""
+"""One pass over the nodes in execution order that moves labels: tracks and side inputs of every tensor, and joints."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import numpy as np
 
 from cfp_onnx.errors import UnsupportedOperatorError
 from cfp_onnx.graph import effects as fx
+from cfp_onnx.graph.ancestry import Ancestry
 from cfp_onnx.graph.labels import NONE, UNKNOWN, to_rank, varies, varying_axes
 from cfp_onnx.graph.layers import KernelLayer, Origin
 from cfp_onnx.graph.operators import View, effect_of
 from cfp_onnx.graph.parts import Part
 from cfp_onnx.graph.quantisation import layer_quantised_as, quantised_as
-from cfp_onnx.graph.states import State, Track
+from cfp_onnx.graph.states import State, Track, merge_tracks
 from cfp_onnx.model import Node, Program
 from cfp_onnx.values import Array
 
@@ -38,7 +39,16 @@ class Joint:
 
 
 class Tracing:
-    """One pass over the nodes that moves labels; everything it finds is in its attributes afterwards."""
+    """One pass over the nodes.
+
+    Attributes:
+        states: Labels of every tensor.
+        effects: Effect of every node, by name.
+        branches: Concats and Adds where branches meet.
+        shortcuts: Adds with their shortcuts.
+        gates: Products with their gates.
+        barriers: Unknown operators that were passed over.
+    """
 
     def __init__(
         self,
@@ -63,8 +73,7 @@ class Tracing:
         self.gates: list[Joint] = []
         self.barriers: list[str] = []
         self._known = known or {}
-        self._above: dict[str, frozenset[int]] = {}
-        self._rank: dict[str, int] = {}
+        self._ancestry = Ancestry([p.name for p in program.model.inputs])
         self._place: dict[str, tuple[KernelLayer, int]] = {}
         self._inside: set[str] = set()
         for layer in layers:
@@ -87,8 +96,6 @@ class Tracing:
                 shape[channel_axes[origin.tensor]] = origin.count
             labels = np.arange(origin.first, origin.first + origin.count, dtype=np.int64).reshape(shape)
             self.states[origin.tensor] = State((Track(labels, np.ones(shape)),), frozenset())
-            self._above[origin.tensor] = frozenset()
-            self._rank[origin.tensor] = 0
 
     def run(self) -> None:
         """Take every node in execution order.
@@ -101,24 +108,13 @@ class Tracing:
                 continue
             effect = self._known.get(node.name) or effect_of(node, self._view) or self._barrier(node)
             self.effects[node.name] = effect
-            self._ancestry(node)
+            self._ancestry.add(node, self._place[node.name][0].index if node.name in self._place else None)
             for name, state in zip(node.outputs, self._apply(node, effect), strict=False):
                 if name:
                     self.states[name] = state
             if isinstance(effect, fx.Layer) and effect.part.output != node.outputs[0]:
                 self.states[effect.part.output] = self.states[node.outputs[0]]
-                self._above[effect.part.output] = self._above[node.outputs[0]]
-                self._rank[effect.part.output] = self._rank[node.outputs[0]]
-
-    def _ancestry(self, node: Node) -> None:
-        """Layers above each tensor, and the longest chain of them."""
-        above = frozenset().union(*(self._above.get(i, frozenset()) for i in node.inputs))
-        rank = max((self._rank.get(i, 0) for i in node.inputs), default=0)
-        place = self._place.get(node.name)
-        if place is not None:
-            above, rank = above | {place[0].index}, rank + 1
-        for name in node.outputs:
-            self._above[name], self._rank[name] = above, rank
+                self._ancestry.copy(effect.part.output, node.outputs[0])
 
     def _barrier(self, node: Node) -> fx.Effect:
         if not any(self._view.carries(i) for i in node.inputs) and not any(self.states.get(i) for i in node.inputs):
@@ -209,7 +205,7 @@ class Tracing:
     def _in_place(self, node: Node, source: int) -> State:
         state = self.states.get(node.inputs[source], State())
         rank = len(self.program.shapes[node.outputs[0]])
-        tracks = tuple(replace(t, labels=to_rank(t.labels, rank), share=to_rank(t.share, rank)) for t in state.tracks)
+        tracks = tuple(t.to_rank(rank) for t in state.tracks)
         return State(tracks, self._side(node, (source,)), quantised_as(node, state, self.effects[node.name]))
 
     def _pool(self, node: Node, source: int) -> State:
@@ -232,7 +228,7 @@ class Tracing:
         if joins and node.op.endswith("Concat") and node.outputs[0] not in self._fiber_joints:
             self.branches.append(Joint(node.name, "concat", tuple(self._layers_in(s) for s in states)))
         quantised = quantised_as(node, states[0], effect)
-        return [State(tuple(merge_tracks(t)), side, quantised) for t in tracks]
+        return [State(merge_tracks(t), side, quantised) for t in tracks]
 
     def _move_track(
         self, node: Node, effect: fx.Move, picked: list[Track | None], out: list[list[Track]], *, joins: bool
@@ -248,7 +244,7 @@ class Tracing:
         moved_share = effect.apply(shares, 0)
         for place, a, s in zip(out, moved, moved_share, strict=True):
             shape = np.broadcast_shapes(a.shape, s.shape)
-            place.append(Track(*compact(np.broadcast_to(a, shape), np.broadcast_to(s, shape)), via))
+            place.append(Track(np.broadcast_to(a, shape), np.broadcast_to(s, shape), via).compact())
 
     def _layers_in(self, state: State) -> tuple[int, ...]:
         found = (self.origins[k].layer for k in self._members(state))
@@ -261,18 +257,13 @@ class Tracing:
         vias = self._addend_kinds(node, names)
         tracks: list[Track] = []
         for name, share, kind in zip(names, shares, vias, strict=True):
-            for t in self.states[name].tracks:
-                part = to_rank(t.share, rank) * share
-                labels = to_rank(t.labels, rank)
-                labels = (
-                    np.broadcast_to(labels, np.broadcast_shapes(labels.shape, part.shape))
-                    if part.shape != labels.shape
-                    else labels
-                )
+            for t in (track.to_rank(rank) for track in self.states[name].tracks):
+                part = t.share * share
+                labels = np.broadcast_to(t.labels, np.broadcast_shapes(t.labels.shape, part.shape))
                 via = t.via if kind == "chain" or t.via == "gate" else kind
                 tracks.append(Track(labels, part, via))
         return State(
-            tuple(merge_tracks(tracks)), self._side(node, sources), quantised_as(node, State(), self.effects[node.name])
+            merge_tracks(tracks), self._side(node, sources), quantised_as(node, State(), self.effects[node.name])
         )
 
     def _addend_shares(self, names: list[str], rank: int) -> list[Array]:
@@ -289,9 +280,8 @@ class Tracing:
         """For each addend ``chain``, ``branch`` or ``shortcut``; notes the joint."""
         if len(names) < 2 or len(set(names)) < 2:
             return ["chain"] * len(names)
-        ranks = [self._rank[n] for n in names]
-        main = max(range(len(names)), key=lambda i: ranks[i])
-        kinds = ["chain" if ranks[i] == ranks[main] else "shortcut" for i in range(len(names))]
+        main, as_long = self._ancestry.main_path(names)
+        kinds = ["chain" if same else "shortcut" for same in as_long]
         paths = [self._layers_in(self.states[n]) for n in names]
         if kinds.count("chain") > 1:
             kinds = ["branch" if k == "chain" else k for k in kinds]
@@ -304,8 +294,7 @@ class Tracing:
         return kinds
 
     def _shortcut_kind(self, main: str, shortcut: str) -> str:
-        own = self._above[shortcut] - self._above[main]
-        if own:
+        if self._ancestry.has_own_layers(shortcut, main):
             return "projected"
         if any((np.asarray(t.labels) == NONE).any() for t in self.states[shortcut].tracks):
             return "padded"
@@ -314,27 +303,24 @@ class Tracing:
     def _select(self, node: Node, sources: tuple[int, ...]) -> State:
         rank = len(self.program.shapes[node.outputs[0]])
         tracks = [
-            replace(t, labels=to_rank(t.labels, rank), share=to_rank(t.share, rank) / len(sources))
+            replace(t, share=t.share / len(sources))
             for i in sources
-            for t in self.states[node.inputs[i]].tracks
+            for t in (track.to_rank(rank) for track in self.states[node.inputs[i]].tracks)
         ]
-        return State(tuple(merge_tracks(tracks)), self._side(node, sources))
+        return State(merge_tracks(tracks), self._side(node, sources))
 
     def _gate(self, node: Node, effect: fx.Gate) -> State:
         rank = len(self.program.shapes[node.outputs[0]])
         value, gate = node.inputs[effect.value], node.inputs[effect.gate]
-        tracks = [
-            replace(t, labels=to_rank(t.labels, rank), share=to_rank(t.share, rank)) for t in self.states[value].tracks
-        ]
+        tracks = [t.to_rank(rank) for t in self.states[value].tracks]
         side = self._side(node, (effect.value, effect.gate))
         if not effect.own and self._view.carries(gate):
-            for t in self.states[gate].tracks:
-                labels = to_rank(t.labels, rank)
-                tracks.append(Track(labels, np.zeros(labels.shape), "gate"))
+            factors = [t.to_rank(rank).labels for t in self.states[gate].tracks]
+            tracks += [Track(labels, np.zeros(labels.shape), "gate") for labels in factors]
             self.gates.append(
                 Joint(node.name, "gate", (self._layers_in(self.states[value]), self._layers_in(self.states[gate])))
             )
-        return State(tuple(merge_tracks(tracks)), side, quantised_as(node, State(), effect))
+        return State(merge_tracks(tracks), side, quantised_as(node, State(), effect))
 
     def _reduce(self, node: Node, effect: fx.Reduce) -> State:
         state = self.states.get(node.inputs[effect.source], State())
@@ -356,31 +342,4 @@ class Tracing:
     def _mix(self, node: Node, value: int) -> State:
         state = self.states[node.inputs[value]]
         rank = len(self.program.shapes[node.outputs[0]])
-        tracks = tuple(replace(t, labels=to_rank(t.labels, rank), share=to_rank(t.share, rank)) for t in state.tracks)
-        return State(tracks, self._side(node, (value,)))
-
-
-def compact(labels: Array, share: Array) -> tuple[Array, Array]:
-    """Length 1 on every axis along which neither varies; a Reshape that cuts and merges again leaves such axes."""
-    for axis in range(labels.ndim):
-        if labels.shape[axis] > 1:
-            first = tuple(slice(0, 1) if a == axis else slice(None) for a in range(labels.ndim))
-            if (labels == labels[first]).all() and (share == share[first]).all():
-                labels, share = labels[first], share[first]
-    return labels, share
-
-
-def merge_tracks(tracks: Sequence[Track]) -> list[Track]:
-    """Drop tracks that hold no label, and add up those with the same labels."""
-    out: list[Track] = []
-    for track in tracks:
-        if track.labels.size and int(track.labels.max()) < 0 and int(track.labels.min()) == NONE:
-            continue
-        for i, old in enumerate(out):
-            if old.labels.shape == track.labels.shape and np.array_equal(old.labels, track.labels):
-                via = track.via if old.via == "gate" else old.via
-                out[i] = Track(old.labels, old.share + track.share, via)
-                break
-        else:
-            out.append(track)
-    return out
+        return State(tuple(t.to_rank(rank) for t in state.tracks), self._side(node, (value,)))

@@ -2,49 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from cfp_onnx.files.strict_json import Reader
 from cfp_onnx.graph.topology import Coverage
 from cfp_onnx.model import Model
+from cfp_onnx.values import Header
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Header(Mapping[str, Any]):
-    """What the headers share: read by attribute, or by key as a mapping of the published JSON.
-
-    ``run.rule`` and ``run["rule"]`` are the same; where the attribute is a tuple, the key gives a list, as in JSON.
-    A field with the default None is left out of the JSON while it is None.
+class PyramidHeader(Header):
+    """What the headers share.
 
     Attributes:
         extra: Keys of a file that was read which this version does not know; they are written again.
     """
 
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """The published values, in the order of the fields."""
-        own = [(f, getattr(self, f.name)) for f in fields(self) if f.name != "extra"]
-        return {f.name: _plain(v) for f, v in own if v is not None or f.default is not None} | dict(self.extra)
-
-    def __getitem__(self, key: str) -> Any:
-        return self.to_json()[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.to_json())
-
-    def __len__(self) -> int:
-        return len(self.to_json())
-
-
-def _plain(value: object) -> Any:
-    return [_plain(x) for x in value] if isinstance(value, tuple) else value
+        own = super().to_json()
+        del own["extra"]
+        return own | dict(self.extra)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ModelHeader(Header):
+class ModelHeader(PyramidHeader):
     """Which model it was.
 
     Attributes:
@@ -74,7 +60,7 @@ class ModelHeader(Header):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class InputHeader(Header):
+class InputHeader(PyramidHeader):
     """What the model was fed.
 
     Attributes:
@@ -99,7 +85,7 @@ class InputHeader(Header):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class RunHeader(Header):
+class RunHeader(PyramidHeader):
     """How the pyramid was computed, and what the run reported.
 
     Attributes:
@@ -155,8 +141,13 @@ class TopClass(NamedTuple):
     score: float
 
 
+def class_name(index: int, label: str | None) -> str:
+    """A class as text: its index, and its name where it is known."""
+    return str(index) if label is None else f"{index} {label}"
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
-class TargetHeader(Header):
+class TargetHeader(PyramidHeader):
     """Which class is explained, and what the model itself answers.
 
     Attributes:
@@ -192,7 +183,7 @@ def _top_class(row: object, reader: Reader) -> TopClass:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class CoverageHeader(Header):
+class CoverageHeader(PyramidHeader):
     """How much of what is upstream of the target could be traced.
 
     Attributes:
@@ -226,4 +217,13 @@ class CoverageHeader(Header):
         return self.channels == 1.0 and self.layers == 1.0 and not self.operators_unknown
 
 
-__all__ = ["CoverageHeader", "Header", "InputHeader", "ModelHeader", "RunHeader", "TargetHeader", "TopClass"]
+__all__ = [
+    "CoverageHeader",
+    "Header",
+    "InputHeader",
+    "ModelHeader",
+    "RunHeader",
+    "TargetHeader",
+    "TopClass",
+    "class_name",
+]

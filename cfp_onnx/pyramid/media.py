@@ -1,4 +1,4 @@
-"""What a person sees of a clip: its frames, its signal, or an array stretched to black and white."""
+"""A clip as people see it: its frames, its signal, or an array stretched to black and white."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cfp_onnx.values import Array
 
 @dataclass(frozen=True)
 class Media:
-    """What a person sees of the clip.
+    """The clip as people see it.
 
     Attributes:
         kind: ``video``, ``image``, ``curve`` (one-dimensional data) or ``none``.

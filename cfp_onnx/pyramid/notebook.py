@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 
 from cfp_onnx.pyramid.drawings import evenly_spaced
+from cfp_onnx.pyramid.headers import class_name
 from cfp_onnx.pyramid.media import Media
 from cfp_onnx.pyramid.tube_pictures import overview_address
 from cfp_onnx.pyramid.tubes import Tubes
@@ -29,7 +30,6 @@ def notebook_html(pyramid: Findings, tubes: Tubes | None, media: Media | None) -
         media: The clip as people see it.
     """
     target = pyramid.target
-    name = target.index if target.label is None else f"{target.index} {target.label}"
     picture = None if tubes is None or media is None else overview_address(tubes, media, target)
     image = "" if picture is None else f"<img alt='class tubes by depth' style='max-width:100%' src='{picture}'>"
     depths = evenly_spaced(sorted(pyramid.levels), NOTEBOOK_DEPTHS)
@@ -37,7 +37,7 @@ def notebook_html(pyramid: Findings, tubes: Tubes | None, media: Media | None) -
     rows = "".join(_row(depth, pyramid.levels[depth]) for depth in depths)
     answer = f"score {target.score:.4g}, rule {_escaped(pyramid.run.rule)}"
     return (
-        f"<div><p><b>class {_escaped(name)}</b>, {answer}</p>{image}"
+        f"<div><p><b>class {_escaped(class_name(target.index, target.label))}</b>, {answer}</p>{image}"
         f"<table><tr><th scope='col'>depth</th><th scope='col' style='{_CELL}'>strongest kernels of each layer</th>"
         f"</tr>{rows}</table>{some}</div>"
     )

@@ -1,4 +1,4 @@
-"""Maps over the coordinates of a clip: interpolated, added up, spread over pixels."""
+"""Maps over the coordinates of a clip: interpolated, added up, and as a density per pixel."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 from cfp_onnx.values import Array
 
 Size = tuple[int, int, int]
-
+"""Frames, height and width."""
 
 Centres = tuple[Array, Array, Array]
+"""Clip coordinates of a map's elements along time, height and width, rising."""
 
 
 def resample(values: Array, centres: Sequence[Array], places: Sequence[Array]) -> Array:
@@ -54,7 +55,7 @@ def density(total: Array, centres: Sequence[Array], size: Sequence[int]) -> Arra
 
 
 def add_maps(maps: Sequence[tuple[Array, Centres]]) -> tuple[Array, Centres]:
-    """The sum of maps with grids of their own, on the finest of these grids, axis by axis."""
+    """The sum of maps on different grids, along each axis on the finest of them."""
     frames, rows, columns = (max((c[axis] for _, c in maps), key=len) for axis in range(3))
     centres = (frames, rows, columns)
     total = np.zeros([len(c) for c in centres], np.float32)

@@ -1,4 +1,4 @@
-"""The result: kernels chosen per depth with their links and tubes; it prints, draws, saves and loads itself."""
+"""The result: kernels chosen per depth with their links and tubes; it is asked, converted, shown and saved."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from cfp_onnx.pyramid.headers import CoverageHeader, InputHeader, ModelHeader, R
 from cfp_onnx.pyramid.media import Media
 from cfp_onnx.pyramid.tubes import Tubes
 from cfp_onnx.pyramid.values import Edge, Kernel, LayerResult
+from cfp_onnx.text import listed, plain_text
 from cfp_onnx.values import Array, Progress
 
 if TYPE_CHECKING:
     from cfp_onnx.pyramid.drawings import Drawing
 
 SCHEMA = "cfp-onnx/pyramid"
-
-
 SCHEMA_VERSION = 1
 
 
@@ -70,7 +69,7 @@ class Pyramid:
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        raise KeyError(f"no layer {name!r} was walked; layers are: {_listed([x.name for x in self.layers])}")
+        raise KeyError(f"no layer {name!r} was walked; layers are: {listed([x.name for x in self.layers], 20)}")
 
     def kernels(self, depth: int | None = None) -> tuple[Kernel, ...]:
         """Chosen kernels (layer, kernel, relevance) of a depth, or of all depths from the class down.
@@ -102,7 +101,7 @@ class Pyramid:
         if kernel not in mine:
             what = f"layer {layer!r}" if kernel is None else f"kernel {kernel} of {layer!r}"
             there = ", ".join(str(k) for k in sorted(k for k in mine if k is not None))
-            hint = f"kernels recorded there: {there}" if there else f"none of its kernels has one{_HOW.get(kind, '')}"
+            hint = f"kernels recorded there: {there}" if there else f"none of its kernels has one{_HINT.get(kind, '')}"
             raise KeyError(f"no {kind} tube of {what} was recorded; {hint}")
         return mine[kernel].at(media.size)
 
@@ -210,7 +209,6 @@ class Pyramid:
 
     def __str__(self) -> str:
         from cfp_onnx.pyramid.text import pyramid_tree
-        from cfp_onnx.text import plain_text
 
         return plain_text(pyramid_tree(self))
 
@@ -255,12 +253,7 @@ class Pyramid:
         return written[0]
 
 
-_HOW = {"relevance": " (explain with kernel_relevance=True)"}
-
-
-def _listed(names: Sequence[str], limit: int = 20) -> str:
-    rest = len(names) - limit
-    return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
+_HINT = {"relevance": " (explain with kernel_relevance=True)"}
 
 
 __all__ = ["SCHEMA", "SCHEMA_VERSION", "Pyramid"]

@@ -10,10 +10,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
-from cfp_onnx.pyramid.headers import RunHeader, TopClass
-from cfp_onnx.pyramid.tree_lines import counted, coverage_text, layer_title, rows_table, text_line
+from cfp_onnx.pyramid.headers import RunHeader, TopClass, class_name
+from cfp_onnx.pyramid.tree_lines import counted, coverage_text, layer_title, text_line
 from cfp_onnx.pyramid.values import Edge, Findings, LayerResult, Link, LinkSource
-from cfp_onnx.text import printable
+from cfp_onnx.text import fact_table, printable
 
 BAR = 12
 """Characters of the longest bar."""
@@ -74,7 +74,7 @@ def pyramid_tree(pyramid: Findings, *, kernels: int = 5, links: int = 3) -> Rend
         kernels=kernels,
         links=links,
     )
-    root = Tree(text_line("class ", _class_name(pyramid.target.index, pyramid.target.label), style="bold"))
+    root = Tree(text_line("class ", class_name(pyramid.target.index, pyramid.target.label), style="bold"))
     by_depth: dict[int, list[LayerResult]] = {}
     for layer in pyramid.layers:
         by_depth.setdefault(layer.depth, []).append(layer)
@@ -93,17 +93,17 @@ def _header(pyramid: Findings) -> list[RenderableType]:
     model, clip, run, target = pyramid.model, pyramid.input, pyramid.run, pyramid.target
     produced = f"{model.producer or 'unknown producer'}, opset {model.opset}"
     shape = "x".join(map(str, clip.shape))
-    rows: list[tuple[str, str | Text]] = [
-        ("model", f"{PurePath(model.file).name}  ({produced})"),
-        ("clip", f"{clip.file}  ({shape}{' ' + clip.layout if clip.layout else ''})"),
-        ("class", f"{_class_name(target.index, target.label)}   score {_number(target.score)}"),
-        ("top 5", _top(target.top)),
-        ("rule", _rule(run)),
+    rows: list[tuple[str, str | Text, str]] = [
+        ("model", f"{PurePath(model.file).name}  ({produced})", ""),
+        ("clip", f"{clip.file}  ({shape}{' ' + clip.layout if clip.layout else ''})", ""),
+        ("class", f"{class_name(target.index, target.label)}   score {_number(target.score)}", ""),
+        ("top 5", _top(target.top), ""),
+        ("rule", _rule(run), ""),
     ]  # fmt: skip
-    out: list[RenderableType] = [rows_table([*rows, ("coverage", coverage_text(pyramid.coverage))])]
+    out: list[RenderableType] = [fact_table([*rows, ("coverage", coverage_text(pyramid.coverage), "")])]
     top = target.top[0] if target.top else None
     if top is not None and top.class_index != target.index:
-        out.append(_note(f"the model itself answers {_class_name(top.class_index, top.label)} on this clip"))
+        out.append(_note(f"the model itself answers {class_name(top.class_index, top.label)} on this clip"))
     if run.output_difference > 1e-3 * max(1.0, abs(target.score)):
         out.append(_note(f"the probes moved the outputs by {_number(run.output_difference)}"))
     if run.undefined:
@@ -115,7 +115,7 @@ def _header(pyramid: Findings) -> list[RenderableType]:
 
 def _top(top: Sequence[TopClass]) -> Text:
     """The strongest classes, on one line where that is short enough."""
-    parts = [printable(f"{_class_name(c.class_index, c.label)} {_number(c.score)}") for c in top]
+    parts = [printable(f"{class_name(c.class_index, c.label)} {_number(c.score)}") for c in top]
     line = "   ".join(parts)
     return Text(line if len(line) <= TOP_LINE else "\n".join(parts))
 
@@ -221,10 +221,6 @@ def _source(source: LinkSource, *, alone: bool) -> str:
     elif source.via != "chain":
         notes.append(source.via)
     return f"{name} ({' '.join(notes)})" if notes else name
-
-
-def _class_name(index: int, label: str | None) -> str:
-    return str(index) if label is None else f"{index} {label}"
 
 
 def _number(value: float) -> str:

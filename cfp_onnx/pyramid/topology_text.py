@@ -14,8 +14,8 @@ from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.tracing import Joint
 from cfp_onnx.pyramid.headers import CoverageHeader
 from cfp_onnx.pyramid.topology_json import Analysed
-from cfp_onnx.pyramid.tree_lines import counted, coverage_text, layer_title, rows_table, text_line
-from cfp_onnx.text import printable
+from cfp_onnx.pyramid.tree_lines import counted, coverage_text, layer_title, text_line
+from cfp_onnx.text import fact_table, listed, printable
 
 
 def topology_tree(engine: Analysed) -> RenderableType:
@@ -30,7 +30,7 @@ def topology_tree(engine: Analysed) -> RenderableType:
         node = root.add(layer_title(layer, f"{layer.channels} > {layer.kernels}{split}  {place}"))
         for via, read in _reads(engine, layer).items():
             label = "reads" if via == "chain" else f"reads by {via}"
-            node.add(Text(f"{label} {_short_list(read, 6)}"))
+            node.add(Text(f"{label} {listed(read, 6)}"))
     joints = [
         *_joint_tree("branches", topology.branches, names),
         *_joint_tree("shortcuts", topology.shortcuts, names),
@@ -47,22 +47,17 @@ def _reads(engine: Analysed, layer: KernelLayer) -> dict[str, list[str]]:
     return out
 
 
-def _short_list(names: Sequence[str], most: int) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
 def _model_header(engine: Analysed) -> list[RenderableType]:
     file = engine.file
     shapes = ", ".join(f"{p.name} {'x'.join(map(str, engine.program.shapes[p.name]))}" for p in file.inputs)
     count, _ = engine.classes()
-    rows: list[tuple[str, str | Text]] = [
-        ("model", f"{file.path.name}  ({file.producer or 'unknown producer'}, opset {file.opset})"),
-        ("inputs", f"{shapes}  (open sizes were filled in)" if _open(engine) else shapes),
-        ("output", f"{engine.output}  ({count} class{'' if count == 1 else 'es'})"),
-        ("coverage", coverage_text(CoverageHeader.of(engine.coverage))),
+    rows: list[tuple[str, str | Text, str]] = [
+        ("model", f"{file.path.name}  ({file.producer or 'unknown producer'}, opset {file.opset})", ""),
+        ("inputs", f"{shapes}  (open sizes were filled in)" if _open(engine) else shapes, ""),
+        ("output", f"{engine.output}  ({count} class{'' if count == 1 else 'es'})", ""),
+        ("coverage", coverage_text(CoverageHeader.of(engine.coverage)), ""),
     ]
-    return [rows_table(rows)]
+    return [fact_table(rows)]
 
 
 def _open(engine: Analysed) -> bool:
@@ -77,7 +72,7 @@ def _joint_tree(title: str, joints: Sequence[Joint], names: Sequence[str]) -> li
     tree = Tree(text_line(f"{len(joints)} {title if len(joints) > 1 else _singular(title)}{summary}", style="bold"))
     for joint in joints:
         kind = "" if joint.kind == "gate" else f" {joint.kind}"
-        paths = " | ".join(_short_list([names[i] for i in path], 3) or "the input" for path in joint.paths)
+        paths = " | ".join(listed([names[i] for i in path], 3) or "the input" for path in joint.paths)
         tree.add(Text(f"{printable(joint.node)}{kind}: {paths}"))
     return [tree, Text()]
 

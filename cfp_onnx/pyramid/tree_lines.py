@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from rich.table import Table
 from rich.text import Text
 
 from cfp_onnx.graph.layers import KernelLayer
@@ -12,16 +9,6 @@ from cfp_onnx.naming import module_of
 from cfp_onnx.pyramid.headers import CoverageHeader
 from cfp_onnx.pyramid.values import LayerResult
 from cfp_onnx.text import printable
-
-
-def rows_table(rows: Sequence[tuple[str, str | Text]]) -> Table:
-    """Names and their values, one pair a line."""
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in rows:
-        table.add_row(Text(name, style="dim"), Text(printable(value)) if isinstance(value, str) else value)
-    return table
 
 
 def coverage_text(coverage: CoverageHeader) -> Text:
@@ -64,4 +51,4 @@ def text_line(*parts: object, style: str = "") -> Text:
     return Text("".join(printable(p) for p in parts), style=style)
 
 
-__all__ = ["counted", "coverage_text", "layer_title", "rows_table", "text_line"]
+__all__ = ["counted", "coverage_text", "layer_title", "text_line"]

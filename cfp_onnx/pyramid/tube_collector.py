@@ -1,4 +1,4 @@
-"""From what a run returned to tubes: which element of a map looks where in the clip, and which maps are kept."""
+"""Tubes from what a run returned: where in the clip each element of a map lies, and which maps are kept."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ from cfp_onnx.pyramid.tubes import Tube, Tubes, mark_constant
 from cfp_onnx.values import Array
 
 PER_LAYER = 32
-"""Most kernels of a layer whose own tubes are kept, the strongest; and the strongest against the class."""
-
+"""Most chosen kernels of a layer whose own tubes are kept, the strongest."""
 
 AGAINST = 3
-"""Kernels of a layer that speak against the class whose tubes are kept too."""
-
+"""Kernels of a layer whose tubes are kept too because they count most against the class."""
 
 BYTES = 2**27
 """Most bytes of tubes of one pyramid."""
@@ -60,7 +58,7 @@ class TubeCollector:
 
     @classmethod
     def of(cls, topology: Topology, depths: Mapping[int, int], source: str, channel_axis: int) -> TubeCollector | None:
-        """A collector for the clip in one input; None where that input has no space or time."""
+        """A collector for the clip that is fed to one input; None where that input has no space or time."""
         size = clip_size(topology.program.shapes[source], channel_axis)
         if size is None:
             return None
@@ -76,7 +74,7 @@ class TubeCollector:
         return self._grids[key]
 
     def _centres(self, grid: Grid) -> Centres:
-        """Three axes, whatever the input has; a place that is none is the middle of the clip."""
+        """Coordinates along three axes; the middle of the clip along an axis that the input or the layer lacks."""
         given = [c if np.isfinite(c).all() else np.zeros(1) for c in grid.centres]
         full = [np.zeros(1)] * (3 - len(given)) + given
         middle = [np.array([(n - 1) / 2]) if len(c) == 1 else c for c, n in zip(full, self.size, strict=True)]
@@ -152,9 +150,9 @@ class TubeCollector:
 
 
 def _items(values: Array, grid: Grid, axis: int, *, summed: bool) -> Array:
-    """One item of a batch; all of them where they are frames, which the grid then tells apart.
+    """One item of a batch, or all items where they are frames and the grid knows them as such.
 
-    The items of a fixed batch are equal, and share the relevance: that is summed, of activations the first is taken.
+    The items of a fixed batch are equal and share the relevance: it is summed, and of activations the first is taken.
     """
     if values.ndim - axis == grid.index.ndim:
         return values
@@ -162,7 +160,7 @@ def _items(values: Array, grid: Grid, axis: int, *, summed: bool) -> Array:
 
 
 def kernels_with_tubes(relevance: Array, chosen: Array) -> tuple[Array, int]:
-    """Kernels of a layer that get a tube: chosen ones and the strongest against; and how many chosen are left out."""
+    """Kernels of a layer that get a tube, chosen ones and those most against the class; and how many are left out."""
     against = np.argsort(relevance, kind="stable")[:AGAINST]
     against = against[relevance[against] < 0]
     kept = chosen[:PER_LAYER]

@@ -25,7 +25,7 @@ SATURATED = 0.005
 
 
 FLAT = 1e-4
-"""A map that varies by less than this part of its scale says nothing about places."""
+"""A map that varies by at most this part of its scale is constant: it does not say where."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Tube:
         kernel: Kernel; None for the whole layer or depth.
         values: (t, h, w) float32 at the layer's own resolution.
         centres: Clip coordinates of its elements, rising, one array per axis; the centre of clip pixel i is i.
-        constant: Whether it does not vary enough to tell places apart.
+        constant: Whether it varies too little to say where.
     """
 
     kind: str
@@ -92,9 +92,9 @@ class Tubes:
     notes: tuple[str, ...] = ()
 
     def scale(self, kind: str, depth: int) -> Scale:
-        """The one scale of a kind at a depth: 0 to the largest value (of activations: size) of any of its tubes.
+        """The one scale of a kind at a depth: 0 to the largest value of its tubes, of activations the absolute one.
 
-        Of relevance, which a few elements can dominate, the largest half percent of each tube's elements may lie above.
+        A few elements can dominate relevance, so the largest half percent of each tube's elements may lie above it.
         """
         mine = [t for t in self.items if t.kind == kind and t.depth == depth]
         return Scale(0.0, max((_top(t.values, kind) for t in mine), default=0.0), kind)
@@ -117,25 +117,23 @@ class Tubes:
 
 
 def _top(values: Array, kind: str) -> float:
-    """Value that takes the last colour; of activations, which are drawn by their size, the largest size."""
-    largest = (
-        float(np.abs(values).max(initial=0.0)) if kind == "activation" else max(float(values.max(initial=0.0)), 0.0)
-    )
-    if kind != "relevance" or not values.size:
-        return largest
-    usual = float(np.quantile(values, 1.0 - SATURATED, method="higher"))
+    """The value that gets the last colour: of activations, whose absolute values are drawn, the largest of these."""
+    if kind == "activation":
+        return float(np.abs(values).max(initial=0.0))
+    largest = max(float(values.max(initial=0.0)), 0.0)
+    usual = float(np.quantile(values, 1.0 - SATURATED, method="higher")) if values.size else 0.0
     return usual if usual > 0 else largest
 
 
 def unit_of(tube: Tube) -> str:
-    """``kernel``, ``layer`` or ``depth``: what a tube belongs to."""
+    """What a tube belongs to: a ``kernel``, ``layer`` or ``depth``."""
     if tube.layer is None:
         return "depth"
     return "layer" if tube.kernel is None else "kernel"
 
 
 def mark_constant(size: Size, items: Iterable[Tube], notes: Iterable[str] = ()) -> Tubes:
-    """Tubes with those marked constant that do not vary by `FLAT` of their depth's scale."""
+    """Tubes, of which those that vary by at most `FLAT` of their depth's scale are marked constant."""
     found = Tubes(size, tuple(items), tuple(notes))
     tops: dict[tuple[str, int], float] = {}
     marked = []
@@ -165,7 +163,7 @@ def weighted_activation(tubes: Sequence[tuple[Tube, float]], *, layer: str | Non
 
 
 def drawn_values(values: Array, kind: str) -> Array:
-    """What is drawn of a map: activations by their size, so that a kernel that counts by what is negative is seen."""
+    """The values that are drawn: of activations the absolute ones, for a kernel can act by negative activations too."""
     return np.abs(values) if kind == "activation" else values
 
 

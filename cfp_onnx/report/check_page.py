@@ -31,7 +31,7 @@ def render_check(value: Mapping[str, Any]) -> str:
     values = {
         "files": escaped(f"{value['model']['file']} against {value['baseline']['file']}"),
         "heading": escaped(_heading(value)),
-        "lede": escaped(_lede(value)),
+        "lede": escaped(_summary(value)),
         "first": _first(value["first"]),
         "findings": _findings(value),
         "layers": "".join(_layer(x, value["first"]) for x in _from_the_class(value["layers"])),
@@ -49,7 +49,7 @@ def _heading(value: Mapping[str, Any]) -> str:
     return "Failed: other reasons"
 
 
-def _lede(value: Mapping[str, Any]) -> str:
+def _summary(value: Mapping[str, Any]) -> str:
     found = value["predictions"]
     clips = f"{found['clips']} clip{'s' * (found['clips'] != 1)}"
     answers = f"the strongest class is the same on all {clips}" if not found["changed"] else (
@@ -99,12 +99,12 @@ def _layer(layer: Mapping[str, Any], first: Mapping[str, Any] | None) -> str:
     kernels = ", ".join(map(str, layer["kernels"]))
     moved = f'<p class="note">most changed: kernels {escaped(kernels)}</p>' if kernels and layer["breaches"] else ""
     broken = "".join(f"<li>{escaped(_sentence(b))}</li>" for b in layer["breaches"])
-    told = f'<ul class="reading">{broken}</ul>' if broken else '<p class="note">within its limits</p>'
+    reading = f'<ul class="reading">{broken}</ul>' if broken else '<p class="note">within its limits</p>'
     return (
         f'<article class="{kind}">{flag}<div class="side"><h4>{escaped(layer["name"])}</h4>'
         f'<p class="note">{escaped(layer["weight"])}</p><p class="note">{depth}</p>{other}{moved}</div>'
         f'<dl class="meters">{_meters(layer)}</dl>'
-        f'<div class="side">{told}</div></article>'
+        f'<div class="side">{reading}</div></article>'
     )
 
 
@@ -130,12 +130,12 @@ def _meters(layer: Mapping[str, Any]) -> str:
             f'<div><dt>{name}</dt><dd class="{kind}"><svg viewBox="0 0 100 10" preserveAspectRatio="none" '
             f'role="img" aria-label="{value:.3g}, limit {allowed:.3g}"><rect class="value" width="{width:.2f}" '
             f'height="10"/><line class="limit" x1="{line:.2f}" x2="{line:.2f}" y1="0" y2="10" '
-            f'vector-effect="non-scaling-stroke"/></svg></dd><dd>{_short(measure, value)}</dd></div>'
+            f'vector-effect="non-scaling-stroke"/></svg></dd><dd>{_formatted(measure, value)}</dd></div>'
         )
     return "".join(out)
 
 
-def _short(measure: str, value: float) -> str:
+def _formatted(measure: str, value: float) -> str:
     if measure == "rank":
         return f"{value:.3f}"
     return f"{100 * value:.1f} %" if value < 0.1 else f"{100 * value:.0f} %"

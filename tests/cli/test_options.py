@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from cfp_onnx.cli.main import COMMANDS, parsers
 from cfp_onnx.cli.options import CLIP, DRAWING, RUN, tube
 from cfp_onnx.clips import presets
 from cfp_onnx.conversion import call
+from cfp_onnx.pyramid.drawings import ANIMATIONS, DrawingOptions
 from cfp_onnx.relevance import rules
 
 CONVERTERS = Path(__file__).resolve().parents[2] / "converters"
@@ -112,6 +114,15 @@ def test_suggested_tubes_are_all_there_are():
     kinds, units = ("activation", "relevance"), ("kernel", "layer", "depth")
     assert {tube(text) for text in given} == {(kind, unit) for kind in kinds for unit in units}
     assert len(set(given)) == len(given)
+
+
+def test_options_of_a_drawing_are_those_of_the_library():
+    rows, fields = {row.destination: row for row in DRAWING}, dataclasses.fields(DrawingOptions)
+    assert list(rows) == [field.name for field in fields]
+    for field in fields:
+        assert rows[field.name].flag == "--" + field.name.replace("_", "-")
+        assert rows[field.name].default == field.default
+    assert rows["animation"].choices == ANIMATIONS
 
 
 FREE = {

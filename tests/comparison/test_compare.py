@@ -690,7 +690,8 @@ def test_every_exporter_writes_the_same_network(shared_dir: Path) -> None:
         assert found.same == (entry["kind"] != "quantised"), (name, found.first)
         assert {x.evidence for x in found.layers} == {"weights"}, name
         drift = max(x.difference for x in found.layers)
-        limits = {"lossless": (0.0, 1e-5), "fp16": (1e-4, 1e-2), "quantised": (2e-2, 0.3)}[entry["kind"]]
+        # Without VNNI a CPU cuts off sums of eight-bit products: weights in int8 then drift by up to .4, else by .2.
+        limits = {"lossless": (0.0, 1e-5), "fp16": (1e-4, 1e-2), "quantised": (2e-2, 0.5)}[entry["kind"]]
         assert limits[0] <= drift <= limits[1], (name, drift)
         tried.add(entry["kind"])
     assert tried == set(kinds)

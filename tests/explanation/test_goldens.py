@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from oracle_clip import clip
 
 import cfp_onnx as cfp
 from cfp_onnx.errors import CfpError
@@ -20,13 +20,14 @@ from cfp_onnx.pyramid.values import LayerResult
 
 pytestmark = pytest.mark.shared
 
-MEAN = np.array([124, 117, 104], np.float32) / np.float32(255)
-STD = np.array([0.229, 0.224, 0.225], np.float32)
+
 HEADS = {1: (384, 384, 128, 128), 2: (384, 192, 48, 128)}
 """Channels of I3D's last block by branch: its outputs, and the outputs of the layers before its second convolutions."""
 
+
 FLOAT16 = 0.06
 """Masks flip where weights are rounded; the float64 authority shows the same distance between the two files."""
+
 
 Filled = Callable[[str], Path]
 
@@ -44,14 +45,6 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Filled:
         return out
 
     return fill
-
-
-def clip(shared_dir: Path, size: int) -> NDArray[np.float32]:
-    """The reference clip as the networks take it, (1, 3, 16, size, size)."""
-    with np.load(shared_dir / "oracle" / "goldens" / "clip_frames_112.npz") as archive:
-        frames = archive[archive.files[0]]
-    x = ((frames.astype(np.float32) / np.float32(255) - MEAN) / STD).transpose(3, 0, 1, 2)[None]
-    return x if size == 112 else x.repeat(2, axis=3).repeat(2, axis=4)
 
 
 def found(pyramid: Pyramid) -> dict[tuple[str, int], set[int]]:

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from channel_flow import Feeds, check
+from contributions import TOLERANCE, contribution_errors
+from oracle_clip import clip
 
 from cfp_onnx import runtime
 from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.model import load
-from tests.explanation.test_goldens import clip
-from tests.graph.test_channel_flow import Feeds, check
-from tests.graph.test_topology import TOLERANCE, contribution_errors
 
 FILLED = ("mfnet", "i3d", "resnet50", "resnext101", "resnet101", "resnet152")
 LIGHT = sorted((Path(onnx.__file__).parent / "backend" / "test" / "data" / "light").glob("*.onnx"))

@@ -8,12 +8,10 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from cfp_onnx.naming import module_of
 from cfp_onnx.pyramid.headers import CoverageHeader, InputHeader, ModelHeader, RunHeader, TargetHeader, TopClass
 from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.pyramid.text import pyramid_tree
 from cfp_onnx.pyramid.values import Edge, LayerResult, Link, LinkSource
-from cfp_onnx.text import printable
 
 FULL = CoverageHeader(channels=1.0, layers=1.0, operators_unknown=())
 
@@ -152,41 +150,6 @@ def test_lines_fit_and_names_are_harmless():
     joined = "".join(line.lstrip("│├└─ ") for line in text.splitlines())
     assert "conv\\x1b[31m\\n[red]:smile:" in joined
     assert "1 more" in text
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("conv 1/é", "conv 1/é"),
-        ("a\nb", "a\\nb"),
-        ("\x1b[0m", "\\x1b[0m"),
-        ("\udc80", "\\udc80"),
-        ("\u202e", "\\u202e"),
-    ],
-)
-def test_printable(text, shown):
-    assert printable(text) == shown
-
-
-@pytest.mark.parametrize(
-    ("name", "weight", "module"),
-    [
-        ("node_Conv_196", "stem.conv.weight", "stem.conv"),
-        ("node_conv3d_57", "layer1.0.conv2.weight", "layer1.0.conv2"),
-        ("node_linear", "fc.weight", "fc"),
-        ("Conv__118", "StatefulPartitionedCall/net_1/stem/convolution/ReadVariableOp:0", "net_1/stem/convolution"),
-        ("Conv__118", "net_1/stem/convolution/merged_input:0", "net_1/stem/convolution"),
-        ("/stem/conv/Conv", "stem.conv.weight", ""),
-        ("stem", "other.weight", ""),
-        ("node_Conv_1", "kernel_oih_0", ""),
-        ("/Conv_5", "/Constant_13_output_0", ""),
-        ("Conv.0", "conv3d_0.w_0", ""),
-        ("node_Conv_2", "onnx::Conv_195", ""),
-        ("node_Conv_2", "weight", ""),
-    ],
-)
-def test_a_layer_that_only_has_a_number_is_known_by_its_module(name, weight, module):
-    assert module_of(name, weight) == module
 
 
 def test_the_module_stands_beside_a_number():

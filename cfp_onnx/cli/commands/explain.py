@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     from cfp_onnx.explanation.call import explain
     from cfp_onnx.explanation.labels import read_labels
     from cfp_onnx.model import load
-    from cfp_onnx.pyramid.drawings import Drawing
+    from cfp_onnx.pyramid.drawings import DrawingOptions
     from cfp_onnx.pyramid.text import pyramid_tree
 
     rule_named(options.rule)
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
         check_folder(options.out, *SAVED)
     elif options.tube:
         raise UsageError("--tube needs a folder for the pictures; give one with -o")
-    drawings = [Drawing(kind, unit, options.tube_top) for kind, unit in options.tube] or None
+    drawing = DrawingOptions(tuple(options.tube), options.tube_top, options.animation)
     json_file = check_file(options.json, options.model, options.clip, options.labels, options.preprocess)
     labels = None if options.labels is None else read_labels(options.labels)
     with progress_bar(options.clip, options) as progress:
@@ -79,12 +79,12 @@ def run(options: argparse.Namespace) -> int:
             threads=options.threads,
             barriers=options.allow_barriers,
             tubes=out is not None,
-            kernel_relevance=("relevance", "kernel") in options.tube,
+            kernel_relevance=drawing.kernel_relevance,
             progress=progress,
         )
         report = None
         if out is not None:
-            report = pyramid.save(out, drawings=drawings, animation=options.animation, progress=progress)
+            report = pyramid.save(out, drawings=drawing.drawings, animation=drawing.animation, progress=progress)
     deliver(pyramid.to_json(), json_file, options.json)
     if options.json != "-":
         print_result(pyramid_tree(pyramid))

@@ -100,7 +100,9 @@ def _div(node: Node, view: View) -> fx.Effect:
         constant = view.program.is_constant(node.inputs[0])
         if not constant or not view.carries(node.inputs[1]) or is_only_a_factor(view, node.outputs[0]):
             return fx.Held()
-        nonnegative, zero, slope = ACTIVATIONS["Reciprocal"]  # as the Sigmoid that is written out ends
+        nonnegative, zero, slope = ACTIVATIONS[
+            "Reciprocal"
+        ]  # the last step of 1 / (1 + exp(-x)), a Sigmoid that is written out
         return fx.Activation(nonnegative=nonnegative, zero=zero, slope=slope, source=1)
     return fx.Gate(0, 1, reciprocal=True, own=_same_labels(view, node.inputs[0], node.inputs[1]))
 

@@ -31,13 +31,13 @@ def _where(node: Node, view: View) -> fx.Effect:
     "Shape", "Size", "Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Not", "And", "Or", "IsNaN", "IsInf",
     "ArgMax", "ArgMin", "NonZero", "ConstantOfShape", "EyeLike", "Range",
 )  # fmt: skip
-def _steers(_node: Node, _view: View) -> fx.Effect:
+def _held(_node: Node, _view: View) -> fx.Effect:
     return fx.Held()
 
 
 @operator("TopK")
 def _top(node: Node, view: View) -> fx.Effect | None:
-    """The best of all channels, as after a classifier; the best places of each channel are another thing."""
+    """Held where it ranks channels, as behind a classifier; ranking the places of each channel is not handled."""
     axis = int(node.attributes.get("axis", -1)) % len(view.shape(node.input(0)))
     merged = view.varies(node.input(0), (axis,)) or not view.carries(node.input(0))
     return fx.Held() if merged else None

@@ -1,4 +1,4 @@
-"""Windows and whole axes: maximum and mean."""
+"""Maximum and mean over windows, and over all positions."""
 
 from __future__ import annotations
 

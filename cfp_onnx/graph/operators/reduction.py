@@ -1,4 +1,4 @@
-"""Reductions over whole axes."""
+"""Mean, sum, maximum and norms over whole axes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _reduced_axes(node: Node, view: View) -> tuple[int, ...] | None:
     "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp",
 )  # fmt: skip
 def _norm(node: Node, view: View) -> fx.Effect | None:
-    """Over channels it only steers; over positions every channel has its own, which may only be a factor."""
+    """Held over channels; over positions each channel has a norm of its own, which is handled only as a factor."""
     axes = _reduced_axes(node, view)
     if not axes:
         return None
