@@ -27,7 +27,7 @@ from onnx import TensorProto, helper, numpy_helper
 import cfp_onnx as cfp
 from cfp_onnx import cli
 from cfp_onnx.comparison.result import comparison_text
-from cfp_onnx.comparison.text import parting_text
+from cfp_onnx.comparison.text import divergence_text
 from cfp_onnx.errors import CfpError
 from cfp_onnx.matching import alignment, assignment, describe
 from cfp_onnx.matching.agreement import agreement, cosine, overlap, spearman
@@ -218,7 +218,7 @@ def test_what_is_broken_is_named(bench: Bench, name: str) -> None:
     assert case.says in found.first.cause
     assert found.first.kernels == case.kernels
     assert found.first.reader == case.reader
-    assert case.says in parting_text(found.first)
+    assert case.says in divergence_text(found.first)
 
 
 UNDER_ANY_ORDER = [
