@@ -228,6 +228,21 @@ def cannot_load(package: str, error: ImportError | AttributeError, *, python: st
     return problems[0]
 
 
+def missing_library(error: ImportError) -> str | None:
+    """The sentence about a system library that some package of Python did not find; None for any other failure.
+
+    Args:
+        error: What the import raised.
+    """
+    library = _missing_library(_first_line(error))
+    if not library:
+        return None
+    return (
+        f"{error.name or 'a package'} needs the system library {library}, which is missing. As root on Debian or "
+        f"Ubuntu, type: {_apt({SYSTEM_PACKAGES[library]})}"
+    )
+
+
 def _pip(python: str) -> str:
     return f"{shlex.quote(python)} -m pip"
 

@@ -1,4 +1,4 @@
-"""For test suites: a model that no longer decides for the same reasons is a failed assertion that says where."""
+"""For test suites: an assertion that fails, and says where, when a model no longer decides for the same reasons."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def assert_same_reasons(
     max_weights: float | None = None,
     **options: Any,
 ) -> Checked:
-    """Fail where a model decides otherwise, or for other reasons, than its baseline did.
+    """Fail where a model decides for other classes, or for other reasons, than its baseline.
 
     Args:
         model: A model or its path.
@@ -35,11 +35,11 @@ def assert_same_reasons(
         clips: Where the baseline's clips are; where it says they are by default.
         policy: Limits; the defaults where None.
         max_flips: Clips whose strongest class may be another; each limit given here replaces that of `policy`.
-        max_drift: See `cfp_onnx.checking.policy.Limits`, as the others.
-        min_overlap: As there.
-        min_rank: As there.
-        max_activity: As there.
-        max_weights: As there.
+        max_drift: See `cfp_onnx.checking.policy.Limits` for this and the next four.
+        min_overlap: See there.
+        min_rank: See there.
+        max_activity: See there.
+        max_weights: See there.
         options: Passed on to `check`.
 
     Returns:

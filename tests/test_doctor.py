@@ -291,6 +291,23 @@ def test_a_missing_system_library_ends_with_the_command_to_type(tmp_path, packag
     assert problem.removeprefix("problem: ") in line, "both say the same"
 
 
+@pytest.mark.parametrize(("why", "code"), [(missing("libstdc++.so.6"), 3), (ImportError("no such name"), 2)])
+def test_any_package_may_lack_a_system_library(tmp_path, why, code):
+    (tmp_path / "onnx_ir.py").write_text(f"raise {why!r}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "cfp_onnx", "demo", "-o", "out"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY)])},
+    )
+    assert done.returncode == code
+    (line,) = done.stderr.splitlines()
+    assert ("apt-get install -y libstdc++6" in line) == (code == 3)
+    assert ("report it" in line) == (code == 2)
+
+
 def test_an_opencv_that_failed_once_fails_in_the_same_words(tmp_path):
     (tmp_path / "cv2.py").write_text(
         "import sys\n"

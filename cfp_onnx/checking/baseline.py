@@ -1,4 +1,4 @@
-"""Making a baseline: what a model's decisions on some clips rest on, and the machine's own noise."""
+"""A baseline is made: what a model's decisions on some clips rest on, and the machine's own noise."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def baseline(
     relative_to: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Baseline:
-    """What a model's decisions on some clips rest on, to hold later files against with `check`.
+    """Record what a model's decisions on some clips rest on; `check` compares later files with it.
 
     Args:
         model: A model or its path.
@@ -103,13 +103,13 @@ def baseline(
 
 
 def _rounded(t: Traits) -> Traits:
-    """A layer in short, as the file will have it."""
+    """A layer's sketches, rounded as the file will have them."""
     bias = None if t.bias is None else rounded(t.bias)
     return replace(t, size=rounded(t.size), root=rounded(t.root), sketch=rounded(t.sketch), bias=bias)
 
 
 def without_time(model: Model) -> bool:
-    """Whether a model takes pictures, so that each of a folder's is a clip of its own."""
+    """Whether a model takes pictures, so that each picture of a folder is a clip."""
     shape = model.inputs[0].shape if model.inputs else None
     return shape is not None and len(shape) == 4
 

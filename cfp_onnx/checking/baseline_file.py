@@ -1,4 +1,4 @@
-"""A baseline and its file: what a model decides for on some clips, and by which kernels."""
+"""A baseline and its file: which class a model decides for on some clips, and by which kernels."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ SCHEMA_VERSION = 1
 
 
 PADS = 2**20
-"""Most elements that a window's negative padding may crop."""
+"""Most elements that negative padding of a window may crop."""
 
 
 CLASSES, KERNELS, CLIPS = 2**22, 2**20, 2**16
-"""Most classes, kernels of a layer and clips that a baseline may speak of."""
+"""Most classes, kernels of a layer and clips that a baseline may have."""
 
 
 @dataclass(frozen=True)
 class Remembered:
-    """One clip and what the model made of it.
+    """One clip, and what the model showed on it.
 
     Attributes:
-        file: The clip as a path relative to the baseline's folder, or as it was named.
+        file: Path of the clip, relative to the baseline's folder or as it was given.
         sha256: Of its content.
         shape: Of the first input.
         layout: Letters of the first input's axes; None where unknown.
@@ -65,7 +65,7 @@ class Remembered:
 
 @dataclass(frozen=True, repr=False)
 class Baseline:
-    """A model's reasons on some clips.
+    """What a model's decisions on some clips rest on.
 
     Attributes:
         model: The file that it was made of.
@@ -74,8 +74,8 @@ class Baseline:
         run: How it was made.
         labels: Class names.
         traits: Its layers.
-        clips: Clip by clip.
-        noise: What the machine itself changes from run to run.
+        clips: The clips.
+        noise: What the machine itself changes between runs.
     """
 
     model: FileFacts
@@ -99,7 +99,7 @@ class Baseline:
         """Write the file, whole or not at all; a link stays one.
 
         Raises:
-            OutputError: If it cannot be written; what stood there before then still does.
+            OutputError: If it cannot be written; an old file is then left as it was.
         """
         write_text(Path(path).resolve(), self.to_text())
         return Path(path)

@@ -39,7 +39,7 @@ def check(
     name: str | None = None,
     progress: Progress | None = None,
 ) -> Checked:
-    """Hold a file against a baseline.
+    """Compare a file with a baseline.
 
     Args:
         model: A model or its path.

@@ -1,4 +1,4 @@
-"""How far a layer's reasons moved between two runs, and how far the machine alone moves them."""
+"""How far a layer's relevance and activity changed between two runs, and how far the machine alone changes them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cfp_onnx.matching.agreement import STRONGEST, apart, spearman
 from cfp_onnx.values import Array
 
 NEAR = 0.2
-"""Part of the weakest of the strongest by which a kernel may fall short and still count as one of them."""
+"""A kernel still counts among the strongest where it is at most this part weaker than the weakest of them."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,9 @@ class Change:
 
     Attributes:
         drift: Part of the relevance that lies on other kernels, 0..1; None where the layer has no relevance.
-        overlap: Part of the strongest tenth of kernels that is still among them or nearly so, 0..1; None likewise.
-        rank: Rank correlation of the kernels' relevance, -1..1; None likewise.
+        overlap: Part of the strongest tenth of kernels that still is among the strongest, or nearly, 0..1; None
+            where the layer has no relevance.
+        rank: Rank correlation of the kernels' relevance, -1..1; None where the layer has no relevance.
         activity: Change of the kernels' mean activations over the larger of their norms.
     """
 
@@ -38,8 +39,8 @@ def change(activity: tuple[Array, Array], relevance: tuple[Array | None, Array |
     """How far one layer moved on one clip.
 
     Args:
-        activity: (kernels,) before and now, in one order.
-        relevance: The same; None where it is not known.
+        activity: (kernels,) before and now, in the same order.
+        relevance: (kernels,) before and now; None where it is not known.
     """
     old, new = relevance
     moved = apart(*activity)
@@ -50,14 +51,21 @@ def change(activity: tuple[Array, Array], relevance: tuple[Array | None, Array |
 
 
 def _both(value: float | None, old: Array, new: Array) -> float:
-    """A measure, or what it is where one side says nothing: alike where neither does."""
+    """A rank correlation, or where one side does not vary: 1 if both or neither do, else 0."""
     return value if value is not None else float(old.any() == new.any())
 
 
 def kept(old: Array, new: Array) -> float:
-    """Part of the strongest tenth of kernels, at least one, that is still among them; 1 where none ever was relevant.
+    """Part of the strongest tenth of kernels, at least one, that still is among the strongest.
 
-    Kernels that nearly tie change places at any rounding, so one that falls short by no more than `NEAR` counts.
+    Kernels that nearly tie change places at any rounding, so one that is weaker by at most `NEAR` counts.
+
+    Args:
+        old: (kernels,) relevance before.
+        new: (kernels,) relevance now.
+
+    Returns:
+        0..1; 1 where no kernel is relevant in either.
     """
     if not (old > 0).any() or not (new > 0).any():
         return float((old > 0).any() == (new > 0).any())
@@ -68,7 +76,12 @@ def kept(old: Array, new: Array) -> float:
 
 
 def drift(old: Array, new: Array) -> float:
-    """Half the sum of the changes of the kernels' signed shares: the part of the relevance that moved, 0..1."""
+    """The part of the relevance that moved to other kernels, 0..1: half the sum of the changes of signed shares.
+
+    Args:
+        old: (kernels,) relevance before.
+        new: (kernels,) relevance now.
+    """
     sums = float(np.abs(old).sum()), float(np.abs(new).sum())
     if min(sums) == 0:
         return float(sums[0] != sums[1])
@@ -86,7 +99,7 @@ def mean(changes: Sequence[Change]) -> Change:
 
 
 def worst(changes: Iterable[Change]) -> Change:
-    """The farthest of several, measure by measure."""
+    """The largest of several changes, measure by measure."""
     listed = list(changes)
 
     def of(name: str, choose: Any) -> float | None:
@@ -98,13 +111,13 @@ def worst(changes: Iterable[Change]) -> Change:
 
 @dataclass(frozen=True)
 class Noise:
-    """What the machine changes where the model did not.
+    """What the machine changes where the model stayed the same.
 
     The same job is run again, with another thread count, without the runtime's optimisations, and in a batch of two.
 
     Attributes:
         clips: Clips it was measured on.
-        variants: What was varied.
+        variants: Ways of working that were tried.
         outputs: Largest difference of the scores over their largest.
         layers: The worst change of each layer.
     """
@@ -142,7 +155,7 @@ def _change(reader: Reader) -> Change:
 
 
 def changes_of(old: Sight, new: Sight) -> list[Change]:
-    """How far every layer moved, where layers and kernels stand in one order."""
+    """The change of every layer, where layers and kernels are in the same order."""
     return [
         change(activity, relevance)
         for activity, relevance in zip(

@@ -25,7 +25,7 @@ def junit(result: Checked) -> str:
     cases += [
         ("predictions", name, f"{flip_text(clip)} ({result.max_flips} changed predictions allowed)"
          if clip.flipped and not result.same_predictions else None)
-        for name, clip in zip(_told_apart(result.clips), result.clips, strict=True)
+        for name, clip in zip(_unique_names(result.clips), result.clips, strict=True)
     ]  # fmt: skip
     failures = str(sum(message is not None for _, _, message in cases))
     counts = {"tests": str(len(cases)), "failures": failures, "errors": "0", "skipped": "0", "time": "0"}
@@ -40,8 +40,8 @@ def junit(result: Checked) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
-def _told_apart(clips: Sequence[CheckedClip]) -> list[str]:
-    """A name for each clip, which may stand there for several classes, or several times."""
+def _unique_names(clips: Sequence[CheckedClip]) -> list[str]:
+    """A different name for each clip, which may be listed with several classes, or several times."""
     files = Counter(c.file for c in clips)
     names = [
         c.file if files[c.file] == 1 else f"{c.file} ({c.index if c.label is None else c.label})" for c in clips
@@ -102,7 +102,7 @@ def markdown(result: Checked) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that Markdown shows as it is, on one line and without what steers a terminal."""
+    """Text that Markdown shows as it is, on one line and without control characters."""
     flat = printable(" ".join(text.split()))
     return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", flat)
 

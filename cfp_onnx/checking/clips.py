@@ -24,7 +24,7 @@ def sources_of(
     *,
     pictures: bool,
 ) -> list[tuple[Remembered | None, Listed]]:
-    """Clips to read; those that were named are told by their content."""
+    """Clips to read; named clips are recognised by their content, so they come without one of the baseline's."""
     if clips is None:
         place = Path() if folder is None else Path(folder)
         return [(clip, Listed(_within(place, clip.file))) for clip in baseline.clips]
@@ -37,14 +37,21 @@ def sources_of(
 
 
 def _within(folder: Path, file: str) -> str:
-    """A path in a folder, whose ``..`` are taken as they are written, else as the file system has them behind links."""
+    """A path in a folder. ``..`` is resolved in the text where such a file exists, else by the file system."""
     written = os.path.normpath(folder / file)
     return str(folder / file) if not os.path.lexists(written) and (folder / file).exists() else written
 
 
 @dataclass(frozen=True)
 class ClipReader:
-    """Makes what the model takes of a clip of the baseline."""
+    """Reads clips of a baseline as the inputs of a model.
+
+    Attributes:
+        baseline: The baseline.
+        model: The model.
+        preprocess: How footage becomes input; the model's metadata, else the baseline's, where None.
+        layout: Axes of an input, where they are ambiguous.
+    """
 
     baseline: Baseline
     model: Model

@@ -1,9 +1,9 @@
-"""What a network's decisions rest on: its layers' weights in short, and clip by clip what its kernels do and carry.
+"""What a network's decisions rest on: sketches of its weights, and its kernels' activity and relevance on each clip.
 
 A baseline keeps these numbers instead of the network. *Activity* is the mean of a kernel's map, *relevance* what the
 rule gives it; both come out of one forward pass. The weights are kept as sketches: sums over a kernel's channels, with
-signs over its window, which every export of a network has in common whatever the order of channels. The mean square
-of such sums is that of the weights themselves, so a change of the weights shows in the sketches at its own size.
+signs over its window, which all exports of a network have in common, in any order of channels. The mean square of such
+sums equals that of the weights, so a change of the weights shows in the sketches at its own size.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from cfp_onnx.runtime.probe import SEED, Probe
 from cfp_onnx.values import Array
 
 RULES = field_rules()
-"""Rules by which a baseline can be made: those of which relevance comes out of the forward pass itself."""
+"""Rules by which a baseline can be made: those whose relevance comes out of the forward pass itself."""
 
 PATTERNS = (0b000000, 0b010101, 0b001011, 0b100110)
 """Signs over a window: tap t counts negative where t and the pattern share an odd number of bits."""
@@ -44,12 +44,12 @@ class Traits:
         channels: Input channels.
         groups: Groups, or fibers.
         geometry: Its window.
-        depth: Longest path to the target; None where it lies beside every path.
+        depth: Longest path to the target; None where no path to the target goes through it.
         head: Whether its kernels are classes.
         size: (kernels,) Euclidean norm of each kernel's weights, the affine map that follows folded in.
-        root: (kernels,) sum of the square roots of each kernel's weights without their signs; small ones count most, so
-            that weights which were set to zero show.
-        bias: (kernels,) constants, folded likewise; None where they are not one number per kernel.
+        root: (kernels,) sum of the square roots of the weights' sizes; small weights count most, so that weights that
+            were set to zero show.
+        bias: (kernels,) constants, the affine map folded in; None where they are not one number per kernel.
         sketch: (kernels, patterns) signed sums of each kernel's weights.
     """
 
@@ -81,7 +81,7 @@ class Traits:
 
 
 def _plain(g: Geometry) -> Geometry:
-    """A window whose dilation is 1 along the axes where it has one tap, and which means nothing there."""
+    """The window with a dilation of 1 along axes with one tap, where a dilation has no effect."""
     dilations = tuple(1 if k == 1 else d for k, d in zip(g.kernel, g.dilations, strict=True))
     return replace(g, dilations=dilations)
 
@@ -108,7 +108,7 @@ class Sight:
     Attributes:
         scores: (classes,) float64.
         activity: (kernels,) of each layer.
-        relevance: (kernels,) of each layer; None where a layer lies deeper than was asked for.
+        relevance: (kernels,) of each layer; None where a layer is deeper than was asked for.
     """
 
     scores: Array
@@ -117,7 +117,7 @@ class Sight:
 
 
 class Recorder:
-    """A model at one input size, ready to say what its decisions on a clip rest on; one forward pass per clip.
+    """A model at one input size, ready to record what its decision on a clip rests on, in one forward pass.
 
     Args:
         model: A loaded model.
@@ -178,14 +178,14 @@ class Recorder:
         return found
 
     def look(self, feeds: Mapping[str, Array], index: int) -> Sight:
-        """What the decision for a class rests on.
+        """Scores, activity and relevance of one clip.
 
         Args:
             feeds: Arrays for all inputs.
             index: The class.
 
         Raises:
-            RunError: If the runtime fails, or what comes out is not finite.
+            RunError: If the runtime fails, or the result is not finite.
         """
         names = list(dict.fromkeys([self.engine.output, *filter(None, self._relevance), *self._activity]))
         seed = {SEED: self.engine.seed(index, "contrast")}

@@ -1,4 +1,4 @@
-"""Where a change begins: a layer and its kernels, and a sentence."""
+"""Where a change begins: the layer, its kernels, and a sentence."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from cfp_onnx.checking.values import WINDOW, CheckedLayer, First
 from cfp_onnx.matching.wording import few, some
 
 BEGUN = 0.25
-"""Part of an activity limit from which a change is taken to have begun, once a limit is broken."""
+"""Part of the activity limit above which a layer counts as changed, once some limit is broken."""
 
 
 def acts_otherwise(found: Change, limits: Limits) -> bool:
-    """Whether a layer's activity changed enough for a change to have reached it."""
+    """Whether a layer's activity changed so much that the change has reached it."""
     return found.activity > BEGUN * limits.max_activity
 
 

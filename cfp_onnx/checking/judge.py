@@ -26,7 +26,7 @@ SILENT = 2e-3
 
 
 CONCERNED = 5
-"""Most kernels that a layer names."""
+"""Most kernels that are named of a layer."""
 
 
 def checked_layer(case: Case, match: Match) -> CheckedLayer:
@@ -74,7 +74,7 @@ def before_and_now(
 
 
 def above_noise(limits: Limits, noise: Change) -> Limits:
-    """Limits that start above what the machine itself changes."""
+    """Limits that allow at least `ABOVE_NOISE` times what the machine itself changes."""
     drift = 0.0 if noise.drift is None else noise.drift
     lost = 0.0 if noise.overlap is None else 1 - noise.overlap
     out = 0.0 if noise.rank is None else 1 - noise.rank
@@ -88,7 +88,7 @@ def above_noise(limits: Limits, noise: Change) -> Limits:
 
 
 def breaches_of(found: Change, weights: float | None, limits: Limits) -> list[Breach]:
-    """Limits that do not hold; written so that NaN breaks them."""
+    """Limits that are broken; NaN breaks a limit."""
     out = []
     if found.drift is not None and not found.drift <= limits.max_drift:
         out.append(Breach("drift", found.drift, limits.max_drift))

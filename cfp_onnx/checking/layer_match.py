@@ -1,4 +1,4 @@
-"""Which layer and kernel of a file is which of a baseline, which has the old file's layers in short only."""
+"""Which layer and kernel of a file is which of a baseline, which keeps sketches of the old file's layers."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from cfp_onnx.matching.similarity import alike_in_shape, words_in_common
 from cfp_onnx.values import Array
 
 SURE = 0.5
-"""Similarity from which one kind of evidence alone says that two layers are the same."""
+"""Least similarity at which one kind of evidence alone decides that two layers are the same."""
 
 REORDERED = 0.2
-"""Difference of two layers' weights from which another order of kernels is looked for."""
+"""Least difference of two layers' weights at which another order of all kernels is tried."""
 
 SURER = 0.9
-"""Similarity from which activity tells layers with the same weights apart."""
+"""Least similarity at which activity tells layers with the same weights apart."""
 
 TIED = 0.05
-"""Difference up to which weights and names say as much for one choice of layers as for another."""
+"""Largest difference at which weights and names count as equal evidence for two choices."""
 
 CLEARER = 0.25
-"""Part of that difference which another order may leave to be believed."""
+"""Largest part of the difference that another order of kernels may leave to be taken."""
 
 
 ALONE = 0.1
-"""What one kernel's change counts for its layer, however many others it has; rounding to eight bits stays far below."""
+"""Part of the most changed kernel's change that counts as its layer's, however many kernels the layer has. Rounding to
+eight bits changes far less."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,9 @@ class Match:
     """A layer of the baseline and the same of the file.
 
     Attributes:
-        old: Its place among the baseline's layers.
-        new: Its place among the file's.
-        evidence: ``weights``, ``names``, ``activity`` or ``order``: what says so.
+        old: Its index among the baseline's layers.
+        new: Its index among the file's.
+        evidence: ``weights``, ``names``, ``activity`` or ``order``: why they are taken as the same.
         kernels: (kernels,) kernel of the old layer to that of the new.
     """
 
@@ -52,7 +53,7 @@ class Match:
 
     @property
     def reordered(self) -> bool:
-        """Whether kernels stand in another order."""
+        """Whether the kernels are in another order."""
         return not np.array_equal(self.kernels, np.arange(len(self.kernels)))
 
 
@@ -105,14 +106,14 @@ def matched(
 def _uncross(
     found: dict[int, int], firm: Mapping[tuple[int, int], float], active: Mapping[tuple[int, int], float]
 ) -> None:
-    """Layers that share their weights keep their order, unless what they do says otherwise.
+    """Keep layers that share their weights in order, unless their activity clearly says otherwise.
 
-    Where one of them was changed in the file, the others' activity changed too and tells them apart no more.
+    Where one of them was changed in the file, the activity of the others changed too and no longer tells them apart.
 
     Args:
-        found: Layer of the file of each of the baseline's; what crosses for no reason is turned.
-        firm: What weights and names say for each possible pair.
-        active: What activity says for it.
+        found: Layer of the baseline to that of the file; pairs that cross for no reason are exchanged in it.
+        firm: Evidence of weights and names for each possible pair.
+        active: Evidence of activity for it.
     """
     crossed = True
     while crossed:
@@ -128,12 +129,12 @@ def _uncross(
 
 
 def _columns(traits: Traits) -> Array:
-    """What tells kernels apart whatever the order of channels: (kernels, n)."""
+    """Features of kernels that no order of channels changes, (kernels, n)."""
     return np.column_stack([traits.size, traits.sketch]).astype(np.float64)
 
 
 def _weights_alike(a: Traits, b: Traits) -> float:
-    """0..1, in the order in which the kernels stand, or in any order."""
+    """How alike two layers' weights are, 0..1: in the given order of kernels, or in any order."""
     one, two = _columns(a), _columns(b)
     in_place = 1 - apart(one, two)
     in_any = 1 - 20 * apart(np.sort(one, axis=0), np.sort(two, axis=0))
@@ -188,7 +189,7 @@ def weight_change(a: Traits, b: Traits, order: Array) -> Array:
 
 
 def of_layer(change: Array) -> float:
-    """A layer's change of weights: that of its kernels together, or a tenth of the largest where few of many changed.
+    """A layer's change of weights: root mean square of its kernels' changes, or a tenth of the largest if that is more.
 
     Args:
         change: (kernels,) what `weight_change` gives.

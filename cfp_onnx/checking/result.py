@@ -110,7 +110,7 @@ def verdict(result: Checked) -> str:
 
 
 def facts(result: Checked) -> list[tuple[str, str]]:
-    """What was held against what, as names and texts."""
+    """What was compared with what, as names and texts."""
     now, then = result.model, result.baseline
     same = " (the same file)" if now.sha256 == then.sha256 else ""
     return [

@@ -12,7 +12,7 @@ from cfp_onnx.checking.values import CheckedClip, CheckedLayer, First
 from cfp_onnx.text import figure_table, printable
 
 SHORT, CLOSEST = 16, 5
-"""Most layers of a table, and of one in which no limit was broken; files have all."""
+"""Most layers of a printed table, and most where no limit was broken; JSON has all."""
 
 
 def first_text(first: First) -> str:
@@ -38,7 +38,7 @@ def broken_for_classes(layers: Sequence[CheckedLayer]) -> list[str]:
 
 
 def flip_text(clip: CheckedClip) -> str:
-    """Another answer to a clip, in a sentence."""
+    """A changed answer to a clip, in a sentence."""
     before, after = (label or str(k) for k, label in zip(clip.top, clip.top_labels, strict=True))
     return f"{clip.file}: {after} instead of {before}"
 

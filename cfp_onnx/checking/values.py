@@ -159,13 +159,13 @@ class CheckedLayer:
         name: Its name in the baseline.
         other: Its name in the file.
         weight: Name of its weights in the baseline.
-        evidence: ``weights``, ``names``, ``activity`` or ``order``: what says that they are the same.
+        evidence: ``weights``, ``names``, ``activity`` or ``order``: why they are taken as the same.
         depth: Its depth in the baseline.
-        reordered: Whether its kernels stand in another order.
+        reordered: Whether its kernels are in another order.
         change: Mean of all clips.
         weights: Change of its weights over their size.
-        window: What changed of its strides, dilations and padding, in sentences; the first two count where it acts
-            otherwise too, padding may be written in other ways.
+        window: What changed of its strides, dilations and padding, in sentences. Strides and dilations break a limit
+            where the activity changed too; the same padding can be written in several ways.
         limits: What is allowed, above the machine's own noise.
         breaches: Limits that were broken.
         kernels: Kernels that changed most, numbered as in the baseline.
@@ -191,7 +191,7 @@ class CheckedClip:
 
     Attributes:
         file: The clip.
-        index: The class whose reasons were looked at.
+        index: The class whose relevance was compared.
         label: Its name.
         top: The strongest class, before and now; of a single score 1 where it is positive before any Sigmoid, else 0.
         top_labels: Their names.
@@ -220,7 +220,7 @@ class First:
     Attributes:
         layer: The layer, by its name in the baseline.
         weight: Name of its weights there.
-        kernels: Kernels concerned; empty for all of them.
+        kernels: The kernels that changed; empty for all.
         cause: A sentence.
     """
 

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from cfp_onnx import __version__
 from cfp_onnx.cli.options import PROGRAM, Parser
-from cfp_onnx.errors import CfpError, LimitError
+from cfp_onnx.errors import CfpError, DeviceError, LimitError
 
 
 class Command(NamedTuple):
@@ -81,6 +81,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"ended by {end}", end.exit_code, debug=debug)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED, debug=debug)
+    except ImportError as error:
+        from cfp_onnx.doctor import missing_library
+
+        if (sentence := missing_library(error)) is None:
+            return _unexpected(error, debug=debug)
+        return _fail(sentence, DeviceError.exit_code, debug=debug)
     except BrokenPipeError:
         _drop_stdout()
         return READER_GONE
@@ -90,9 +96,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_stdout()
         return _fail(f"the system refused: {error}", CfpError.exit_code, debug=debug)
     except Exception as error:  # noqa: BLE001 - the outermost edge: whatever a file provokes, the user gets one sentence
-        what = f"unexpected {type(error).__name__}: {error}"
-        return _fail(f"{what}; run again with --debug and report it", CfpError.exit_code, debug=debug)
+        return _unexpected(error, debug=debug)
     return code
+
+
+def _unexpected(error: Exception, *, debug: bool) -> int:
+    what = f"unexpected {type(error).__name__}: {error}"
+    return _fail(f"{what}; run again with --debug and report it", CfpError.exit_code, debug=debug)
 
 
 class _Ended(BaseException):

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from cfp_onnx.comparison.differences import weigh
 from cfp_onnx.comparison.judge import Case, Judge, results
 from cfp_onnx.comparison.observed import Observed, Wanted
 from cfp_onnx.comparison.result import Comparison
 from cfp_onnx.comparison.side import Side
-from cfp_onnx.comparison.values import ComparedClass, ComparedFile, Outputs, Parting, Tolerance
+from cfp_onnx.comparison.values import ComparedClass, ComparedFile, Divergence, Outputs, Tolerance
+from cfp_onnx.comparison.weight_differences import weight_difference
 from cfp_onnx.matching.agreement import agreement
 from cfp_onnx.values import Array
 
@@ -32,12 +32,12 @@ def assembled(
     judge = Judge.of(a.network, b.network, tolerance)
     limit = np.inf if judge.weights is None else judge.weights
     pairs = [p for p in found.alignment.pairs if p.a.scale is not None and p.b.scale is not None]
-    weighed = {p.a.index: weigh(p, limit) for p in pairs}
+    weighed = {p.a.index: weight_difference(p, limit) for p in pairs}
     case = Case(a.network, b.network, found.alignment, found.seen, weighed, judge)
     outputs = _outputs(found.scores, found.index)
     first = case.first() if found.fed_alike else OTHER_INPUT
     if first is None and outputs.difference > judge.outputs:
-        first = _answers_part(a, b)
+        first = _after_classifier(a, b)
     names = wanted.labels or ()
     label = names[found.index] if found.index < len(names) else None
     depth = "all" if wanted.depth is None else wanted.depth
@@ -51,20 +51,20 @@ def assembled(
     )  # fmt: skip
 
 
-OTHER_INPUT = Parting(
+OTHER_INPUT = Divergence(
     "input", None, None, (), None,
     "the two files' own preprocessing makes different inputs of the clip; give one with --preprocess",
 )  # fmt: skip
 
 
-def _answers_part(a: Side, b: Side) -> Parting:
-    """Every layer agrees, the answers do not."""
+def _after_classifier(a: Side, b: Side) -> Divergence:
+    """The difference behind the classifier, where every layer agrees and the answers do not."""
     head = max(a.network.heads)
     one, two = (", ".join(s.network.behind) or "nothing" for s in (a, b))
     cause = "every layer agrees, but what follows the classifier does not"
     if one != two:
         cause = f"the classifier is followed by {one} in A and by {two} in B"
-    return Parting("output", a.engine.topology.layers[head].name, None, (), None, cause)
+    return Divergence("output", a.engine.topology.layers[head].name, None, (), None, cause)
 
 
 def _file(side: Side, judge: Judge) -> ComparedFile:

@@ -1,4 +1,4 @@
-"""What decides whether two files are the same, and where they part first."""
+"""Whether two files are the same, and where they differ first."""
 
 from __future__ import annotations
 
@@ -7,20 +7,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cfp_onnx.comparison.differences import (
+from cfp_onnx.comparison.differences import Names, above, explain_activation, explain_missing, explain_path
+from cfp_onnx.comparison.values import ComparedLayer, Divergence
+from cfp_onnx.comparison.weight_differences import (
     BIASES,
     WEIGHTS,
-    Names,
-    Weighed,
-    above,
-    explain_activation,
+    WeightDifference,
     explain_maps,
-    explain_missing,
     explain_order,
-    explain_path,
     explain_weights,
 )
-from cfp_onnx.comparison.values import ComparedLayer, Parting
 from cfp_onnx.matching.agreement import Agreement
 from cfp_onnx.matching.pairs import Alignment, Pair
 from cfp_onnx.matching.units import PRECISIONS, Network, Unit
@@ -34,7 +30,16 @@ TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "int8": 2e-2}
 
 @dataclass
 class Seen:
-    """What all clips said of one pair."""
+    """What all clips showed of one pair of layers.
+
+    Attributes:
+        output: How far the outputs agree, the worst of all clips.
+        input: The same of the inputs.
+        ranks: Rank correlation of the kernels' relevance on each clip that has one.
+        overlaps: Overlap of the strongest kernels, likewise.
+        tubes: Cosine of the tubes, likewise.
+        relevance: (kernels,) of both files on the first clip that has one.
+    """
 
     output: Agreement
     input: Agreement
@@ -45,7 +50,7 @@ class Seen:
 
 
 def worse(old: Agreement, new: Agreement) -> Agreement:
-    """The worse of what two clips said, kernel by kernel."""
+    """The worse of two clips' agreements, kernel by kernel."""
     return Agreement(
         min(old.cosine, new.cosine), max(old.difference, new.difference), max(old.max_abs, new.max_abs),
         np.maximum(old.rows, new.rows), old.resized or new.resized,
@@ -85,7 +90,7 @@ class Judge:
         """Whether two tensors are the same."""
         return value.difference <= self.outputs and not value.resized
 
-    def findings(self, pair: Pair, weighed: Weighed | None) -> list[Finding]:
+    def findings(self, pair: Pair, weighed: WeightDifference | None) -> list[Finding]:
         """What differs in weights and biases by more than is allowed."""
         if weighed is None or self.weights is None or self.biases is None:
             return []
@@ -100,13 +105,22 @@ class Judge:
 
 @dataclass(frozen=True)
 class Case:
-    """All that is known when the first parting is looked for."""
+    """All that is known when the first difference is looked for.
+
+    Attributes:
+        a: The first file.
+        b: The second.
+        alignment: Which layer is which.
+        seen: What the clips showed, by index of the first file's layer.
+        weighed: How far weights agree, likewise.
+        judge: What counts as the same.
+    """
 
     a: Network
     b: Network
     alignment: Alignment
     seen: Mapping[int, Seen]
-    weighed: Mapping[int, Weighed]
+    weighed: Mapping[int, WeightDifference]
     judge: Judge
 
     @property
@@ -115,14 +129,14 @@ class Case:
         a, b = ({u.index: u.name for u in n.units} for n in (self.a, self.b))
         return Names(a, self.a.count), Names(b, self.b.count)
 
-    def first(self) -> Parting | None:
-        """Where the two part first, in the first file's order."""
+    def first(self) -> Divergence | None:
+        """The first difference, in the first file's order."""
         lone_a = {u.index: u for u in self.alignment.only_a}
         lone_b = {u.index: u for u in self.alignment.only_b}
         pairs = {p.a.index: p for p in self.alignment.pairs}
         for index in sorted([*pairs, *lone_a]):
             if index in lone_a:
-                return Parting("only_a", lone_a[index].name, None, (), None, "this layer is only in A")
+                return Divergence("only_a", lone_a[index].name, None, (), None, "this layer is only in A")
             pair = pairs[index]
             if new := sorted(above(pair.b) & set(lone_b)):
                 return _only_b(lone_b[new[0]], pair.a.name)
@@ -130,7 +144,7 @@ class Case:
                 return found
         return _only_b(next(iter(lone_b.values())), None) if lone_b else None
 
-    def _at(self, pair: Pair) -> Parting | None:
+    def _at(self, pair: Pair) -> Divergence | None:
         seen = self.seen[pair.a.index]
         read, made = self.judge.agrees(seen.input), self.judge.agrees(seen.output)
         sources = [o for o in above(pair.a) if o in self.seen]
@@ -141,33 +155,33 @@ class Case:
         return None
 
     def _concerned(self, pair: Pair, read: Agreement, sources: Sequence[int]) -> list[int]:
-        """Those of the layers above whose channels differ."""
+        """Layers above whose channels differ where this layer reads them."""
         bad = read.rows > self.judge.outputs
         if read.resized or not bad.any():
             return list(sources)
         found = {int(o) for x in pair.a.arrivals for o in np.unique(x.owner[bad])}
         return [o for o in sources if o in found] or list(sources)
 
-    def _between(self, pair: Pair, sources: Sequence[int]) -> Parting:
+    def _between(self, pair: Pair, sources: Sequence[int]) -> Divergence:
         pairs = {p.a.index: p for p in self.alignment.pairs}
         found = explain_missing(pair, self.alignment.owners, self.names)
         for index in [] if found else sources:
             if silent := explain_activation(pairs[index].a, pairs[index].b):
-                return Parting("layer", pairs[index].a.name, pairs[index].b.name, (), None, silent[0].text)
+                return Divergence("layer", pairs[index].a.name, pairs[index].b.name, (), None, silent[0].text)
         found = found or self.judge.between(pair) or explain_path(pair, self.names)
         found = found or explain_window(pair.a.geometry, pair.b.geometry)
         if not found and (steering := self._unread(pair, sources)) is not None:
             order = explain_order(steering)
-            return Parting("layer", steering.a.name, steering.b.name, order.kernels, None, order.text)
+            return Divergence("layer", steering.a.name, steering.b.name, order.kernels, None, order.text)
         cause = "; ".join(f.text for f in found) or "what it reads differs, and nothing that can be seen explains it"
         if not sources:
-            return Parting("input", pair.a.name, pair.b.name, (), pair.a.name, cause)
+            return Divergence("input", pair.a.name, pair.b.name, (), pair.a.name, cause)
         main = {int(o) for x in pair.a.arrivals if not x.shortcut for o in np.unique(x.owner)}
         last = pairs[max([o for o in sources if o in main] or sources)]
-        return Parting("between", last.a.name, last.b.name, (), pair.a.name, cause)
+        return Divergence("between", last.a.name, last.b.name, (), pair.a.name, cause)
 
     def _unread(self, pair: Pair, sources: Sequence[int]) -> Pair | None:
-        """A layer in another order that only steers what arrives, as queries and keys do: no layer tells its order."""
+        """A layer in another order that no layer reads, such as queries and keys, which only steer an attention."""
         pairs = {p.a.index: p for p in self.alignment.pairs}
         read = {o for p in self.alignment.pairs for o in p.a.incoming} | self.a.heads
         beside = {pairs[o].a.input.tensor for o in sources}
@@ -175,7 +189,7 @@ class Case:
         moved = (p for p in found if not np.array_equal(p.kernels, np.arange(p.a.kernels)))
         return next((p for p in moved if p.a.input.tensor in beside), None)
 
-    def _here(self, pair: Pair, seen: Seen) -> Parting:
+    def _here(self, pair: Pair, seen: Seen) -> Divergence:
         found = self.findings(pair)
         if not found:
             bad = np.flatnonzero(seen.output.rows > self.judge.outputs)
@@ -184,7 +198,7 @@ class Case:
             text = f"outputs differ in {some(bad, pair.a.kernels)} by up to {seen.output.difference:.2g}; {why}"
             found = [Finding(text, few(bad))]
         kernels = next((f.kernels for f in found if f.kernels), ())
-        return Parting("layer", pair.a.name, pair.b.name, kernels, None, "; ".join(f.text for f in found))
+        return Divergence("layer", pair.a.name, pair.b.name, kernels, None, "; ".join(f.text for f in found))
 
     def findings(self, pair: Pair) -> list[Finding]:
         """What differs in a layer itself."""
@@ -192,9 +206,9 @@ class Case:
         return [*weights, *explain_window(pair.a.geometry, pair.b.geometry), *explain_activation(pair.a, pair.b)]
 
 
-def _only_b(unit: Unit, reader: str | None) -> Parting:
+def _only_b(unit: Unit, reader: str | None) -> Divergence:
     more = f"; {reader} reads it" if reader else ""
-    return Parting("only_b", unit.name, unit.name, (), reader, f"this layer is only in B{more}")
+    return Divergence("only_b", unit.name, unit.name, (), reader, f"this layer is only in B{more}")
 
 
 def results(case: Case, theta: float) -> tuple[ComparedLayer, ...]:

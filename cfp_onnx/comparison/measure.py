@@ -1,4 +1,4 @@
-"""How far what pairs of layers read and make agrees on one clip, and their relevance."""
+"""How far pairs of layers agree on one clip: inputs, outputs, relevance, tubes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from cfp_onnx.comparison.judge import Seen, worse
 from cfp_onnx.comparison.side import Looked, Side
 from cfp_onnx.matching.agreement import Agreement, agreement, overlap, rows_of, spearman, tube_cosine
-from cfp_onnx.matching.chains import Place
 from cfp_onnx.matching.pairs import Pair, places
+from cfp_onnx.matching.paths import Place
 from cfp_onnx.values import Array
 
 TAP_BUDGET = 2**30
@@ -37,7 +37,7 @@ def chunks_of(a: Side, b: Side, pairs: Sequence[Pair]) -> list[list[Pair]]:
 
 
 def tensors_of(pairs: Sequence[Pair]) -> tuple[list[str], list[str]]:
-    """What the pairs read and make, of both files."""
+    """Names of the pairs' input and output tensors, in the first file and in the second."""
     outputs = [places(p.a, p.b) for p in pairs]
     ours = [x.tensor for p, (here, _) in zip(pairs, outputs, strict=True) for x in (p.a.input, here)]
     theirs = [x.tensor for p, (_, there) in zip(pairs, outputs, strict=True) for x in (p.b.input, there)]
@@ -47,7 +47,14 @@ def tensors_of(pairs: Sequence[Pair]) -> tuple[list[str], list[str]]:
 def compare_tensors(
     pairs: Sequence[Pair], ours: Mapping[str, Array], theirs: Mapping[str, Array], seen: dict[int, Seen]
 ) -> None:
-    """Compare what pairs read and what they make of it on one clip."""
+    """Compare the inputs and outputs of pairs on one clip.
+
+    Args:
+        pairs: The pairs.
+        ours: Tensors of the first file.
+        theirs: Tensors of the second.
+        seen: What the clips before showed; this one's is added.
+    """
     for pair in pairs:
         here, there = places(pair.a, pair.b)
         output = _agree(ours, here, theirs, there, pair.kernels)
@@ -68,7 +75,7 @@ def _agree(
     else:
         batch = min(a.shape[0] if here.axis else 1, b.shape[0] if there.axis else 1)
     one, two = rows_of(a, here.axis, batch), rows_of(b, there.axis, batch)
-    if len(one) != len(order) or len(two) != len(order):  # numbered over something else: not comparable
+    if len(one) != len(order) or len(two) != len(order):  # kernels on another axis: not comparable
         return Agreement(0.0, 1.0, 0.0, np.ones(len(order)), resized=True)
     return agreement(one, two if np.array_equal(order, np.arange(len(order))) else two[order])
 
@@ -76,7 +83,15 @@ def _agree(
 def compare_relevance(
     pairs: Sequence[Pair], ours: Looked, theirs: Looked, seen: Mapping[int, Seen], size: tuple[int, int, int]
 ) -> None:
-    """Compare relevance and tubes of all pairs on one clip."""
+    """Compare relevance and tubes of pairs on one clip.
+
+    Args:
+        pairs: The pairs.
+        ours: Relevance and tubes of the first file.
+        theirs: Those of the second.
+        seen: What the clips before showed; this one's is added.
+        size: Frames, height and width of the clip.
+    """
     for pair in pairs:
         mine, other = ours.relevance.get(pair.a.index), theirs.relevance.get(pair.b.index)
         if mine is None or other is None:

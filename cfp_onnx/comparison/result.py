@@ -11,14 +11,14 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
-from cfp_onnx.comparison.text import layer_table, name_and_module, parting_text
+from cfp_onnx.comparison.text import divergence_text, layer_table, name_and_module
 from cfp_onnx.comparison.values import (
     ComparedClass,
     ComparedClip,
     ComparedFile,
     ComparedLayer,
+    Divergence,
     Outputs,
-    Parting,
     Tolerance,
 )
 from cfp_onnx.files.whole import write_json, write_text
@@ -33,7 +33,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """What two files have in common, and where they part.
+    """What two files have in common, and where they differ.
 
     Attributes:
         models: The two files.
@@ -41,7 +41,7 @@ class Comparison:
         target: The class whose relevance is compared.
         tolerance: What counts as the same.
         layers: Layers that both have, in the first file's order.
-        first: Where they part first; None where they do not.
+        first: The first difference; None where they are the same.
         outputs: How far the answers agree.
         only_a: Layers of the first file only.
         only_b: Layers of the second file only.
@@ -54,7 +54,7 @@ class Comparison:
     target: ComparedClass
     tolerance: Tolerance
     layers: tuple[ComparedLayer, ...]
-    first: Parting | None
+    first: Divergence | None
     outputs: Outputs
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
@@ -136,7 +136,7 @@ def _facts(result: Comparison) -> Iterator[tuple[str, str, str]]:
     else:
         yield "verdict", "DIFFERENT", "bold red"
         if result.first is not None:
-            yield "first", parting_text(result.first, {x.a: name_and_module(x) for x in result.layers}), "red"
+            yield "first", divergence_text(result.first, {x.a: name_and_module(x) for x in result.layers}), "red"
     for side, names in (("only in A", result.only_a), ("only in B", result.only_b)):
         if names:
             yield side, ", ".join(names), ""

@@ -11,8 +11,8 @@ import numpy as np
 from cfp_onnx import runtime
 from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.explanation.sessions import Wanted
-from cfp_onnx.matching.chains import Place
 from cfp_onnx.matching.describe import network
+from cfp_onnx.matching.paths import Place
 from cfp_onnx.matching.units import Network
 from cfp_onnx.model import Model
 from cfp_onnx.pyramid.tube_collector import TubeCollector

@@ -8,17 +8,17 @@ from types import MappingProxyType
 from rich.table import Table
 from rich.text import Text
 
-from cfp_onnx.comparison.values import ComparedLayer, Parting
+from cfp_onnx.comparison.values import ComparedLayer, Divergence
 from cfp_onnx.naming import module_of
 from cfp_onnx.text import figure_table, printable
 
 
-def parting_text(first: Parting, known: Mapping[str, str] = MappingProxyType({})) -> str:
-    """One sentence on where two files part.
+def divergence_text(first: Divergence, known: Mapping[str, str] = MappingProxyType({})) -> str:
+    """One sentence on where two files differ first.
 
     Args:
         first: The place.
-        known: What layers of the first file are called, where that is more than their names.
+        known: Longer names of layers of the first file, where they have one.
     """
     layer, reader = (None if n is None else known.get(n, n) for n in (first.layer, first.reader))
     if first.where == "between":
@@ -32,12 +32,12 @@ def parting_text(first: Parting, known: Mapping[str, str] = MappingProxyType({})
 
 
 def name_and_module(layer: ComparedLayer) -> str:
-    """A layer by its name in the first file, and by the module of its weights where the name is but a number."""
+    """A layer by its name in the first file, and by the module of its weights where the name is only a number."""
     module = module_of(layer.a, layer.weight[0])
     return f"{layer.a} ({module})" if module else layer.a
 
 
-def layer_table(layers: Sequence[ComparedLayer], first: Parting | None) -> Table:
+def layer_table(layers: Sequence[ComparedLayer], first: Divergence | None) -> Table:
     """A row of figures for each layer that both files have, with the first difference marked."""
     table = figure_table("layer", ("depth", "difference", "cosine", "ranks", "top 10 %", "tubes"))
     for layer in layers:
@@ -57,4 +57,4 @@ def _maybe(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-__all__ = ["layer_table", "name_and_module", "parting_text"]
+__all__ = ["divergence_text", "layer_table", "name_and_module"]

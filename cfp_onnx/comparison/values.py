@@ -86,13 +86,13 @@ class ComparedLayer:
         b: Its name in the second.
         weight: Names of its weights, first and second.
         op: Operators, first and second.
-        evidence: ``weights``, ``names``, ``activations`` or ``position``: what says that they are the same layer.
-        depth: Depths, first and second; None where it lies beside every path.
+        evidence: ``weights``, ``names``, ``activations`` or ``position``: why they are taken as the same layer.
+        depth: Depths, first and second; None where no path to the class goes through it.
         kernels: Kernel of the second for each kernel of the first.
         cosine: Of its outputs, the lowest of all clips.
         difference: Largest difference of its outputs over their largest value.
         max_abs: The same as it is.
-        input_difference: `difference` of what it reads.
+        input_difference: The same for its inputs.
         weight_difference: Largest difference of effective weights over the kernel's largest; None where not comparable.
         bias_difference: The same of biases, over the layer's largest.
         rank_correlation: Spearman's, of the kernels' relevance, mean of all clips; None where there is none.
@@ -129,16 +129,16 @@ class ComparedLayer:
 
 
 @dataclass(frozen=True)
-class Parting:
-    """The first place where two files part.
+class Divergence:
+    """The first place where two files differ.
 
     Attributes:
-        where: ``layer`` (what it reads agrees, what it makes of it does not), ``between`` (what comes out of the layers
-            above agrees, what the next one reads does not), ``input``, ``output``, ``only_a`` or ``only_b``.
+        where: ``layer`` (its inputs agree, its outputs do not), ``between`` (the outputs of the layers above agree, the
+            inputs of the next one do not), ``input``, ``output``, ``only_a`` or ``only_b``.
         layer: The layer, by its name in the first file; of ``between`` the last one above.
         other: Its name in the second file, where it has one.
-        kernels: Kernels concerned, numbered as in the first file; empty for all.
-        reader: Of ``between`` and ``input`` the first layer that sees it.
+        kernels: The kernels that differ, numbered as in the first file; empty for all.
+        reader: Of ``between`` and ``input`` the first layer whose inputs differ.
         cause: What differs, in a sentence.
     """
 
@@ -169,4 +169,4 @@ class Outputs:
     scores: tuple[float, float]
 
 
-__all__ = ["ComparedClass", "ComparedClip", "ComparedFile", "ComparedLayer", "Outputs", "Parting", "Tolerance"]
+__all__ = ["ComparedClass", "ComparedClip", "ComparedFile", "ComparedLayer", "Divergence", "Outputs", "Tolerance"]

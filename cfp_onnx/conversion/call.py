@@ -104,7 +104,7 @@ def convert(
         progress: Told how far the work is.
 
     Raises:
-        CfpError: With one sentence; what stood at `out` before is then still there.
+        CfpError: With one sentence; an old file at `out` is then left as it was.
     """
     tell = progress or silent
     folder = converter(framework)

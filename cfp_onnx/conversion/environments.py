@@ -21,17 +21,17 @@ from cfp_onnx.values import Progress
 Runner = Callable[[Sequence[str]], None]
 
 SENTENCE = 800
-"""Most characters of another program's last words that are passed on."""
+"""Most characters of another program's error message that are passed on."""
 
 SECONDS = 120
-"""Longest wait for an interpreter that shall say one word."""
+"""Longest wait for an interpreter that is asked to print one word, in seconds."""
 
 ROOM = 1 << 26
-"""Bytes that are left on a disk which an installation has filled."""
+"""Free bytes below which a disk counts as full."""
 
 
 def silent(_what: str, _done: int, _of: int) -> None:
-    """Progress that nobody looks at."""
+    """Progress that is not shown."""
 
 
 def environment(
@@ -52,7 +52,7 @@ def environment(
         run: Runs one command of the installation.
 
     Raises:
-        UsageError: If `python` is neither.
+        UsageError: If `python` is neither an interpreter nor an environment.
         DeviceError: If no Python fits, or the environment cannot be made; the message has what to type.
     """
     if python is not None:
@@ -73,7 +73,7 @@ def environment(
         run(make)
         progress(f"installing {framework} (once; it is reused)", 1, 4)
         run(install)
-        if not _interpreter(place).exists():  # another process may have been faster; its environment is as good
+        if not _interpreter(place).exists():  # another process may have made it meanwhile
             temporary.rename(place)
     except (OSError, subprocess.SubprocessError) as error:
         by_hand = " && ".join(shlex.join(words) for words in _commands(place, requirements, base))
@@ -84,7 +84,7 @@ def environment(
                 "folder that can be written, or name an environment that has it with --python"
             ) from error
         full = shutil.disk_usage(place.parent).free < ROOM
-        why = f"no space is left in {place.parent}" if full else _last_words(error)
+        why = f"no space is left in {place.parent}" if full else _message_of(error)
         raise DeviceError(
             f"the environment for {framework} could not be made ({why}); type: {by_hand} - or name an "
             "environment that has it with --python"
@@ -131,7 +131,7 @@ def _commands(place: Path, requirements: Path, base: str) -> tuple[list[str], li
 
 
 def _base(framework: str, requirements: Path, run: Runner) -> str:
-    """The Python that requirements want: the running one where it fits, else a request for uv or one on PATH.
+    """A Python that the requirements allow: the running one where it fits, else a request for uv, or one on PATH.
 
     Raises:
         DeviceError: If there is none.
@@ -147,7 +147,7 @@ def _base(framework: str, requirements: Path, run: Runner) -> str:
         found = shutil.which(name)
         try:
             if found is not None:
-                run([found, "-c", "import ensurepip, venv"])  # a name on PATH may lead nowhere
+                run([found, "-c", "import ensurepip, venv"])  # a file on PATH may be broken
                 return found
         except (OSError, subprocess.SubprocessError):
             continue
@@ -158,7 +158,7 @@ def _base(framework: str, requirements: Path, run: Runner) -> str:
 
 
 def python_limits(requirements: Path) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The oldest Python that requirements work with, and the first that is too new; any where no line says so.
+    """The oldest Python that the requirements allow, and the first that is too new; no limits where no line gives them.
 
     The line is a comment, ``# requires-python: >=3.10,<3.12``.
     """
@@ -175,20 +175,20 @@ def _run_install(command: Sequence[str]) -> None:
     subprocess.run(command, check=True, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)  # noqa: S603 - our own words
 
 
-def _last_words(error: BaseException) -> str:
+def _message_of(error: BaseException) -> str:
     if isinstance(error, subprocess.CalledProcessError):
         return last_line(error.stderr or error.stdout or "") or f"exit status {error.returncode}"
     return first_line(error)
 
 
 def last_line(text: str) -> str:
-    """What a program said last, where its errors stand."""
+    """The last line of a program's output, which is where errors are."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:SENTENCE] if lines else ""
 
 
 def install_command(interpreter: Path, requirements: Path) -> str:
-    """What to type to fill an environment that lacks something."""
+    """The command that installs the requirements into an environment."""
     return shlex.join([str(interpreter), "-m", "pip", "install", "-r", str(requirements)])
 
 

@@ -125,7 +125,7 @@ def refuse_unsupported(source: File | None, *, allow_pickle: bool = False, only_
 
 
 def _owner(path: Path) -> str:
-    """The framework whose own files look like this; empty where nothing is certain."""
+    """The framework whose files these surely are; empty where that is open."""
     if path.is_dir():
         if (path / "saved_model.pb").is_file():
             return "tensorflow"
@@ -151,7 +151,7 @@ def _owner(path: Path) -> str:
 
 
 def _advice(path: Path) -> str:
-    """What to do instead with a file of a kind that has no converter; empty where there may be one."""
+    """Advice on a file of a kind that has no converter; empty where there may be one."""
     suffix = path.suffix.lower()
     if path.is_dir():
         bundle = (path / "Manifest.json").is_file() and (path / "Data" / "com.apple.CoreML").is_dir()

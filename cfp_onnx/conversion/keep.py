@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def source_of(
     report: Mapping[str, Any], source: str | os.PathLike[str] | None, weights: object, arch: str | None
 ) -> dict[str, Any]:
-    """Where the network is from, without a path of this machine."""
+    """Where the network comes from, without a path of this machine."""
     value: dict[str, Any] = {
         "sha256": None if source is None or is_code(str(source)) else _digest(Path(source)),
         "framework": report["framework"],
@@ -42,7 +42,7 @@ def source_of(
 
 
 def _digest(path: Path) -> str:
-    """Of a file's bytes; of a folder's relative names and bytes, in their order."""
+    """SHA-256 of a file's bytes, or of a folder's relative file names and bytes in sorted order."""
     digest = hashlib.sha256()
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if not file.is_file():
@@ -76,7 +76,7 @@ def check_labels(labels: Sequence[str] | None, classes: int) -> None:
 def described_preprocess(
     model: Model, base: Preprocess | None, layout: str | None, frames: int | None, size: int | tuple[int, int] | None
 ) -> dict[str, Any]:
-    """Preprocessing as metadata, once it fits the model; none where nothing is known.
+    """Preprocessing as metadata, checked against the model; empty where nothing is known.
 
     Raises:
         UsageError: If it contradicts the model.
@@ -105,7 +105,7 @@ def described_preprocess(
 
 
 def keep_file(file: Path, out: Path, metadata: Mapping[str, Any]) -> None:
-    """Writes the judged file to its place; weights too large for one file go beside it."""
+    """Write the verified file to its place; weights that are too large for one file go beside it."""
     proto = onnx.load(file, load_external_data=False)
     del proto.metadata_props[:]
     for key, value in metadata.items():
@@ -123,7 +123,7 @@ def keep_file(file: Path, out: Path, metadata: Mapping[str, Any]) -> None:
     temporary = out.with_name(f".cfp-{os.getpid()}-{data.name}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(file.parent / locations.pop(), temporary)  # the many bytes first: what may fail, fails here
+        shutil.move(file.parent / locations.pop(), temporary)  # the large file first: this is what may fail
         write_bytes(out, proto.SerializeToString())
         temporary.replace(data)
     except OSError as error:

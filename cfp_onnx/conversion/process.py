@@ -19,7 +19,17 @@ from cfp_onnx.text import first_line
 
 
 def run_converter(interpreter: Path, folder: Path, request: Mapping[str, Any], work: Path) -> dict[str, Any]:
-    """Runs a converter; its report, once all that it must leave is there."""
+    """Run a converter and read its report.
+
+    Args:
+        interpreter: Python of its environment.
+        folder: The converter's folder.
+        request: What it shall convert.
+        work: Folder for its results.
+
+    Raises:
+        CfpError: If it fails, or a result is missing.
+    """
     script, order = folder / "convert.py", work / "request.json"
     order.write_text(json.dumps(request), encoding="utf-8")
     command = [str(interpreter), "-B", str(script), str(order), str(work)]
@@ -43,7 +53,7 @@ def run_converter(interpreter: Path, folder: Path, request: Mapping[str, Any], w
 
 
 def _run(command: Sequence[str], work: Path) -> subprocess.CompletedProcess[str]:
-    """Runs a converter to its end, or to ours: then it ends too, with whatever it has started."""
+    """Run a converter to its end. Where this process is interrupted, the converter and its children are killed."""
     own = {"PYTHONWARNINGS": "ignore", "PYTHONIOENCODING": "utf-8", "PYTHONNOUSERSITE": "1"}
     with subprocess.Popen(  # noqa: S603 - our own script
         command, cwd=work, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",

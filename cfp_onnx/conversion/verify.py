@@ -25,15 +25,15 @@ ProbeClip = tuple[dict[str, Array], dict[str, Array]]
 
 
 TOLERANCE = 1e-4
-"""Largest difference to the framework's own outputs, relative to the largest of them where that is above 1."""
+"""Largest difference to the framework's outputs: relative to the largest where that is above 1, else absolute."""
 
 
 SMALL = 1e-2
-"""The same where all outputs are small, as probabilities of many classes are: relative to the largest of them."""
+"""The same for small outputs, such as probabilities of many classes: always relative to the largest of them."""
 
 
 CLIPS = 3
-"""Random clips that a converter must answer for, at least."""
+"""Least number of random clips in a probe."""
 
 
 def read_probe(work: Path) -> list[ProbeClip]:

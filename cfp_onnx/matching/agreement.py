@@ -10,7 +10,7 @@ from cfp_onnx.pyramid.tubes import Tube
 from cfp_onnx.values import Array
 
 STRONGEST = 0.1
-"""Part of a layer's kernels whose overlap is reported."""
+"""Part of a layer's kernels that count as its strongest."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def cosine(a: Array, b: Array) -> float:
 
 
 def apart(a: Array, b: Array) -> float:
-    """Norm of the difference of two arrays over the larger of their norms; 0 where both are zero."""
+    """Norm of the difference of two arrays over the larger of their norms, 0 where both are zero."""
     size = max(float(np.linalg.norm(a)), float(np.linalg.norm(b)))
     return float(np.linalg.norm(a - b)) / size if size > 0 else 0.0
 
@@ -99,7 +99,13 @@ def tube_cosine(a: Tube, b: Tube, size: tuple[int, int, int]) -> float:
 
 
 def rows_of(value: Array, axis: int, batch: int) -> Array:
-    """A tensor as (kernels, positions); `batch` items of it where the first axis is not the kernels'."""
+    """A tensor as (kernels, positions).
+
+    Args:
+        value: The tensor.
+        axis: Of its kernels.
+        batch: Items of it that are taken, where the first axis is not that of the kernels.
+    """
     if axis != 0 and value.shape[0] > batch:
         value = value[:batch]
     return np.moveaxis(value, axis, 0).reshape(value.shape[axis], -1)

@@ -12,27 +12,35 @@ from dataclasses import replace
 import numpy as np
 
 from cfp_onnx.matching.assignment import fill
-from cfp_onnx.matching.channels import FITS, refined, wire_maps
+from cfp_onnx.matching.channels import FITS, channel_orders, channels_by_weights
 from cfp_onnx.matching.kernels import EXACT, match_kernels
-from cfp_onnx.matching.pairs import Alignment, Pair, levelled
-from cfp_onnx.matching.similarity import alike_in_shape, profile, same_spectrum, shared_words
+from cfp_onnx.matching.pairs import Alignment, Pair, at_common_stage
+from cfp_onnx.matching.similarity import activity_similarity, alike_in_shape, same_weights_in_any_order, shared_words
 from cfp_onnx.matching.units import NOWHERE, Network, Unit
 from cfp_onnx.values import Array
 
 ALIKE = 0.8
-"""Mean cosine of the kernels' weights from which weights alone say that two layers are the same."""
+"""Least mean cosine of the kernels' weights at which weights alone decide that two layers are the same."""
 
 
 NAMED = 0.5
-"""Part of their words that two names share, from which names say so."""
+"""Least part of their words that two names share at which names decide it."""
 
 
 SEVERAL = 8
-"""Weights of a channel from which an order in which they fit nearly is no accident."""
+"""Least weights of a channel at which an order with a near fit is hardly an accident."""
 
 
 class _Aligner:
-    """One walk over the layers of the first file; what it knows is in its attributes."""
+    """One walk over the layers of the first file.
+
+    Attributes:
+        owners: Layers and inputs of the first file that are matched, and their partners.
+        maps: (kernels,) kernel of each of these to the partner's.
+        pairs: Pairs by index of the first file's layer.
+        free: Layers of the second file that have no partner yet.
+        corrected: For a layer, pairs above it as they were before its weights changed their order.
+    """
 
     def __init__(self, a: Network, b: Network, means: tuple[Mapping[int, Array], Mapping[int, Array]] | None) -> None:
         self.a, self.b, self.means = a, b, means
@@ -58,7 +66,7 @@ class _Aligner:
         return Alignment(ordered, only_a, tuple(self.free.values()), dict(self.owners))
 
     def _partner(self, a: Unit) -> Pair | None:
-        """The most likely partner among the layers that are left."""
+        """The most likely partner among the layers that have none."""
         candidates = sorted(
             (b for b in self.free.values() if alike_in_shape(a, b)),
             key=lambda b: (-self._wired(a, b), -shared_words(a, b), b.index),
@@ -82,7 +90,7 @@ class _Aligner:
             return replace(by_name, evidence="names")
         if self.means is not None:
             ours, theirs = self.means
-            scored = [(profile(ours[a.index], theirs[p.b.index]), p) for p in tried
+            scored = [(activity_similarity(ours[a.index], theirs[p.b.index]), p) for p in tried
                       if a.index in ours and p.b.index in theirs]  # fmt: skip
             score, by_mean = max(scored, key=lambda x: x[0], default=(0.0, tried[0]))
             if score >= FITS:
@@ -91,9 +99,9 @@ class _Aligner:
         return replace(first, evidence="position") if self._wired(a, first.b) > 0 else None
 
     def _another(self, a: Unit, b: Unit) -> bool:
-        """Whether a layer of the second file has the weights of one that is still to come, in whatever order."""
+        """Whether a layer of the second file has the weights of a later layer of the first, in any order."""
         later = (u for u in self.a.units if u.index not in self.pairs and u is not a)
-        return any(alike_in_shape(u, b) and same_spectrum(u, b) for u in later)
+        return any(alike_in_shape(u, b) and same_weights_in_any_order(u, b) for u in later)
 
     def _wired(self, a: Unit, b: Unit) -> float:
         """Part of the layers above that the two have in common."""
@@ -104,7 +112,7 @@ class _Aligner:
     def _fit(self, a: Unit, b: Unit) -> Pair:
         """The two as a pair, in the order of channels under which their weights agree best."""
         fixed = a.index in self.a.heads
-        wired, *others = wire_maps(a, b, self.owners, self.maps)
+        wired, *others = channel_orders(a, b, self.owners, self.maps)
         kernels, alike = match_kernels(a, b, wired, fixed=fixed)
         best = Pair(a, b, "weights", kernels, wired, wired, alike)
         if alike >= 1 - 1e-6:
@@ -112,22 +120,22 @@ class _Aligner:
         for channels in others:
             best = self._better(best, channels, fixed=fixed)
         if best.alike < 1 - EXACT:
-            told = self._better(best, refined(best), fixed=fixed)
-            few = a.kernels // a.groups * np.prod(a.taps, dtype=int) < SEVERAL  # which fit nearly in some order
+            told = self._better(best, channels_by_weights(best), fixed=fixed)
+            few = a.kernels // a.groups * np.prod(a.taps, dtype=int) < SEVERAL  # some order nearly fits by accident
             best = told if told.alike >= 1 - EXACT or not few else best
-        if best.alike < ALIKE:  # weights say nothing: kernels keep the place that names and wires give them
+        if best.alike < ALIKE:  # weights do not decide: kernels keep their numbers, channels follow the wires
             return replace(best, kernels=np.arange(a.kernels), channels=wired)
         return best
 
     @staticmethod
     def _better(best: Pair, channels: Array, *, fixed: bool) -> Pair:
-        """Another order of channels where it leaves less than half of what is amiss."""
+        """The pair under another order of channels where that halves what is missing from a cosine of 1."""
         kernels, alike = match_kernels(best.a, best.b, channels, fixed=fixed)
         return replace(best, kernels=kernels, channels=channels, alike=alike) if (
             1 - alike < 0.5 * (1 - best.alike)) else best  # fmt: skip
 
     def _take(self, pair: Pair) -> None:
-        pair = levelled(pair)
+        pair = at_common_stage(pair)
         index = pair.a.index
         self.pairs[index] = pair
         self.owners[index] = pair.b.index
@@ -136,10 +144,9 @@ class _Aligner:
         self._correct(pair)
 
     def _correct(self, pair: Pair) -> None:
-        """Kernels above whose order this layer's weights contradict get the order that it expects.
+        """Give kernels above another order where this layer's weights contradict theirs.
 
-        Where the files wire the two layers alike, whoever changed the order changed the kernels, and not what
-        lies between.
+        Where both files wire the two layers alike, the difference lies in the kernels and not in the wires.
         """
         for owner, (channels, kernels) in pair.a.incoming.items():
             above = self.pairs.get(owner)
@@ -167,26 +174,26 @@ class _Aligner:
         self.pairs[pair.a.index] = pair
 
     def _restore(self, index: int) -> None:
-        """What a layer with a channel of its own for each kernel made of the layers above, where it is itself at fault.
+        """Undo what a depthwise layer changed in the pairs above it, once its own kernels turn out to be exchanged.
 
-        Its kernels exchanged look like its channels exchanged; the layer below tells which it is.
+        In a depthwise layer, exchanged kernels look like exchanged channels; the layer below shows which it is.
         """
         pair = self.pairs[index]
         if pair.a.groups != pair.a.channels or index not in self.corrected:
             return
         for old in self.corrected.pop(index).values():
             self._set(old)
-        wired = wire_maps(pair.a, pair.b, self.owners, self.maps)[0]
+        wired = channel_orders(pair.a, pair.b, self.owners, self.maps)[0]
         self.pairs[index] = replace(pair, channels=wired, wired=wired)
 
     def _rewire(self, pair: Pair) -> None:
-        wired = wire_maps(pair.a, pair.b, self.owners, self.maps)
+        wired = channel_orders(pair.a, pair.b, self.owners, self.maps)
         kept = next((w for w in wired if np.array_equal(w, pair.channels)), wired[0])
         self.pairs[pair.a.index] = replace(pair, wired=kept)
 
 
 def _by_whole_kernels(ours: Array, theirs: Array) -> bool:
-    """Whether each kernel arrives several times, as positions laid out do, and goes to one other with all of them.
+    """Whether each kernel arrives several times, as a flattened map's does, and each time fits the same other kernel.
 
     Args:
         ours: Kernel at each channel.

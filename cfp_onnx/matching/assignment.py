@@ -9,21 +9,21 @@ from cfp_onnx.values import Array
 
 
 def pair_up(a: Array, b: Array) -> tuple[Array, Array]:
-    """Places in two lists that hold the same number; of repeated ones the first with the first, and so on.
+    """Places of two lists that hold the same number; of equal numbers the first goes with the first, and so on.
 
     Args:
         a: (n,) integers.
         b: (m,) integers.
 
     Returns:
-        Places in `a` and the ones in `b` that they go with.
+        Places in `a`, and their partners in `b`.
     """
     _, left, right = np.intersect1d(_coded(a, a, b), _coded(b, a, b), assume_unique=True, return_indices=True)
     return left, right
 
 
 def _coded(values: Array, a: Array, b: Array) -> Array:
-    """Distinct numbers that say which value, and the how-manieth of it."""
+    """A different number for each place, made of its value and of how many equal values come before it."""
     order = np.argsort(values, kind="stable")
     ranked = values[order]
     occurrence = np.zeros(len(values), np.int64)
@@ -35,7 +35,13 @@ def _coded(values: Array, a: Array, b: Array) -> Array:
 
 
 def fill(partial: Array) -> Array:
-    """A partial one-to-one map made whole: what has no partner keeps its place, or takes the next free one."""
+    """A partial one-to-one map, completed.
+
+    What has no partner keeps its own number where that is free, and takes the next free one otherwise.
+
+    Args:
+        partial: (n,) partner of each; negative for none.
+    """
     out = partial.copy()
     free = np.setdiff1d(np.arange(len(out)), out[out >= 0])
     for place in np.flatnonzero(out < 0):
@@ -48,7 +54,14 @@ def fill(partial: Array) -> Array:
 
 
 def assign(value: Array) -> Array:
-    """A one-to-one choice with large values, (n,) column of each row: mutual bests first, then the largest left."""
+    """A one-to-one choice with large values: pairs that are each other's best first, then the largest value left.
+
+    Args:
+        value: (n, n) of each row with each column.
+
+    Returns:
+        (n,) column of each row.
+    """
     n = len(value)
     best = value.argmax(axis=1)
     out = np.full(n, NOWHERE)

@@ -13,11 +13,11 @@ from cfp_onnx.matching.units import NOWHERE, Unit
 from cfp_onnx.values import Array
 
 FITS = 0.99
-"""Cosine from which weights fit."""
+"""Least cosine of weights that are taken as the same."""
 
 
-def wire_maps(a: Unit, b: Unit, owners: Mapping[int, int], maps: Mapping[int, Array]) -> list[Array]:
-    """Possible orders of a layer's channels: as the wires have it, then as the file has it.
+def channel_orders(a: Unit, b: Unit, owners: Mapping[int, int], maps: Mapping[int, Array]) -> list[Array]:
+    """Possible orders of a layer's channels: by the wires, then as they are numbered.
 
     Args:
         a: A layer of the first file.
@@ -44,11 +44,14 @@ def wire_maps(a: Unit, b: Unit, owners: Mapping[int, int], maps: Mapping[int, Ar
     return [m for i, m in enumerate(found) if not any(np.array_equal(m, o) for o in found[:i])]
 
 
-def refined(best: Pair) -> Array:
-    """Channels of groups that do not fit, told by the weights that read them instead of by the wires."""
+def channels_by_weights(best: Pair) -> Array:
+    """Channel of the first file to that of the second, by the weights that read them instead of by the wires.
+
+    Only channels whose weights do not agree under the wires' order are matched anew.
+    """
     a, b, channels = best.a, best.b, best.channels
     wa, wb = a.effective(), b.effective()
-    if a.groups == a.channels == a.kernels:  # each kernel has its own channel: it is where its weights are
+    if a.groups == a.channels == a.kernels:  # depthwise: a channel is recognised by its kernel's weights
         u, v = directions(wa).reshape(a.kernels, -1), directions(wb).reshape(a.kernels, -1)
         bad = np.flatnonzero(np.einsum("kn,kn->k", u, v[channels]) < FITS)
         out = channels.copy()
@@ -62,18 +65,30 @@ def refined(best: Pair) -> Array:
         rows = best.kernels[g * per : (g + 1) * per] - group[g] * per
         starts = [rows] if ((rows >= 0) & (rows < per)).all() else []
         order = max(
-            (_columns(ours, theirs[g], r) for r in (*starts, _by_signature(ours, theirs[g]))), key=lambda x: x[1]
+            (_match_columns(ours, theirs[g], r) for r in (*starts, _kernels_in_any_order(ours, theirs[g]))),
+            key=lambda x: x[1],
         )
         out[g * width : (g + 1) * width] = channels[g * width : (g + 1) * width][order[0]]
     return out
 
 
-def _columns(ours: Array, theirs: Array, rows: Array) -> tuple[Array, float]:
-    """Channel of each channel once kernels are told, kernels told again by that, and how well they fit: mean cosine."""
+def _match_columns(ours: Array, theirs: Array, rows: Array) -> tuple[Array, float]:
+    """Channels matched given the kernels, kernels matched again given these channels, twice.
+
+    Args:
+        ours: (kernels, channels, taps) weights of a group.
+        theirs: The same of the second file.
+        rows: (kernels,) kernel of the first file to that of the second, to begin with.
+
+    Returns:
+        (channels,) channel of the first to that of the second, and the mean cosine of the kernels.
+    """
     order, fit = np.arange(ours.shape[1]), 0.0
     for _ in range(2):
         u, v = (w.transpose(1, 0, 2).reshape(w.shape[1], -1) for w in (ours, theirs[rows]))
-        order = assign(2 * u @ v.T - (v**2).sum(axis=1) - (u**2).sum(axis=1)[:, None])  # few kernels: size tells, too
+        order = assign(
+            2 * u @ v.T - (v**2).sum(axis=1) - (u**2).sum(axis=1)[:, None]
+        )  # with few kernels, size helps to tell channels apart
         u, v = (directions(w).reshape(len(w), -1) for w in (ours, theirs[:, order]))
         cosines = u @ v.T
         rows = assign(cosines)
@@ -81,8 +96,8 @@ def _columns(ours: Array, theirs: Array, rows: Array) -> tuple[Array, float]:
     return order, fit
 
 
-def _by_signature(ours: Array, theirs: Array) -> Array:
-    """Kernels told by what does not depend on the order of their channels."""
+def _kernels_in_any_order(ours: Array, theirs: Array) -> Array:
+    """Kernel of the first file to that of the second, (kernels,), by features that no order of channels changes."""
     u, v = (
         directions(
             np.concatenate([w.sum(axis=1), (w**2).sum(axis=1), np.sort(np.linalg.norm(w, axis=2), axis=1)], axis=1)
@@ -92,4 +107,4 @@ def _by_signature(ours: Array, theirs: Array) -> Array:
     return assign(u @ v.T)
 
 
-__all__ = ["FITS", "refined", "wire_maps"]
+__all__ = ["FITS", "channel_orders", "channels_by_weights"]

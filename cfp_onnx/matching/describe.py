@@ -1,4 +1,4 @@
-"""From a network to the units that are matched.
+"""From a network to the layers that are matched.
 
 A layer is described by what its file computes: the window, the weights with the affine map that follows folded in, and
 for each channel the kernels that arrive there.
@@ -20,8 +20,9 @@ from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.parts import Geometry
 from cfp_onnx.graph.target import behind_target
 from cfp_onnx.graph.topology import Topology
-from cfp_onnx.matching.chains import Place, affine, between, chain
+from cfp_onnx.matching.paths import Place, stages_of, steps_behind, way_to
 from cfp_onnx.matching.units import NOWHERE, PRECISIONS, Arrival, Network, Unit
+from cfp_onnx.matching.wording import by_sizes
 from cfp_onnx.model import Node, Program
 from cfp_onnx.values import Array
 
@@ -67,12 +68,12 @@ def _fits_float16(weights: Array) -> bool:
 def _unit(
     topology: Topology, layer: KernelLayer, found: Feature, target: str, depth: int | None, ends: frozenset[str]
 ) -> Unit:
-    steps = chain(topology, layer, found.tensor)
+    steps = steps_behind(topology, layer, found.tensor)
     activation, tensor = activation_of(topology, layer, steps)
     before_axis = None if tensor is None else kernel_axis(topology, tensor, layer.kernels)
     before = None if tensor is None or before_axis is None else Place(tensor, before_axis)
-    source, axis, geometry = _unpadded(topology, layer)
-    *stages, last = affine(topology, layer, steps)
+    source, axis, geometry = _before_padding(topology, layer)
+    *stages, last = stages_of(topology, layer, steps)
     users = topology.program.consumers.get(found.tensor, [])
     joined = any(isinstance(topology.effects.get(u.name), fx.Sum) for u in users)
     return Unit(
@@ -82,14 +83,14 @@ def _unit(
         activation=activation, precision=_precision(topology.program, layer),
         arrivals=_arrivals(topology, layer), input=Place(source, axis),
         before=Place(found.tensor, found.axis) if activation is None else before,
-        output=Place(found.tensor, found.axis), path=_path(topology, source),
-        joined=joined, answer=_answer(topology.program, found, target) if activation is None else None,
-        way=between(topology, source, ends), stages=tuple(stages),
+        output=Place(found.tensor, found.axis), path=_operators_on_path(topology, source),
+        joined=joined, answer=_final_sigmoid(topology.program, found, target) if activation is None else None,
+        way=way_to(topology, source, ends), stages=tuple(stages),
         shared=activation is None and (joined or len(users) > 1),
     )  # fmt: skip
 
 
-def _answer(program: Program, found: Feature, target: str) -> tuple[str, Place] | None:
+def _final_sigmoid(program: Program, found: Feature, target: str) -> tuple[str, Place] | None:
     """The Sigmoid between a classifier and the answer, which onnxruntime makes part of the classifier."""
     users = program.consumers.get(target, []) if found.tensor == target else []
     return next(((n.op, Place(n.outputs[0], found.axis)) for n in users if n.op == "Sigmoid"), None)
@@ -119,7 +120,7 @@ def _arrivals(topology: Topology, layer: KernelLayer) -> tuple[Arrival, ...]:
     return tuple(out)
 
 
-def _unpadded(topology: Topology, layer: KernelLayer) -> tuple[str, int, Geometry]:
+def _before_padding(topology: Topology, layer: KernelLayer) -> tuple[str, int, Geometry]:
     """What a layer reads before zeros are put around it, its channel axis, and the window with these zeros."""
     program, part = topology.program, layer.parts[0]
     tensor, geometry = part.source, part.geometry
@@ -130,9 +131,9 @@ def _unpadded(topology: Topology, layer: KernelLayer) -> tuple[str, int, Geometr
         if node.op == "Transpose":
             perm = node.attributes.get("perm") or list(range(len(program.shapes[tensor])))[::-1]
             axes = [int(perm[a]) for a in axes]
-        elif node.op == "Reshape" and (kept := _moved_ones(program, node)) is not None:
+        elif node.op == "Reshape" and (kept := _axes_kept(program, node)) is not None:
             axes = [kept[a] for a in axes]
-        elif node.op == "Pad" and (pads := _zeros(program, node, axes)) is not None:
+        elif node.op == "Pad" and (pads := _zeros_added(program, node, axes)) is not None:
             begins = [b + before for b, (before, _) in zip(begins, pads, strict=True)]
             ends = [e + after for e, (_, after) in zip(ends, pads, strict=True)]
         elif split and node.op in {"Split", "Slice"}:
@@ -146,7 +147,7 @@ def _unpadded(topology: Topology, layer: KernelLayer) -> tuple[str, int, Geometr
     return tensor, axes[0], replace(geometry, begins=tuple(begins), ends=tuple(ends))
 
 
-def _moved_ones(program: Program, node: Node) -> dict[int, int] | None:
+def _axes_kept(program: Program, node: Node) -> dict[int, int] | None:
     """Axes after and before a Reshape that only puts axes of one element elsewhere; None for any other."""
     after, before = program.shapes[node.outputs[0]], program.shapes[node.inputs[0]]
     long = [[a for a, n in enumerate(shape) if n != 1] for shape in (after, before)]
@@ -156,7 +157,7 @@ def _moved_ones(program: Program, node: Node) -> dict[int, int] | None:
     return {**dict(zip(*long, strict=True)), **dict(zip(*ones, strict=True))}
 
 
-def _zeros(program: Program, node: Node, axes: Sequence[int]) -> list[tuple[int, int]] | None:
+def _zeros_added(program: Program, node: Node, axes: Sequence[int]) -> list[tuple[int, int]] | None:
     """Zeros that a Pad puts before and behind each spatial axis; None where it does anything else."""
     if node.attributes.get("mode", "constant") != "constant" or len(axes) < 2:
         return None
@@ -179,7 +180,7 @@ def _zeros(program: Program, node: Node, axes: Sequence[int]) -> list[tuple[int,
     return [(int(before[a]), int(after[a])) for a in axes[1:]]
 
 
-def _path(topology: Topology, source: str) -> dict[str, int]:
+def _operators_on_path(topology: Topology, source: str) -> dict[str, int]:
     """What lies between the kernels of the layers above and a tensor, by kind."""
     program = topology.program
     fused = {p.output: p.activation for x in topology.layers for p in x.parts}
@@ -198,20 +199,20 @@ def _path(topology: Topology, source: str) -> dict[str, int]:
         effect = None if node is None else topology.effects.get(node.name)
         if node is None or effect is None:
             continue
-        if word := _word(node, effect):
+        if word := _operator_on_path(node, effect):
             found[word] += 1
         stack.extend(i for i in node.inputs if i)
     return dict(found)
 
 
-def _word(node: Node, effect: fx.Effect) -> str | None:
+def _operator_on_path(node: Node, effect: fx.Effect) -> str | None:
     op = node.op.rpartition("::")[2]
     match effect:
         case fx.Activation(rectifier=rectifier):
             return f"activation {'Relu' if rectifier else op}"
         case fx.Pool(kind=kind, geometry=g):
             pads = "/".join(f"{b}+{e}" for b, e in zip(g.begins, g.ends, strict=True))
-            return f"{kind} pool {_times(g.kernel)}, strides {_times(g.strides)}, padding {pads}"
+            return f"{kind} pool {by_sizes(g.kernel)}, strides {by_sizes(g.strides)}, padding {pads}"
         case fx.Reduce(kind=kind):
             return f"{kind} over axes"
         case fx.Normalise():
@@ -225,17 +226,11 @@ def _word(node: Node, effect: fx.Effect) -> str | None:
         case fx.Affine():
             return None  # its numbers are compared
         case fx.Select() | fx.Mix() | fx.Held() | fx.Barrier():
-            return (
-                None  # not told apart: two files that differ in one of these only are called the same in this respect
-            )
+            return None  # not told apart: files that differ only in one of these count as the same here
         case fx.Layer():
             return None  # a layer of its own
         case _:
             assert_never(effect)
-
-
-def _times(sizes: Sequence[int]) -> str:
-    return "x".join(map(str, sizes))
 
 
 __all__ = ["network"]

@@ -9,11 +9,15 @@ from cfp_onnx.matching.units import NOWHERE, Unit
 from cfp_onnx.values import Array
 
 EXACT = 1e-4
-"""Kernels whose weights differ by less are taken in the order in which they stand, without looking further."""
+"""Largest difference of weights at which kernels keep their order and no other order is tried."""
 
 
 def directions(weights: Array) -> Array:
-    """Rows of length 1; a row of zeros becomes one that only equals another such row."""
+    """Rows scaled to length 1; a row of zeros becomes a row of equal numbers.
+
+    Args:
+        weights: (kernels, ...).
+    """
     rows = weights.reshape(len(weights), -1).astype(np.float32)
     size = np.linalg.norm(rows, axis=1, keepdims=True)
     flat = np.full(rows.shape[1], rows.shape[1] ** -0.5, np.float32)
@@ -51,13 +55,16 @@ def reordered(weights: Array, groups: int, channels: Array) -> tuple[Array, Arra
 def match_kernels(a: Unit, b: Unit, channels: Array, *, fixed: bool = False) -> tuple[Array, float]:
     """Which kernel is which, given which channel is which, and the mean cosine of their weights.
 
-    Kernels with parallel weights are told by the size of the weights and by the bias, then by their place.
+    Kernels with parallel weights are told apart by the size of the weights and by the bias, then by their place.
 
     Args:
         a: A layer of the first file.
         b: One of the second.
         channels: (channels,) channel of `a` to that of `b`.
         fixed: Whether every kernel keeps its place, as classes do.
+
+    Returns:
+        (kernels,) kernel of `a` to that of `b`, and the mean cosine.
     """
     wa, wb = a.effective(), b.effective()
     groups, per = a.groups, a.kernels // a.groups
@@ -103,7 +110,7 @@ def _near(cosines: Array, *pairs: Array) -> bool:
 
 
 def _apart(a: Array, b: Array) -> Array:
-    """Distance of each to each, 0..1 of the larger: (groups, m, m)."""
+    """Difference of each pair over the larger of the two, 0..1: (groups, m, m)."""
     far = np.abs(a[:, :, None] - b[:, None, :])
     size = np.maximum(np.abs(a)[:, :, None], np.abs(b)[:, None, :])
     return np.asarray(np.minimum(1.0, far / np.maximum(size, 1e-12)))

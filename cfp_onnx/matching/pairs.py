@@ -1,4 +1,4 @@
-"""A layer of one file and the same of the other: the pair, where its outputs are compared, what is folded into it."""
+"""A layer of one file and the same layer of the other: the pair, and where its outputs are compared."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cfp_onnx.graph.activation import OWN_GATE
-from cfp_onnx.matching.chains import Place, Stage
+from cfp_onnx.matching.paths import Place, Stage
 from cfp_onnx.matching.units import Unit
 from cfp_onnx.values import Array
 
 FITTING = 1e-2
-"""Largest difference of sizes, over the layer's largest, of kernels that may be the same behind the same maps."""
+"""Largest difference of two kernels' sizes, over the layer's largest, at which the same maps are folded into both."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class Pair:
     Attributes:
         a: The first file's.
         b: The second file's.
-        evidence: ``weights``, ``names``, ``activations`` or ``position``: what says that they are the same.
+        evidence: ``weights``, ``names``, ``activations`` or ``position``: why they are taken as the same.
         kernels: Kernel of `a` to that of `b`, (kernels,).
         channels: Channel of `a` to that of `b`, (channels,).
-        wired: The same as the wires have it; it differs where weights say that channels arrive in another order.
+        wired: `channels` by the wires; it differs where the weights contradict them.
         alike: Mean cosine of the kernels' weights.
     """
 
@@ -40,7 +40,7 @@ class Pair:
 
     @property
     def reordered(self) -> bool:
-        """Whether channels arrive in another order than the weights expect."""
+        """Whether channels arrive in an order that the weights contradict."""
         return not np.array_equal(self.channels, self.wired)
 
 
@@ -61,24 +61,27 @@ class Alignment:
     owners: Mapping[int, int]
 
 
-def levelled(pair: Pair) -> Pair:
-    """A pair judged before maps that are the layer's alone in one file only, as behind an Add that the other lacks."""
+def at_common_stage(pair: Pair) -> Pair:
+    """The pair compared in front of an affine map that is folded into the layer in one file only.
+
+    A map behind an Add belongs to no single layer; in a file without the Add it is folded into the layer.
+    """
     a, b = pair.a, pair.b
     ours, theirs = a.stages if b.shared else (), b.stages if a.shared else ()
-    if not (ours or theirs) or _fits_scale(a, b, pair.kernels):
+    if not (ours or theirs) or _same_sizes(a, b, pair.kernels):
         return pair
-    cuts = [*(replace(pair, a=_cut(a, s)) for s in ours), *(replace(pair, b=_cut(b, s)) for s in theirs)]
-    return next((p for p in cuts if _fits_scale(p.a, p.b, p.kernels)), pair)
+    cuts = [*(replace(pair, a=_at_stage(a, s)) for s in ours), *(replace(pair, b=_at_stage(b, s)) for s in theirs)]
+    return next((p for p in cuts if _same_sizes(p.a, p.b, p.kernels)), pair)
 
 
-def _cut(unit: Unit, stage: Stage) -> Unit:
+def _at_stage(unit: Unit, stage: Stage) -> Unit:
     return replace(
         unit, scale=stage.scale, bias=stage.bias, epsilon=stage.epsilon, variance=stage.variance, activation=None,
         before=stage.place, output=stage.place or unit.output, stages=(),
     )  # fmt: skip
 
 
-def _fits_scale(a: Unit, b: Unit, kernels: Array) -> bool:
+def _same_sizes(a: Unit, b: Unit, kernels: Array) -> bool:
     """Whether the weights and biases of most kernels have the same size."""
     if a.scale is None or b.scale is None or a.bias is None or b.bias is None:
         return True
@@ -89,9 +92,9 @@ def _fits_scale(a: Unit, b: Unit, kernels: Array) -> bool:
 
 
 def places(a: Unit, b: Unit) -> tuple[Place, Place]:
-    """Where the outputs of two layers are compared: after the activation.
+    """Where the outputs of two layers are compared: behind the activation.
 
-    Before it where only one has any, or only one has it as a product, to which a factor may still be missing.
+    In front of it where only one file has an activation there, or writes it as a product.
     """
     if a.answers(b):
         return (a.answer[1], b.output) if a.answer else (a.output, b.answer[1] if b.answer else b.output)
@@ -101,4 +104,4 @@ def places(a: Unit, b: Unit) -> tuple[Place, Place]:
     return a.before, b.before
 
 
-__all__ = ["FITTING", "Alignment", "Pair", "levelled", "places"]
+__all__ = ["FITTING", "Alignment", "Pair", "at_common_stage", "places"]

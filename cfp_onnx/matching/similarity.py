@@ -45,8 +45,8 @@ def alike_in_shape(a: Shaped, b: Shaped) -> bool:
     return (a.kernels, a.channels, a.groups, one) == (b.kernels, b.channels, b.groups, two)
 
 
-def same_spectrum(a: Unit, b: Unit) -> bool:
-    """Whether two layers have the same weights, whatever the order of kernels and channels."""
+def same_weights_in_any_order(a: Unit, b: Unit) -> bool:
+    """Whether two layers have the same weights, in any order of kernels and channels."""
     one, two = a.spectrum, b.spectrum
     size = float(np.abs(one).max(initial=0.0))
     return one.shape == two.shape and bool(np.abs(one - two).max(initial=0.0) <= EXACT * size)
@@ -58,7 +58,7 @@ def shared_words(a: Unit, b: Unit) -> float:
 
 
 def words_in_common(ours: Sequence[str], theirs: Sequence[str]) -> float:
-    """Part of the words that a name of one has in common with a name of the other, 0..1, the most of all pairs."""
+    """Part of their words that two names share, 0..1; the largest of all pairs of names."""
     return max(_shared(one, two) for one in ours for two in theirs)
 
 
@@ -70,8 +70,13 @@ def _shared(one: str, two: str) -> float:
     return len(first & second) / len(first | second) if first | second else 0.0
 
 
-def profile(a: Array, b: Array) -> float:
-    """How alike the sorted mean activations of two layers are, in any order of kernels: cosine."""
+def activity_similarity(a: Array, b: Array) -> float:
+    """Cosine of the sorted mean activations of two layers, which is the same for any order of kernels.
+
+    Args:
+        a: (kernels,) of one.
+        b: (kernels,) of the other.
+    """
     if a.shape != b.shape:
         return 0.0
     one, two = np.sort(a), np.sort(b)
@@ -79,4 +84,11 @@ def profile(a: Array, b: Array) -> float:
     return float(one @ two) / size if size > 0 else 0.0
 
 
-__all__ = ["alike_in_shape", "profile", "same_spectrum", "shared_words", "words_in_common"]
+__all__ = [
+    "Shaped",
+    "activity_similarity",
+    "alike_in_shape",
+    "same_weights_in_any_order",
+    "shared_words",
+    "words_in_common",
+]

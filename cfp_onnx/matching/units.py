@@ -9,11 +9,11 @@ from functools import cached_property
 import numpy as np
 
 from cfp_onnx.graph.parts import Geometry
-from cfp_onnx.matching.chains import Place, Stage, Way
+from cfp_onnx.matching.paths import Place, Stage, Way
 from cfp_onnx.values import Array
 
 SPREAD = 2048
-"""Most weights by which layers are told where kernels and channels may stand in any order."""
+"""Most sorted weights of a layer that are compared where kernels and channels may be in any order."""
 
 
 PRECISIONS = ("int8", "float16", "float32")
@@ -21,6 +21,7 @@ PRECISIONS = ("int8", "float16", "float32")
 
 
 NOWHERE = -1
+"""What has no owner, no kernel or no partner."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Arrival:
     Attributes:
         gate: Whether it only multiplies.
         shortcut: Whether it comes by a shortcut.
-        owner: (channels, m) layer index, or the number of layers plus that of the input; `NOWHERE` for nothing.
+        owner: (channels, m) index of a layer, or the number of layers plus the index of an input; `NOWHERE` for none.
         kernel: (channels, m) kernel of the owner, or channel of the input.
     """
 
@@ -45,7 +46,7 @@ class Unit:
     """A layer as it is compared.
 
     Attributes:
-        index: Its place among the layers of its file; of inputs, the number of layers plus theirs.
+        index: Its position among the layers of its file. Inputs are numbered behind the layers.
         name: Its name.
         weight: Name of its weights.
         op: Operator.
@@ -57,19 +58,19 @@ class Unit:
         weights: Resolves (kernels, channels / groups, taps), float32, as the file has them.
         scale: Factor of the affine map that follows, (kernels,); None where it is not one number per kernel.
         bias: Constant of layer and map together, (kernels,); None as above.
-        epsilon: That of the batch norm that follows, where there is one.
+        epsilon: Of the batch norm that follows, where there is one.
         activation: Name of the activation that follows; None for none.
         precision: ``float32``, ``float16`` or ``int8``, of its weights.
         arrivals: What arrives at its channels.
         input: What it reads, before any Pad.
         before: Its kernels after the affine map.
         output: Its kernels after the activation.
-        path: What lies between the layers above and this one, by kind.
+        path: How many operators of each kind lie between the layers above and this one.
         joined: Whether its kernels go straight into an Add.
         variance: Of the batch norm that follows, (kernels,).
-        answer: Its kernels behind the activation that makes the answer of them, where that is not counted as its own.
-        shared: Whether they do, or have several readers, so that a map that follows is not theirs alone.
-        way: How it is reached, with factors and offsets that no layer above has for itself.
+        answer: Name and place of the final activation behind it, where the file keeps that as an operator of its own.
+        shared: Whether its kernels go into an Add or have several readers, so that a map behind is not theirs alone.
+        way: The path to the layers above, with affine maps that belong to no single layer.
         stages: Its kernels behind none of the maps that follow, behind the first, and so on without the last.
     """
 
@@ -106,7 +107,7 @@ class Unit:
         return self.geometry.kernel
 
     def answers(self, other: Unit) -> bool:
-        """Whether the activation that makes the answer is part of the layer in one file and behind it in the other."""
+        """Whether the final activation is part of the layer in one file and an operator behind it in the other."""
         return any(x.answer and y.before is None and x.answer[0] == y.activation for x, y in
                    ((self, other), (other, self)))  # fmt: skip
 
@@ -119,18 +120,18 @@ class Unit:
 
     @cached_property
     def spectrum(self) -> Array:
-        """Its weights in order of size, some of them evenly spread: the same in any order of kernels and channels."""
+        """Its weights in order of size, at most `SPREAD` of them: the same for any order of kernels and channels."""
         values = np.sort(self.effective().reshape(-1))
         return np.asarray(values[np.unique(np.linspace(0, values.size - 1, SPREAD).round().astype(int))])
 
     @cached_property
     def carried(self) -> dict[int, tuple[Array, Array]]:
-        """For each owner, gates aside, the channels at which kernels of it arrive, and these kernels."""
+        """For each owner but those of gates: the channels at which its kernels arrive, and these kernels."""
         return _incoming(a for a in self.arrivals if not a.gate)
 
     @cached_property
     def incoming(self) -> dict[int, tuple[Array, Array]]:
-        """The same with what arrives as a gate."""
+        """The same for all owners, gates included."""
         return _incoming(self.arrivals)
 
 
@@ -142,7 +143,7 @@ class Network:
         units: The layers.
         count: Layers of the whole file.
         inputs: Name and channels of each input.
-        heads: Layers that the output is made of; their kernels are classes, whose order is fixed.
+        heads: Layers that make the output; their kernels are classes, whose order is fixed.
         precision: ``float32``, ``float16`` or ``int8``: the coarsest numbers that it keeps weights or activations in.
         rounded: Whether all weights are numbers that float16 can hold, whatever type they are kept in.
         behind: Operators between the classes' scores and the output, such as Softmax.

@@ -20,10 +20,10 @@ import pytest
 from onnx import helper, numpy_helper
 
 import cfp_onnx as cfp
-from cfp_onnx import cli
 from cfp_onnx.checking.ci_files import junit, markdown
 from cfp_onnx.checking.policy import Limits, Policy, read_policy
 from cfp_onnx.checking.renew import renewed
+from cfp_onnx.cli import main as cli
 from cfp_onnx.clips.lists import clips_in
 from cfp_onnx.errors import ModelError, UsageError
 from cfp_onnx.report.check_page import render_check

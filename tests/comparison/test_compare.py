@@ -20,22 +20,21 @@ import numpy as np
 import onnx
 import pytest
 from compare_net import Spelling
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 import cfp_onnx as cfp
-from cfp_onnx import cli
+from cfp_onnx.cli import main as cli
 from cfp_onnx.comparison.result import comparison_text
-from cfp_onnx.comparison.text import parting_text
+from cfp_onnx.comparison.text import divergence_text
 from cfp_onnx.errors import CfpError
-from cfp_onnx.matching import alignment, assignment, describe
-from cfp_onnx.matching.agreement import agreement, cosine, overlap, spearman
-from cfp_onnx.matching.units import Network
 from cfp_onnx.report.comparison_page import payload
 
 SEED = 20190524
+
+
 PLAIN = Spelling()
+
+
 Run = Callable[..., Any]
 
 
@@ -63,9 +62,6 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     folder = tmp_path_factory.mktemp("compare")
     clip = rng.standard_normal(net.CLIP).astype(np.float32)
     return Bench(folder, weights, clip, net.write(folder / "a.onnx", weights))
-
-
-# ----------------------------------------------------------------------------------------- the same
 
 
 SAME = {
@@ -112,9 +108,6 @@ def test_permuted_kernels_are_told_one_by_one(bench: Bench) -> None:
 
 def test_an_input_turned_round_twice_is_the_same(bench: Bench) -> None:
     assert bench.compare(net.turned_input(bench.weights), Spelling(reverse_input=True)).same
-
-
-# -------------------------------------------------------------------------------------- different
 
 
 @dataclass(frozen=True)
@@ -218,7 +211,7 @@ def test_what_is_broken_is_named(bench: Bench, name: str) -> None:
     assert case.says in found.first.cause
     assert found.first.kernels == case.kernels
     assert found.first.reader == case.reader
-    assert case.says in parting_text(found.first)
+    assert case.says in divergence_text(found.first)
 
 
 UNDER_ANY_ORDER = [
@@ -304,101 +297,6 @@ def test_float16_passes_and_is_named(bench: Bench) -> None:
     assert found.tolerance["precision"] == "float16"
     assert [m["precision"] for m in found.models] == ["float32", "float16"]
     assert 1e-5 < max(x.difference for x in found.layers) < found.tolerance["outputs"]
-
-
-# ------------------------------------------------------------------------------------------- measures
-
-
-def test_spearman_by_hand() -> None:
-    assert spearman(np.array([1.0, 2.0, 3.0]), np.array([10.0, 20.0, 90.0])) == pytest.approx(1.0)
-    assert spearman(np.array([1.0, 2.0, 3.0]), np.array([3.0, 2.0, 1.0])) == pytest.approx(-1.0)
-    # ranks 1, 2.5, 2.5, 4 against 1, 2, 3, 4: 4.5 / sqrt(4.5 * 5)
-    assert spearman(np.array([0.0, 1.0, 1.0, 2.0]), np.arange(4.0)) == pytest.approx(4.5 / np.sqrt(4.5 * 5))
-    assert spearman(np.ones(4), np.arange(4.0)) is None
-
-
-def test_overlap_by_hand() -> None:
-    a, b = np.arange(20.0), np.arange(20.0)
-    assert overlap(a, b) == 1.0
-    b[0] = 99.0  # the strongest two of b are now 0 and 19
-    assert overlap(a, b) == 0.5
-    assert overlap(a, -b) is None
-
-
-def test_agreement_by_hand() -> None:
-    a, b = np.array([[1.0, -4.0], [2.0, 0.0]]), np.array([[1.0, -4.0], [2.5, 0.0]])
-    found = agreement(a, b)
-    assert (found.difference, found.max_abs, found.resized) == (0.125, 0.5, False)
-    assert found.rows.tolist() == [0.0, 0.125]
-    assert found.cosine == pytest.approx((17 + 5) / np.sqrt(21 * 23.25))
-    assert agreement(a, b[:, :1]).resized
-    assert agreement(a * 0, a * 0).cosine == 1.0
-    assert cosine(a, a * 0) == 0.0
-
-
-@given(st.lists(st.integers(0, 4), min_size=1, max_size=12), st.randoms(use_true_random=False))
-@settings(max_examples=50, deadline=None)
-def test_equal_labels_are_paired_in_order(labels: list[int], random: Any) -> None:
-    other = list(labels)
-    random.shuffle(other)
-    left, right = assignment.pair_up(np.array(labels), np.array(other))
-    assert sorted(left.tolist()) == sorted(right.tolist()) == list(range(len(labels)))
-    assert [labels[i] for i in left] == [other[j] for j in right]
-    for value in set(labels):
-        own = [(i, j) for i, j in zip(left.tolist(), right.tolist(), strict=True) if labels[i] == value]
-        assert sorted(own) == sorted(own, key=lambda p: p[1])
-
-
-@given(st.integers(1, 12), st.integers(0, 2**31))
-@settings(max_examples=50, deadline=None)
-def test_a_permutation_is_assigned_back(n: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(n)
-    value = rng.uniform(0, 0.5, (n, n))
-    value[np.arange(n), order] += 1.0
-    assert np.array_equal(assignment.assign(value), order)
-    ties = assignment.assign(np.zeros((n, n)))
-    assert sorted(ties.tolist()) == list(range(n))
-
-
-@given(st.lists(st.integers(-1, 7), min_size=8, max_size=8))
-@settings(max_examples=50, deadline=None)
-def test_a_partial_map_is_made_whole(given_map: list[int]) -> None:
-    partial = np.full(8, -1)
-    for place, value in enumerate(given_map):
-        if value >= 0 and value not in partial:
-            partial[place] = value
-    whole = assignment.fill(partial)
-    assert sorted(whole.tolist()) == list(range(8))
-    assert (whole[partial >= 0] == partial[partial >= 0]).all()
-
-
-# ----------------------------------------------------------------------------- activations as evidence
-
-
-def test_activations_tell_what_weights_and_names_do_not(bench: Bench) -> None:
-    """Two branches of one shape, without names, with other weights: their mean activations tell them."""
-    engine = cfp.topology(bench.a)
-    whole = describe.network(engine.topology, engine.output, engine.target, engine.depths)
-    rng = np.random.default_rng(9)
-    means = {u.index: rng.uniform(0, 1, u.kernels) ** (1 + u.index) for u in whole.units}
-    drawn = {u.index: rng.standard_normal(u.weights().shape).astype(np.float32) for u in whole.units}
-    units = tuple(
-        replace(u, name=f"x{u.index}", weight=f"y{u.index}", weights=lambda i=u.index: drawn[i]) for u in whole.units
-    )
-    other = Network(units, whole.count, whole.inputs, whole.heads)
-    b1, b3 = (next(u.index for u in whole.units if u.name == n) for n in ("b1", "b3"))
-    exchanged = {**means, b1: rng.permutation(means[b3]), b3: rng.permutation(means[b1])}
-    found = alignment.align(whole, other, means=(means, exchanged))
-    pairs = {p.a.name: p for p in found.pairs}
-    assert pairs["b1"].b.index == b3
-    assert pairs["b3"].b.index == b1
-    assert pairs["b1"].evidence == "activations"
-    blind = alignment.align(whole, other)
-    assert {p.evidence for p in blind.pairs} == {"position"}
-
-
-# ----------------------------------------------------------------------------------------- the command
 
 
 @pytest.fixture
@@ -566,8 +464,6 @@ def test_frames_are_preprocessed_for_each_file(bench: Bench, tmp_path: Path) -> 
     assert cfp.compare(bench.a, other, tmp_path / "frames.npy", preprocess=given, device="cpu", threads=1).same
 
 
-# ------------------------------------------------------------------------------------------- the page
-
 HOSTILE = "</script><img src=x onerror=window.pwned=1>\u202e&amp;'\""
 
 
@@ -668,9 +564,6 @@ def use(page: Any) -> None:
     before = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.locator("#theme").click()
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
-
-
-# ---------------------------------------------------------------------------------- the real exporters
 
 
 @pytest.mark.shared

@@ -1,7 +1,7 @@
-"""What follows a layer, and what lies before one: activations, and factors and offsets per kernel.
+"""The nodes between layers: activations, and affine maps with a factor and an offset per kernel.
 
-A map that follows a layer and nothing else is part of its weights, in whatever spelling. One behind a Concat, an Add or
-an activation is nobody's; it is described by itself.
+An affine map that follows one layer only is folded into its weights, however it is written. One behind a Concat, an Add
+or an activation belongs to no single layer; it is described by itself.
 """
 
 from __future__ import annotations
@@ -51,24 +51,25 @@ class Stage:
 
 @dataclass(frozen=True)
 class Way:
-    """One path from a layer up to the layers above, or to where several paths meet.
+    """The path from a layer's input up to the layer above, or to where several paths meet.
 
     Attributes:
-        form: Its maps and activations, the last first, and what it begins with; only ways of one form can be compared.
+        form: Kinds of its maps and activations, the last first, and where it begins; only ways of the same form can be
+            compared.
         maps: Its maps.
     """
 
     form: tuple[str, ...] = ()
-    maps: tuple[Between, ...] = ()
+    maps: tuple[FreeMap, ...] = ()
 
 
 @dataclass(frozen=True)
-class Between:
-    """Factors and offsets that no layer above has for itself, up to an activation.
+class FreeMap:
+    """An affine map per channel that belongs to no single layer.
 
     Attributes:
-        scale: (channels,), in the order in which they stand there.
-        bias: (channels,).
+        scale: Factors, (channels,).
+        bias: Offsets, (channels,).
         epsilon: Of the last batch norm among them.
         variance: Of that batch norm, (channels,).
     """
@@ -79,8 +80,8 @@ class Between:
     variance: Array | None
 
 
-def read(node: Node, effect: fx.Effect) -> str | None:
-    """The input through which a step of a chain carries kernels on."""
+def carried_input(node: Node, effect: fx.Effect) -> str | None:
+    """The input whose kernels a node passes on one by one; None where it mixes them, or reads several tensors."""
     match effect:
         case fx.Gate(value=index) | fx.Identity(source=index) | fx.Quantise(source=index):
             return node.inputs[index]
@@ -96,22 +97,22 @@ def read(node: Node, effect: fx.Effect) -> str | None:
             assert_never(effect)
 
 
-def chain(topology: Topology, layer: KernelLayer, end: str) -> list[tuple[Node, fx.Effect]]:
-    """Nodes between a layer's output and where its kernels are judged, in order."""
+def steps_behind(topology: Topology, layer: KernelLayer, end: str) -> list[tuple[Node, fx.Effect]]:
+    """Nodes between a layer's output and the place where its kernels are compared, in order."""
     steps: list[tuple[Node, fx.Effect]] = []
     tensor = end
     while tensor != layer.output:
         node = topology.program.producers[tensor]
         effect = topology.effects[node.name]
         steps.append((node, effect))
-        below = read(node, effect)
+        below = carried_input(node, effect)
         if below is None:
             return []
         tensor = below
     return steps[::-1]
 
 
-def affine(topology: Topology, layer: KernelLayer, steps: Sequence[tuple[Node, fx.Effect]]) -> list[Stage]:
+def stages_of(topology: Topology, layer: KernelLayer, steps: Sequence[tuple[Node, fx.Effect]]) -> list[Stage]:
     """A layer's kernels behind none of the maps before its activation, behind the first, and so on to the last.
 
     Factor and constant of the last are None where a map is not one number per kernel.
@@ -137,20 +138,20 @@ def affine(topology: Topology, layer: KernelLayer, steps: Sequence[tuple[Node, f
     return stages
 
 
-def between(topology: Topology, source: str, ends: frozenset[str]) -> Way:
-    """The maps between what layers above make and what another reads, as far up as there is one path.
+def way_to(topology: Topology, source: str, ends: frozenset[str]) -> Way:
+    """The affine maps between the layers above and another layer's input, as far up as there is one path.
 
     Args:
         topology: The network.
         source: What the layer reads.
-        ends: Where kernels of layers are judged, with the maps that are theirs.
+        ends: Tensors in which kernels of layers are compared, their own maps folded in.
     """
     form: list[str] = []
-    maps: list[Between] = []
+    maps: list[FreeMap] = []
     steps: list[tuple[Node, fx.Effect]] = []
 
     def close(word: str) -> None:
-        found = _joined(topology, steps)
+        found = _as_one_map(topology, steps)
         maps.extend(found)
         form.extend(["map"] * len(found) + [word])
         steps.clear()
@@ -158,7 +159,7 @@ def between(topology: Topology, source: str, ends: frozenset[str]) -> Way:
     tensor = source
     while tensor not in ends and (node := topology.program.producers.get(tensor)) is not None:
         effect = topology.effects.get(node.name)
-        below = None if effect is None else _carried(node, effect)
+        below = None if effect is None else _one_input(node, effect)
         if effect is None or below is None:
             close(type(effect).__name__)
             return Way(tuple(form), tuple(maps))
@@ -171,14 +172,19 @@ def between(topology: Topology, source: str, ends: frozenset[str]) -> Way:
     return Way(tuple(form), tuple(maps))
 
 
-def _carried(node: Node, effect: fx.Effect) -> str | None:
+def _one_input(node: Node, effect: fx.Effect) -> str | None:
     if isinstance(effect, fx.Pool | fx.Reduce):
         return node.inputs[effect.source]
-    return read(node, effect)
+    return carried_input(node, effect)
 
 
-def _joined(topology: Topology, steps: Sequence[tuple[Node, fx.Effect]]) -> list[Between]:
-    """Maps from the last to the first as one; none where they do nothing, or are not one number per channel."""
+def _as_one_map(topology: Topology, steps: Sequence[tuple[Node, fx.Effect]]) -> list[FreeMap]:
+    """Several affine maps as one; none where it changes nothing, or a map is not one number per channel.
+
+    Args:
+        topology: The network.
+        steps: Nodes and their effects, the last first.
+    """
     scale, bias = np.ones(1), np.zeros(1)
     statistics: tuple[float | None, Array | None] = (None, None)
     for node, effect in steps[::-1]:
@@ -194,7 +200,7 @@ def _joined(topology: Topology, steps: Sequence[tuple[Node, fx.Effect]]) -> list
         scale, bias = scale * found.scale, bias * found.scale + found.offset
     if (scale == 1).all() and not bias.any():
         return []
-    return [Between(scale, bias, *statistics)]
+    return [FreeMap(scale, bias, *statistics)]
 
 
-__all__ = ["Between", "Place", "Stage", "Way", "affine", "between", "chain", "read"]
+__all__ = ["FreeMap", "Place", "Stage", "Way", "carried_input", "stages_of", "steps_behind", "way_to"]
