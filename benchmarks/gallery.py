@@ -15,7 +15,6 @@ import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.demo_model import DEMO, DEMO_CLIP
 from benchmarks.motion import clips
 from cfp_onnx import pictures
 from cfp_onnx.clips.preprocess import Preprocess
@@ -283,9 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-demo", action="store_true", help="draw the named models only")
     options = parser.parse_args(arguments)
     if not options.no_demo:
-        data = resources.files("cfp_onnx") / "data"
-        with resources.as_file(data / "demo.onnx") as model, resources.as_file(data / "demo_clip.npz") as clip:
-            pyramid = explain(model, clip, depth="all", device="cpu")
+        pyramid = explain(DEMO, DEMO_CLIP, depth="all", device="cpu")
         assert pyramid.tubes is not None
         draw("demo", pyramid, options.out, stacked=pyramid.tubes.find("relevance", depth=DEMO_DEPTH))
         film(pyramid, options.out / "demo.gif")

@@ -18,7 +18,7 @@ import io
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -30,16 +30,28 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 import cfp_onnx as cfp
-from benchmarks.motion.clips import TEST_SEED, Frames, make_clip, marked
+from benchmarks.demo_model import (
+    DEMO,
+    WRONG_INPUT,
+    drawn,
+    edited,
+    eight_bits,
+    half,
+    initializer,
+    normalised,
+    optimised,
+    pruned,
+    set_initializer,
+    times,
+    weights,
+)
+from benchmarks.motion.clips import TEST_SEED, make_clip, marked
 
 Array = NDArray[Any]
-Edit = Callable[[onnx.ModelProto], None]
 
-DEMO: Final = Path(__file__).parents[1] / "cfp_onnx" / "data" / "demo.onnx"
 CLIPS: Final = 20
 TEST_CLIPS: Final = 300
 CALIBRATION: Final = 64
-MEAN, STD = 0.5, 0.25
 LAYERS: Final = (
     "stem.0", "residual.first.0", "residual.second", "inception.point.0", "inception.cube.0.0", "inception.cube.1.0",
     "inception.pool.1.0", "fibers.conv.0", "mix.0", "depthwise.0", "pointwise.0", "spatial.0", "temporal.0", "head",
@@ -49,71 +61,20 @@ KINDS: Final = ("times 4", "30 % pruned", "drawn anew")
 """What is done to each of them."""
 
 
-def normalised(frames: Frames) -> Array:
-    """Frames as the network takes them: ``(1, 3, T, H, W) float32``."""
-    return np.ascontiguousarray(((frames.astype(np.float32) / 255 - MEAN) / STD).transpose(3, 0, 1, 2)[None])
-
-
 # -------------------------------------------------------------------------------------------- files
-
-
-def edited(path: Path, change: Edit) -> Path:
-    """The demonstration network with a change."""
-    model = onnx.load(DEMO)
-    change(model)
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
-    return path
-
-
-def weights(layer: str, edit: Callable[[Array], Array]) -> Edit:
-    """Other weights of one layer."""
-
-    def change(model: onnx.ModelProto) -> None:
-        tensor = next(t for t in model.graph.initializer if t.name == f"{layer}.weight")
-        value = np.asarray(edit(numpy_helper.to_array(tensor).copy()), np.float32)
-        tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
-
-    return change
-
-
-def pruned(value: Array) -> Array:
-    """The smallest 30 % of the weights set to zero."""
-    return np.where(np.abs(value) <= np.quantile(np.abs(value), 0.3), 0, value)
-
-
-def drawn(value: Array) -> Array:
-    """Weights of the same spread, drawn anew."""
-    return np.random.default_rng(0).standard_normal(value.shape) * value.std()
-
-
-def in_front(*nodes: onnx.NodeProto, **constants: Any) -> Edit:
-    """Nodes between the input and what read it; the last one writes ``fed``."""
-
-    def change(model: onnx.ModelProto) -> None:
-        for node in model.graph.node:
-            node.input[:] = ["fed" if name == "clip" else name for name in node.input]
-        kept = list(model.graph.node)
-        del model.graph.node[:]
-        model.graph.node.extend([*nodes, *kept])
-        for name, value in constants.items():
-            model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
-
-    return change
 
 
 def norms_kept(model: onnx.ModelProto) -> None:
     """A batch norm behind every convolution, whose factors are taken out of the weights."""
-    tensors = {t.name: t for t in model.graph.initializer}
     rng, nodes = np.random.default_rng(0), []
     for node in model.graph.node:
         nodes.append(node)
         if node.op_type != "Conv":
             continue
-        weight, bias = (numpy_helper.to_array(tensors[n]) for n in node.input[1:3])
+        weight, bias = (initializer(model, n) for n in node.input[1:3])
         scale = rng.uniform(0.5, 2.0, len(weight)).astype(np.float32)
         name, out = node.input[1], node.output[0]
-        tensors[name].CopyFrom(numpy_helper.from_array(weight / scale.reshape(-1, *[1] * (weight.ndim - 1)), name))
+        set_initializer(model, name, weight / scale.reshape(-1, *[1] * (weight.ndim - 1)))
         parts = {"gamma": scale, "beta": bias, "mean": 0 * bias, "var": np.full_like(bias, 1 - 1e-5)}
         for key, value in parts.items():
             model.graph.initializer.append(numpy_helper.from_array(value, f"{name}.{key}"))
@@ -143,47 +104,10 @@ def renamed(model: onnx.ModelProto) -> None:
 def permuted(model: onnx.ModelProto) -> None:
     """The stem's kernels in another order, and the layers that read them changed with them."""
     order = np.random.default_rng(0).permutation(24)
-    tensors = {t.name: t for t in model.graph.initializer}
     for name, axis in (("stem.0.weight", 0), ("stem.0.weight_bias", 0), ("residual.first.0.weight", 1),
                        ("residual.second.weight", 0), ("residual.second.weight_bias", 0),
                        *((f"inception.{part}.weight", 1) for part in ("point.0", "cube.0.0", "pool.1.0"))):  # fmt: skip
-        value = np.take(numpy_helper.to_array(tensors[name]), order, axis)
-        tensors[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(value), name))
-
-
-def optimised(path: Path, level: str) -> Path:
-    """What the runtime makes of the file before it runs it."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, f"ORT_ENABLE_{level}")
-    options.optimized_model_filepath = str(path)
-    onnxruntime.InferenceSession(DEMO, options, providers=["CPUExecutionProvider"])
-    return path
-
-
-def half(path: Path) -> Path:
-    """Weights and arithmetic in float16."""
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    onnx.save(convert_float_to_float16(onnx.load(DEMO), keep_io_types=True), path)
-    return path
-
-
-def eight_bits(path: Path, frames: list[Frames], **options: Any) -> Path:
-    """Static quantisation by the runtime's own tool, calibrated on some frames."""
-    from onnxruntime import quantization
-
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self.left: Iterator[Frames] = iter(frames)
-
-        def get_next(self) -> dict[str, Array] | None:
-            found = next(self.left, None)
-            return None if found is None else {"clip": normalised(found)}
-
-    form = getattr(quantization.QuantFormat, options.pop("form"))
-    quantization.quantize_static(DEMO, path, Reader(), quant_format=form, **options)
-    return path
+        set_initializer(model, name, np.take(initializer(model, name), order, axis))
 
 
 def must_pass(folder: Path) -> dict[str, Path]:
@@ -206,20 +130,10 @@ def must_pass(folder: Path) -> dict[str, Path]:
 def must_fail(folder: Path) -> dict[str, Path]:
     """Planted changes, but for those that are trained."""
     black = [np.zeros((16, 40, 40, 3), np.uint8)]
-    kinds = dict(zip(KINDS, (lambda w: w * 4, pruned, drawn), strict=True))
-    turned = helper.make_node("Slice", ["clip", "from", "to", "axis", "step"], ["fed"])
-    fronts = {
-        "BGR instead of RGB": in_front(helper.make_node("Gather", ["clip", "order"], ["fed"], axis=1), order=[2, 1, 0]),
-        "not normalised": in_front(
-            helper.make_node("Mul", ["clip", "std__in"], ["scaled__in"]),
-            helper.make_node("Add", ["scaled__in", "mean__in"], ["fed"]),
-            std__in=np.float32(STD), mean__in=np.float32(MEAN),
-        ),
-        "frames reversed": in_front(turned, **{"from": [-1], "to": [-1000], "axis": [2], "step": [-1]}),
-    }  # fmt: skip
+    kinds = dict(zip(KINDS, (times(4), pruned, drawn), strict=True))
     return {
         "int8 calibrated on black frames": eight_bits(folder / "black.onnx", black, form="QDQ"),
-        **{name: edited(folder / f"front{k}.onnx", change) for k, (name, change) in enumerate(fronts.items())},
+        **{name: edited(folder / f"front{k}.onnx", change) for k, (name, change) in enumerate(WRONG_INPUT.items())},
         **{
             f"{layer} {kind}": edited(folder / f"{layer}-{k}.onnx", weights(layer, edit))
             for k, (kind, edit) in enumerate(kinds.items())

@@ -23,6 +23,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from benchmarks.demo_model import DEMO, MEAN, STD
 from benchmarks.motion.clips import FRAMES, SIZE, TEST_SEED, make_clip
 from cfp_onnx import model, runtime
 from cfp_onnx.errors import CfpError, RunError
@@ -38,13 +39,10 @@ Array = NDArray[Any]
 Feeds = Mapping[str, Array]
 Figures = Callable[["Row"], Sequence[float]]
 
-DEMO: Final = Path(__file__).parents[1] / "cfp_onnx" / "data" / "demo.onnx"
 RULES: Final = ("random", "pooled", "published", "mean", "active", "positional")
 NAMES: Final = {"pooled": "pooled activation only"}
 PARTS: Final = ("near head", "middle", "deep")
 CHUNK: Final = 16
-MEAN, STD = 0.5, 0.25
-"""Normalisation of the motion clips, as in ``benchmarks.motion.train``."""
 
 
 # ------------------------------------------------------------------------------------------------- figures

@@ -11,13 +11,13 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.demo_model import DEMO
 from benchmarks.motion import clips
 from cfp_onnx.clips.load import load_clip
 from cfp_onnx.clips.preprocess import Preprocess
@@ -126,8 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clips", type=int, default=40)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
-    with resources.as_file(resources.files("cfp_onnx") / "data" / "demo.onnx") as own:
-        found = measure(load(options.model or own), options.clips)
+    found = measure(load(options.model or DEMO), options.clips)
     print(markdown(found))
     if options.json is not None:
         options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -22,10 +22,10 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.demo_model import DEMO
 from benchmarks.motion.clips import CLASSES, TEST_SEED, marked
 from benchmarks.motion.train import DemoNet, export, generate, normalise, predict
 
-DEMO: Final = Path(__file__).parents[2] / "cfp_onnx" / "data" / "demo.onnx"
 TEST_CLIPS: Final = 300
 STILL: Final = 2 / 3
 RATE: Final = 8e-4

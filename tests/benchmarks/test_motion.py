@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 
+from benchmarks.demo_model import DEMO, DEMO_CLIP
 from benchmarks.motion.clips import (
     CLASSES,
     FRAMES,
@@ -21,18 +21,17 @@ from benchmarks.motion.clips import (
     make_two_movers,
 )
 
-DATA = Path(__file__).parents[2] / "cfp_onnx" / "data"
 TRAVELLERS = ("left", "right", "up", "down", "shake")
 
 
 @pytest.fixture(scope="module")
 def demo() -> onnx.ModelProto:
-    return onnx.load(DATA / "demo.onnx")
+    return onnx.load(DEMO)
 
 
 @pytest.fixture(scope="module")
 def session() -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(DATA / "demo.onnx", providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(DEMO, providers=["CPUExecutionProvider"])
 
 
 def classify(session: onnxruntime.InferenceSession, frames: np.ndarray) -> np.ndarray:
@@ -132,7 +131,7 @@ def test_the_demo_model_classifies_held_out_clips(session: onnxruntime.Inference
 
 
 def test_the_demo_clip_is_classified_with_confidence(session: onnxruntime.InferenceSession) -> None:
-    with np.load(DATA / "demo_clip.npz") as archive:
+    with np.load(DEMO_CLIP) as archive:
         frames = archive["frames"]
     assert frames.shape == (FRAMES, SIZE, SIZE, 3)
     assert frames.dtype == np.uint8
@@ -143,7 +142,7 @@ def test_the_demo_clip_is_classified_with_confidence(session: onnxruntime.Infere
 
 
 def test_the_demo_model_is_small_and_says_how_to_use_it(demo: onnx.ModelProto) -> None:
-    assert (DATA / "demo.onnx").stat().st_size < 1_000_000
+    assert DEMO.stat().st_size < 1_000_000
     told = {entry.key: json.loads(entry.value) for entry in demo.metadata_props}
     assert told["cfp_onnx.labels"] == list(CLASSES)
     assert told["cfp_onnx.preprocess"] == {

@@ -1,4 +1,4 @@
-"""A baseline of the demonstration model, and a network in its other spellings."""
+"""A baseline of the demonstration model, a network in its other spellings, and inputs of noise."""
 
 from __future__ import annotations
 
@@ -8,22 +8,20 @@ from typing import Any
 import compare_net as net
 import numpy as np
 import pytest
-from demo_edits import CLIPS, DEMO, SEED, Array
+from check_net import SIDE
+from checked_demo import with_baseline
+from numpy.typing import NDArray
 
 import cfp_onnx as cfp
-from benchmarks.motion.clips import TEST_SEED, make_clip
-from cfp_onnx.cli import main as cli
+
+Array = NDArray[Any]
+SEED = 20190524
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with clips, and a baseline of the demo model on them."""
-    folder = tmp_path_factory.mktemp("gate")
-    (folder / "clips").mkdir()
-    for n in range(CLIPS):
-        np.savez_compressed(folder / "clips" / f"clip{n}.npz", frames=make_clip(TEST_SEED + n).frames)
-    assert cli.main(["baseline", str(DEMO), str(folder / "clips"), "-o", str(folder / "baseline.json"), "-q"]) == 0
-    return folder
+    return with_baseline(tmp_path_factory.mktemp("gate"))
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +36,13 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Arr
     made = cfp.baseline(a, [folder / f"clip{n}.npy" for n in range(3)], depth="all", relative_to=folder)
     made.save(folder / "baseline.json")
     return folder, values, made
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> list[Path]:
+    """Three inputs of noise."""
+    rng = np.random.default_rng(11)
+    files = [tmp_path / f"clip{n}.npy" for n in range(3)]
+    for file in files:
+        np.save(file, rng.random((1, 3, SIDE, SIDE), np.float32))
+    return files

@@ -11,15 +11,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import numpy_helper
 
+from benchmarks.demo_model import DEMO, edited, times, weights
 from benchmarks.motion.clips import TEST_SEED, make_clip
 from cfp_onnx.cli import main as cli
 
 ROOT = Path(__file__).resolve().parents[2]
-DEMO = ROOT / "cfp_onnx" / "data" / "demo.onnx"
 BASH = shutil.which("bash")
 
 
@@ -36,10 +34,7 @@ def project(tmp_path: Path) -> Path:
     folder = tmp_path / "project"
     folder.mkdir()
     shutil.copy(DEMO, folder / "model.onnx")
-    other = onnx.load(DEMO)
-    head = next(t for t in other.graph.initializer if t.name == "head.weight")
-    head.CopyFrom(numpy_helper.from_array(2 * numpy_helper.to_array(head), head.name))
-    onnx.save(other, folder / "other.onnx")
+    edited(folder / "other.onnx", weights("head", times(2)))
     np.savez(folder / "clip one.npz", frames=make_clip(TEST_SEED).frames)
     arguments = ["baseline", str(folder / "model.onnx"), str(folder / "clip one.npz")]
     assert cli.main([*arguments, "-o", str(folder / "baseline.json"), "-q"]) == 0

@@ -11,12 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from demo_edits import CLIPS, DEMO, Array
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
+from checked_demo import CLIPS
 
 import cfp_onnx as cfp
+from benchmarks.demo_model import DEMO
 from cfp_onnx.cli import main as cli
 from cfp_onnx.errors import OutputError, UsageError
 from cfp_onnx.files import strict_json as strict
@@ -171,14 +169,3 @@ def test_a_write_that_fails_leaves_the_old_file(home: Path, tmp_path: Path, monk
         cfp.load_baseline(home / "baseline.json").save(file)
     assert file.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["baseline.json"]
-
-
-@given(
-    arrays(np.float64, st.integers(0, 40), elements=st.floats(-1e30, 1e30).map(lambda v: v if abs(v) > 1e-30 else 0.0))
-)
-@settings(max_examples=100, deadline=None)
-def test_packed_numbers_come_back_to_float16(values: Array) -> None:
-    back = strict.rounded(values)
-    top = np.abs(values).max(initial=0.0)
-    np.testing.assert_allclose(back, values, rtol=2e-3, atol=1e-7 * top)
-    np.testing.assert_array_equal(strict.rounded(back), back)

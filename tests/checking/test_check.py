@@ -17,11 +17,25 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from checked_demo import CLIPS
 from compare_net import Spelling
-from demo_edits import CLIPS, DEMO, Array, drawn, edited, in_front, initializer, no_relu, one_kernel, pruned, weights
 from onnx import helper, numpy_helper
 
 import cfp_onnx as cfp
+from benchmarks.demo_model import (
+    DEMO,
+    WRONG_INPUT,
+    Array,
+    drawn,
+    edited,
+    eight_bits,
+    initializer,
+    optimised,
+    pruned,
+    set_initializer,
+    times,
+    weights,
+)
 from benchmarks.motion.clips import make_clip
 from cfp_onnx.checking.ci_files import junit
 from cfp_onnx.checking.policy import Limits, Policy
@@ -29,23 +43,31 @@ from cfp_onnx.cli import main as cli
 from cfp_onnx.errors import CfpError, UsageError
 from cfp_onnx.testing import assert_same_reasons
 
+
+def one_kernel(value: Array) -> Array:
+    value[7] *= 1.5
+    return value
+
+
+def no_relu(model: onnx.ModelProto) -> None:
+    node = next(n for n in model.graph.node if n.op_type == "Relu" and n.input[0] == "getitem_24")
+    node.op_type = "Identity"
+
+
 #: What was done -> the change, the layer whose weights it concerns (None: whatever reaches the first layer), kernels.
 PLANTED = {
-    **{f"{layer} times 4": (weights(layer, lambda w: w * 4), layer, ()) for layer in ("stem.0", "mix.0", "head")},
+    **{f"{layer} times 4": (weights(layer, times(4)), layer, ()) for layer in ("stem.0", "mix.0", "head")},
     **{f"{layer} pruned": (weights(layer, pruned), layer, ()) for layer in ("stem.0", "fibers.conv.0", "temporal.0")},
     **{f"{layer} drawn anew": (weights(layer, drawn), layer, ()) for layer in ("depthwise.0", "spatial.0")},
     "one kernel times 1.5": (weights("residual.first.0", one_kernel), "residual.first.0", (7,)),
-    "BGR": (in_front(helper.make_node("Gather", ["clip", "order"], ["fed"], axis=1), order=[2, 1, 0]), None, ()),
-    "not normalised": (
-        in_front(helper.make_node("Mul", ["clip", "s"], ["m"]), helper.make_node("Add", ["m", "b"], ["fed"]),
-                 s=np.float32(0.25), b=np.float32(0.5)), None, ()),
-}  # fmt: skip
+    **{name: (WRONG_INPUT[name], None, ()) for name in ("BGR instead of RGB", "not normalised")},
+}
 
 
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_change_fails_and_is_found(home: Path, tmp_path: Path, name: str) -> None:
     change, layer, kernels = PLANTED[name]
-    found = cfp.check(edited(tmp_path, change), home / "baseline.json")
+    found = cfp.check(edited(tmp_path / "edited.onnx", change), home / "baseline.json")
     assert not found.ok
     assert not found.same_reasons
     assert found.first is not None
@@ -71,7 +93,8 @@ def test_another_window_with_the_same_weights_fails(
             if attribute.name in {key, "pads"}:
                 attribute.ints[:] = value if attribute.name == key else [0, *value[1:], 0, *value[1:]]
 
-    found = cfp.check(edited(tmp_path, change), home / "baseline.json", policy=Policy(Limits(max_activity=9.0)))
+    model = edited(tmp_path / "edited.onnx", change)
+    found = cfp.check(model, home / "baseline.json", policy=Policy(Limits(max_activity=9.0)))
     assert not found.same_reasons
     assert found.first is not None
     assert found.first.weight == "spatial.0.weight"
@@ -80,12 +103,10 @@ def test_another_window_with_the_same_weights_fails(
 
 
 def test_reversed_frames_and_a_missing_relu_fail(home: Path, tmp_path: Path) -> None:
-    backwards = helper.make_node("Slice", ["clip", "from", "to", "axis", "step"], ["fed"])
-    turned = in_front(backwards, **{"from": [-1], "to": [-1000], "axis": [2], "step": [-1]})
-    found = cfp.check(edited(tmp_path, turned), home / "baseline.json")
+    found = cfp.check(edited(tmp_path / "edited.onnx", WRONG_INPUT["frames reversed"]), home / "baseline.json")
     assert not found.ok
     assert found.flips > 0
-    silent = cfp.check(edited(tmp_path, no_relu), home / "baseline.json")
+    silent = cfp.check(edited(tmp_path / "edited.onnx", no_relu), home / "baseline.json")
     assert not silent.same_reasons
     assert silent.first is not None
     assert silent.first.weight in {"mix.0.weight", "depthwise.0.weight"}
@@ -93,12 +114,7 @@ def test_reversed_frames_and_a_missing_relu_fail(home: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("level", ["BASIC", "EXTENDED", "ALL"])
 def test_what_the_runtime_optimised_passes(home: Path, tmp_path: Path, level: str) -> None:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, f"ORT_ENABLE_{level}")
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    onnxruntime.InferenceSession(DEMO, options, providers=["CPUExecutionProvider"])
-    found = cfp.check(tmp_path / "optimised.onnx", home / "baseline.json")
+    found = cfp.check(optimised(tmp_path / "optimised.onnx", level), home / "baseline.json")
     assert found.ok, str(found)
     assert all(x.change.activity < 1e-3 and x.weights < 2e-3 for x in found.layers)
 
@@ -113,28 +129,17 @@ def test_float16_weights_pass(home: Path, tmp_path: Path) -> None:
                 cast = helper.make_node("Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT)
                 model.graph.node.insert(0, cast)
 
-    found = cfp.check(edited(tmp_path, half), home / "baseline.json")
+    found = cfp.check(edited(tmp_path / "edited.onnx", half), home / "baseline.json")
     assert found.ok, str(found)
 
 
 def test_eight_bits_pass_where_they_were_calibrated_and_fail_on_black_frames(home: Path, tmp_path: Path) -> None:
-    quantisation = pytest.importorskip("onnxruntime.quantization")
-
-    class Frames(quantisation.CalibrationDataReader):
-        def __init__(self, frames: list[Array]) -> None:
-            self.left = [((f.astype(np.float32) / 255 - 0.5) / 0.25).transpose(3, 0, 1, 2)[None] for f in frames]
-
-        def get_next(self) -> dict[str, Array] | None:
-            return {"clip": self.left.pop()} if self.left else None
-
+    pytest.importorskip("onnxruntime.quantization")
     for name, frames in {
         "good": [make_clip(5_000 + n).frames for n in range(24)],
         "black": [np.zeros((16, 40, 40, 3), np.uint8)],
     }.items():
-        quantisation.quantize_static(
-            DEMO, tmp_path / f"{name}.onnx", Frames(frames), quant_format=quantisation.QuantFormat.QOperator
-        )
-        found = cfp.check(tmp_path / f"{name}.onnx", home / "baseline.json")
+        found = cfp.check(eight_bits(tmp_path / f"{name}.onnx", frames, form="QOperator"), home / "baseline.json")
         assert found.same_reasons == (name == "good"), str(found)
         assert found.first is None or "or the ranges of its integers" in found.first.cause
 
@@ -157,7 +162,7 @@ def test_all_depths_hold_relevance_of_every_layer(home: Path, tmp_path: Path) ->
         t.weight for t, r in zip(made.traits, made.clips[0].sight.relevance, strict=True) if r is not None
     ]
     assert with_relevance == [t.weight for t in made.traits if not t.head and not t.weight.startswith("gate.")]
-    found = cfp.check(edited(tmp_path, weights("stem.0", pruned)), made, folder=Path())
+    found = cfp.check(edited(tmp_path / "edited.onnx", weights("stem.0", pruned)), made, folder=Path())
     assert found.first is not None
     stem = found.layers[0]
     assert stem.change.drift is not None
@@ -244,8 +249,7 @@ def test_another_network_is_refused(home: Path, bench: Any, tmp_path: Path) -> N
     folder = bench[0]
     other = onnx.load(folder / "a.onnx")
     for name in ("fc.w", "fc.bias"):
-        tensor, value = initializer(other, name)
-        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(value[..., :4]), name))
+        set_initializer(other, name, initializer(other, name)[..., :4])
     other.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 4
     onnx.save(other, tmp_path / "four.onnx")
     with pytest.raises(UsageError, match="has 4 classes and the baseline's model has 5"):
@@ -258,7 +262,7 @@ def test_quiet_says_nothing_of_a_pass(home: Path, tmp_path: Path, capsys: pytest
     baseline = str(home / "baseline.json")
     assert cli.main(["check", str(DEMO), "--baseline", baseline, "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
-    model = edited(tmp_path, weights("head", lambda w: w * 4))
+    model = edited(tmp_path / "edited.onnx", weights("head", times(4)))
     assert cli.main(["check", str(model), "--quiet", "--baseline", baseline, str(home / "clips")]) == 1
     out, err = capsys.readouterr()
     assert out.count("\n") == 2
@@ -285,7 +289,7 @@ def test_exit_codes(
 ) -> None:
     if code == 3 and "CUDAExecutionProvider" in onnxruntime.get_available_providers() and Path("/dev/nvidia0").exists():
         pytest.skip("this machine has a GPU")
-    model = edited(tmp_path, weights("head", lambda w: w * 4))
+    model = edited(tmp_path / "edited.onnx", weights("head", times(4)))
     assert cli.main(["check", str(model), "--baseline", str(home / "baseline.json"), *words]) == code
     err = capsys.readouterr().err
     assert err.count("\n") == (code > 1)
@@ -297,7 +301,7 @@ def test_update_writes_a_new_baseline_only_on_request(
     file = tmp_path / "baseline.json"
     shutil.copytree(home / "clips", tmp_path / "clips")
     shutil.copy(home / "baseline.json", file)
-    model = edited(tmp_path, weights("head", lambda w: w * 4))
+    model = edited(tmp_path / "edited.onnx", weights("head", times(4)))
     before = file.read_bytes()
     assert cli.main(["check", str(model), "--baseline", str(file)]) == 1
     assert file.read_bytes() == before
@@ -324,7 +328,7 @@ def test_predictions_are_told_apart_from_reasons(home: Path) -> None:
 
 def test_an_assertion_for_test_suites(home: Path, tmp_path: Path) -> None:
     assert assert_same_reasons(DEMO, home / "baseline.json").ok
-    model = edited(tmp_path, weights("head", lambda w: w * 4))
+    model = edited(tmp_path / "edited.onnx", weights("head", times(4)))
     with pytest.raises(AssertionError, match=r"first +at node_linear \(head.weight\): weights changed"):
         assert_same_reasons(model, home / "baseline.json")
     assert assert_same_reasons(model, home / "baseline.json", max_weights=4, max_activity=2).ok

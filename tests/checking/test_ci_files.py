@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import onnx
 import pytest
-from demo_edits import CLIPS, DEMO, edited, weights
+from check_net import Array, network
+from checked_demo import CLIPS
 
 import cfp_onnx as cfp
+from benchmarks.demo_model import DEMO, edited, times, weights
 from cfp_onnx.checking.ci_files import junit, markdown
 from cfp_onnx.cli import main as cli
 
 
 def test_results_for_other_programs(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model = edited(tmp_path, weights("spatial.0", lambda w: w * 4), "a_b.onnx")
+    model = edited(tmp_path / "a_b.onnx", weights("spatial.0", times(4)))
     names = {"--json": "c.json", "--junit": "j.xml", "--markdown": "m.md", "--html": "page"}
     options = [word for flag, name in names.items() for word in (flag, str(tmp_path / name))]
     (tmp_path / "m.md").write_text("before\n")
@@ -101,7 +107,7 @@ def test_hostile_names_stay_text(home: Path, tmp_path: Path) -> None:
 
 
 def test_the_table_of_a_deep_network_is_short(home: Path, tmp_path: Path) -> None:
-    found = cfp.check(edited(tmp_path, weights("spatial.0", lambda w: w * 4)), home / "baseline.json")
+    found = cfp.check(edited(tmp_path / "edited.onnx", weights("spatial.0", times(4))), home / "baseline.json")
     fine = next(x for x in found.layers if not x.breaches)
     near = replace(fine, name="nearly", weights=0.9 * fine.limits.max_weights)
     many = [replace(fine, name=f"layer{n}") for n in range(40)]
@@ -120,3 +126,43 @@ def test_the_table_of_a_deep_network_is_short(home: Path, tmp_path: Path) -> Non
     assert "36 more layers" in passed
     worst = str(replace(deep, layers=tuple(replace(found.broken[0], name=f"bad{n}") for n in range(20))))
     assert "4 more layers, 4 of which broke a limit" in worst
+
+
+def test_a_terminal_of_ascii_and_a_hostile_layer_name(clips: list[Path], tmp_path: Path) -> None:
+    model = onnx.load(network(tmp_path / "m.onnx"))
+    model.graph.node[0].name = "ä\x1b[31m"
+    onnx.save(model, tmp_path / "ü.onnx")
+
+    def other(values: dict[str, Array]) -> None:
+        values["w0"] *= 3
+
+    network(tmp_path / "other.onnx", other)
+    command = [sys.executable, "-m", "cfp_onnx"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(cfp.__file__).parents[1])}
+    for words, code in (
+        (["baseline", "ü.onnx", "clip0.npy", "-o", "ü.json"], 0),
+        (["check", "ü.onnx", "--baseline", "ü.json", "--markdown", "-"], 0),
+        (["check", "other.onnx", "--baseline", "ü.json", "-q"], 1),
+    ):
+        done = subprocess.run([*command, *words], cwd=tmp_path, env=environment, capture_output=True, check=False)
+        assert done.returncode == code, done.stderr.decode()
+        assert done.stderr == b""
+        assert done.stdout.isascii()
+        assert b"\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--html", ""], "the name of the output folder is empty"),
+        (["--json", "one", "--junit", "one"], "cannot go to one file"),
+        (["--max-flips", "-1"], "at least 0"),
+    ],
+)
+def test_results_that_have_no_place_are_refused(
+    tmp_path: Path, words: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["check", "m.onnx", "--baseline", "b.json", *words]) == 2
+    assert sentence in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

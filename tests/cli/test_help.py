@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from benchmarks.demo_model import DEMO
 from cfp_onnx.cli.main import COMMANDS
 
 HEAVY = ("numpy", "onnx", "onnx_ir", "rich", "networkx", "onnxruntime", "cv2")
@@ -56,13 +57,7 @@ def test_completion_imports_every_command_and_nothing_heavy():
 
 
 def test_the_counting_sees_a_heavy_module():
-    assert {"numpy", "onnx"} <= loaded_by("doctor") | loaded_by("inspect", _demo())
-
-
-def _demo() -> str:
-    from importlib import resources
-
-    return str(resources.files("cfp_onnx") / "data" / "demo.onnx")
+    assert {"numpy", "onnx"} <= loaded_by("doctor") | loaded_by("inspect", str(DEMO))
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -6,6 +6,9 @@ import base64
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from cfp_onnx.errors import UsageError
 from cfp_onnx.files.packed_numbers import packed, rounded, unpacked
@@ -47,3 +50,14 @@ def text(scale: float, *parts: float) -> str:
 def test_other_texts_are_refused_with_their_place(value, said):
     with pytest.raises(UsageError, match=f"^f: 'a' {said}"):
         unpacked(value, (2,), "f: 'a'")
+
+
+@given(
+    arrays(np.float64, st.integers(0, 40), elements=st.floats(-1e30, 1e30).map(lambda v: v if abs(v) > 1e-30 else 0.0))
+)
+@settings(max_examples=100, deadline=None)
+def test_rounding_again_changes_nothing(values):
+    back = rounded(values)
+    top = np.abs(values).max(initial=0.0)
+    np.testing.assert_allclose(back, values, rtol=2e-3, atol=1e-7 * top)
+    np.testing.assert_array_equal(rounded(back), back)

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from channel_flow import Feeds, check
 
+from benchmarks.demo_model import DEMO
 from cfp_onnx import runtime
 from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.model import load
-
-DEMO = Path(__file__).resolve().parents[2] / "cfp_onnx" / "data" / "demo.onnx"
 
 
 def loaded(path: Path) -> tuple[Engine, Feeds]:

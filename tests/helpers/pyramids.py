@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import resources
-
 import cv2
 import numpy as np
 import pytest
 
 import cfp_onnx as cfp
+from benchmarks.demo_model import DEMO, DEMO_CLIP
 from cfp_onnx.errors import UsageError
 from cfp_onnx.pyramid.headers import CoverageHeader, InputHeader, ModelHeader, RunHeader, TargetHeader, TopClass
 from cfp_onnx.pyramid.values import Edge, Kernel, LayerResult, Link, LinkSource
@@ -16,9 +15,7 @@ from cfp_onnx.pyramid.values import Edge, Kernel, LayerResult, Link, LinkSource
 
 def explained(**options):
     """The built-in model on the built-in clip."""
-    data = resources.files("cfp_onnx") / "data"
-    with resources.as_file(data / "demo.onnx") as model, resources.as_file(data / "demo_clip.npz") as clip:
-        return cfp.explain(model, clip, device="cpu", **options)
+    return cfp.explain(DEMO, DEMO_CLIP, device="cpu", **options)
 
 
 def invented(**changes):

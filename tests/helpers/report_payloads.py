@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import base64
 import functools
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
 import cfp_onnx as cfp
+from benchmarks.demo_model import DEMO, DEMO_CLIP
 from cfp_onnx.pyramid.topology_json import topology_json
 
-DATA = Path(cfp.__file__).parent / "data"
 SEED = 20190524
 
 
@@ -77,8 +76,8 @@ def tubes(pyramid: dict[str, Any], size: tuple[int, int, int], *, per_layer: int
 
 @functools.cache
 def demo_parts() -> tuple[dict[str, Any], dict[str, Any]]:
-    pyramid = cfp.explain(DATA / "demo.onnx", DATA / "demo_clip.npz", depth="all").to_json()
-    return pyramid, topology_json(cfp.topology(DATA / "demo.onnx"))
+    pyramid = cfp.explain(DEMO, DEMO_CLIP, depth="all").to_json()
+    return pyramid, topology_json(cfp.topology(DEMO))
 
 
 def media_of(kind: str, size: tuple[int, int, int]) -> dict[str, Any]:

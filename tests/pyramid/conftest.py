@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from importlib import resources
-
 import pytest
 from pyramids import explained
+
+from benchmarks.demo_model import DEMO, DEMO_CLIP
 
 
 @pytest.fixture(scope="session")
 def demo():
     """Paths of the built-in model and clip."""
-    data = resources.files("cfp_onnx") / "data"
-    with resources.as_file(data / "demo.onnx") as model, resources.as_file(data / "demo_clip.npz") as clip:
-        yield str(model), str(clip)
+    return str(DEMO), str(DEMO_CLIP)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from small_nets import Net
 from walk_nets import by_name
 
 from benchmarks import tubes as benchmark
+from benchmarks.demo_model import DEMO, DEMO_CLIP
 from benchmarks.motion import clips
 from cfp_onnx import explain
 from cfp_onnx.explanation.engine import Engine
@@ -171,8 +171,7 @@ FIRST = clips.TEST_SEED + 300
 
 @pytest.fixture(scope="module")
 def demo() -> benchmark.Explainer:
-    with resources.as_file(resources.files("cfp_onnx") / "data" / "demo.onnx") as path:
-        return benchmark.Explainer(load(path))
+    return benchmark.Explainer(load(DEMO))
 
 
 def deepest(pyramid: Pyramid) -> Array:
@@ -201,9 +200,7 @@ def test_of_two_movers_the_class_tube_lies_on_its_own(demo: benchmark.Explainer)
 
 
 def test_the_built_in_clip_has_tubes_of_every_depth() -> None:
-    data = resources.files("cfp_onnx") / "data"
-    with resources.as_file(data / "demo.onnx") as model, resources.as_file(data / "demo_clip.npz") as clip:
-        found = explain(model, clip, depth=3, device="cpu")
+    found = explain(DEMO, DEMO_CLIP, depth=3, device="cpu")
     assert found.tubes is not None
     assert found.media is not None
     assert found.media.kind == "video"

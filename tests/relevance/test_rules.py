@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from pyramids import explained
 
-import cfp_onnx as cfp
 from cfp_onnx.errors import UsageError
 from cfp_onnx.pyramid import text
 from cfp_onnx.relevance import rules
@@ -18,12 +16,6 @@ from cfp_onnx.relevance.positional import Positional
 from cfp_onnx.relevance.rules import CLASS_STEPS, RULES, FieldWalk, PooledWalk, Rule, field_rules, rule_named
 
 METHOD = (Path(__file__).resolve().parents[2] / "docs" / "method.md").read_text("utf-8")
-
-
-def demo(**options: Any) -> cfp.Pyramid:
-    data = resources.files("cfp_onnx") / "data"
-    with resources.as_file(data / "demo.onnx") as model, resources.as_file(data / "demo_clip.npz") as clip:
-        return cfp.explain(model, clip, device="cpu", **options)
 
 
 class Magnitude(Positional):
@@ -44,7 +36,7 @@ def added(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ru
 
 
 def test_a_rule_is_one_more_row(added: Rule) -> None:
-    signed, found = demo(rule="positional", depth="all"), demo(rule=added.name, depth="all")
+    signed, found = explained(rule="positional", depth="all"), explained(rule=added.name, depth="all")
     assert found.run["rule"] == "magnitude"
     assert found.run["class_step"] == "contrast"
     for a, b in zip(signed.layers, found.layers, strict=True):
@@ -56,8 +48,8 @@ def test_a_rule_is_one_more_row(added: Rule) -> None:
 
 
 def test_without_a_second_walk_tubes_are_the_rules_own(added: Rule) -> None:
-    by_zplus = demo(rule="positional", depth=2).class_tube(depth=2)
-    found = demo(rule=added.name, depth=2).class_tube(depth=2)
+    by_zplus = explained(rule="positional", depth=2).class_tube(depth=2)
+    found = explained(rule=added.name, depth=2).class_tube(depth=2)
     assert np.allclose(found, by_zplus, rtol=1e-4, atol=1e-6 * by_zplus.max()) is added.second_walk
 
 
@@ -86,10 +78,10 @@ def test_the_text_of_a_result_knows_which_rules_hold() -> None:
 def test_a_rule_runs_with_each_of_its_class_steps_and_no_other(name: str) -> None:
     for step in CLASS_STEPS:
         if step in RULES[name].class_steps:
-            assert demo(rule=name, class_step=step, depth=1, tubes=False).run["class_step"] == step
+            assert explained(rule=name, class_step=step, depth=1, tubes=False).run["class_step"] == step
         else:
             with pytest.raises(UsageError, match=f"rule {name} has no class step '{step}'"):
-                demo(rule=name, class_step=step, depth=1, tubes=False)
+                explained(rule=name, class_step=step, depth=1, tubes=False)
 
 
 def test_an_unknown_rule_is_refused() -> None:
