@@ -98,11 +98,6 @@ def make(source, out, **options):
     return conversion.convert("torch", source, out, **{"input_shape": SHAPE, "python": sys.executable, **options})
 
 
-def _kept(out):
-    """What stands where the model would be written, but for what the stand-in itself notes."""
-    return sorted(f for f in out.parent.iterdir() if f.name != "log.json") if out.parent.is_dir() else []
-
-
 def refused(source, out, says, kind=ModelError, **options):
     """Nothing may be left, and what stood there before must still stand."""
     before = sorted(out.parent.glob("*"))
