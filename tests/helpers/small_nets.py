@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import text_net
 from onnx import numpy_helper
 
-from cfp_onnx import runtime
 from cfp_onnx.explanation.engine import Engine
-from cfp_onnx.model import load
 
 Array = npt.NDArray[Any]
 
@@ -89,9 +88,7 @@ def bn(name: str, source: str) -> str:
 
 def engine_of(model: onnx.ModelProto, feeds: Mapping[str, Array], folder: Path) -> Engine:
     """The engine of a model at the sizes of some inputs, on the CPU; the file is written into the folder."""
-    path = folder / "net.onnx"
-    onnx.save(model, path)
-    return Engine(load(path), feeds, device=runtime.Device("cpu"))
+    return text_net.engine_of(model, folder, feeds=feeds)
 
 
 def weights_of(model: onnx.ModelProto) -> dict[str, Array]:
