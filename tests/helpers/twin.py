@@ -1146,3 +1146,9 @@ def _addend_shares(step: Step, r: Array) -> Fields:
     parts = {i: np.maximum(signs[i] * step.need(i), 0) for i in alive}
     s = _ratio(r, sum(np.broadcast_to(p, r.shape) for p in parts.values()))
     return [_unbroadcast(parts[i] * s, step.need(i).shape) if i in parts else None for i in range(len(step.inputs))]
+
+
+@adjoint("Max", "Min")
+def _extreme_back(step: Step, g: Array) -> Fields:
+    """An element's field goes to the input it was taken from."""
+    return [np.where(x == step.y, g, 0.0) if x is not None and x.shape == g.shape else None for x in step.inputs]

@@ -12,6 +12,8 @@ import numpy.typing as npt
 import onnx
 import pytest
 import twin
+from position_nets import CHECKED
+from walk_nets import Net, by_name
 
 from benchmarks import tubes as benchmark
 from benchmarks.motion import clips
@@ -23,8 +25,6 @@ from cfp_onnx.pyramid import resampling, tubes
 from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.pyramid.tube_collector import PER_LAYER, clip_size, kernels_with_tubes
 from cfp_onnx.relevance.zplus import ABSORBED
-from tests.graph.test_positions import CHECKED
-from tests.relevance.test_field_walk import Net, by_name
 
 Array = npt.NDArray[Any]
 

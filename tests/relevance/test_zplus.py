@@ -16,6 +16,17 @@ import pytest
 import twin
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from walk_nets import (
+    NETS,
+    Net,
+    Norm,
+    bn,
+    by_name,
+    engine_of,
+    ungrouped,
+    weights_of,
+    with_weights,
+)
 
 from cfp_onnx import explain, runtime
 from cfp_onnx.explanation.engine import Engine
@@ -26,17 +37,6 @@ from cfp_onnx.relevance import links
 from cfp_onnx.relevance.field_walk import Walk
 from cfp_onnx.relevance.zplus import ABSORBED, ZPlus
 from cfp_onnx.runtime.probe import SEED, Probe, Values
-from tests.relevance.test_field_walk import (
-    NETS,
-    Net,
-    Norm,
-    _ungrouped,
-    bn,
-    by_name,
-    engine_of,
-    weights_of,
-    with_weights,
-)
 
 Array = npt.NDArray[Any]
 
@@ -440,7 +440,7 @@ def test_a_grouped_convolution_is_a_dense_one_with_zeros(tmp_path: Path) -> None
     net = by_name("shuffle")
     model, feeds = net.model(), net.feeds()
     weights = weights_of(model)
-    dense = with_weights(model, {k: _ungrouped(v, 8) if k in {"w2", "w3", "w4"} else v for k, v in weights.items()})
+    dense = with_weights(model, {k: ungrouped(v, 8) if k in {"w2", "w3", "w4"} else v for k, v in weights.items()})
     for node in dense.graph.node:
         kept = [a for a in node.attribute if a.name != "group"]
         del node.attribute[:]
