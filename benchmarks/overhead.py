@@ -267,7 +267,7 @@ def child_session(folder: Path, threads: int | None) -> None:
     options = rt.SessionOptions()
     options.log_severity_level = 4
     options.execution_order = rt.ExecutionOrder.PRIORITY_BASED
-    options.enable_mem_pattern = False  # these three as cfp_onnx.record sets them
+    options.enable_mem_pattern = False  # these three as cfp_onnx.runtime sets them
     options.add_session_config_entry("session.disable_prepacking", "1")
     if threads is not None:
         options.intra_op_num_threads = threads

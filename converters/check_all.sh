@@ -29,7 +29,7 @@ for requirements in converters/*/requirements.txt; do
     interpreter=$(CFP_ONNX_CACHE="$folder" PYTHONPATH=. "$python" -c '
 import sys
 from pathlib import Path
-from cfp_onnx.environments import environment
+from cfp_onnx.conversion.environments import environment
 from cfp_onnx.errors import CfpError
 try:
     print(environment(sys.argv[1], Path(sys.argv[2])))

@@ -318,7 +318,7 @@ def test_an_opencv_that_failed_once_fails_in_the_same_words(tmp_path):
     code = (
         "import sys; sys.path.insert(0, '.'); from cfp_onnx.errors import DeviceError\n"
         "for _ in range(2):\n"
-        "    try: import cfp_onnx.media\n"
+        "    try: import cfp_onnx.pictures.encode\n"
         "    except DeviceError as error: print(error)\n"
     )
     done = subprocess.run(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,8 +63,10 @@ def _fitted(base: Preprocess, model: Model, layout: str | None) -> Preprocess:
 
 
 def _json_file(file: str) -> object:
+    from cfp_onnx.files.strict_json import parse
+
     try:
-        return json.loads(Path(file).read_text(encoding="utf-8"))
+        return parse(Path(file).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read preprocessing from {file}: {error}") from error
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from cfp_onnx.errors import UsageError
+from cfp_onnx.files.strict_json import parse
 
 
 def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -14,8 +15,6 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
     Raises:
         UsageError: If it cannot be read.
     """
-    import json
-
     file = Path(path)
     try:
         text = file.read_text(encoding="utf-8")
@@ -25,7 +24,7 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
         raise UsageError(f"cannot read labels from {file}: {error}; save it as text in UTF-8") from error
     if text.lstrip().startswith(("[", "{")):
         try:
-            value = json.loads(text)
+            value = parse(text)
         except ValueError as error:
             raise UsageError(f"{file} is not a JSON list of labels: {error}") from error
         if not isinstance(value, list) or not all(isinstance(x, str) for x in value):

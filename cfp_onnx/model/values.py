@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import onnx_ir as ir
 
 from cfp_onnx.errors import ModelError
+from cfp_onnx.files import strict_json
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,6 @@ class Model:
 
 def _json(text: str, key: str, path: Path) -> object:
     try:
-        return json.loads(text)
+        return strict_json.parse(text)
     except ValueError as error:
         raise ModelError(f"{path}: metadata {key} is not JSON: {error}") from error

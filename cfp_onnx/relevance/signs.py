@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import numpy as np
 
 from cfp_onnx.graph import effects as fx
@@ -47,8 +49,13 @@ class Signs:
             case fx.Sum(sources, signs):
                 added = all(s > 0 for s in signs) and len(sources) == len(node.inputs)
                 return added and all(self.nonnegative(node.inputs[i]) for i in sources)
-            case _:  # any other operator may turn a sign
-                return False
+            case (
+                fx.Layer() | fx.Quantise() | fx.Affine() | fx.Select() | fx.Gate() | fx.Normalise() | fx.Mix()
+                | fx.Held() | fx.Barrier()
+            ):  # fmt: skip
+                return False  # these may turn a sign, or nothing is known of it
+            case _:
+                assert_never(effect)
 
     def _fills_below_zero(self, node: Node) -> bool:
         """Whether a Pad writes a negative constant, or one that is not known."""

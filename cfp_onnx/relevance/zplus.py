@@ -153,8 +153,13 @@ class ZPlus:
                 return False
             case fx.Move() | fx.Sum() | fx.Affine():
                 return self._has_places(tensor)
-            case _:
+            case (
+                None | fx.Layer() | fx.Activation() | fx.Select() | fx.Gate() | fx.Pool() | fx.Reduce() | fx.Normalise()
+                | fx.Mix() | fx.Held() | fx.Barrier()
+            ):  # fmt: skip
                 return True
+            case _:
+                assert_never(effect)
 
     def _has_places(self, tensor: str) -> bool:
         """Whether a tensor holds more than one number per kernel."""

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 import cfp_onnx as cfp
+from cfp_onnx.cli.main import parsers
+from cfp_onnx.cli.options import CLIP, RUN
 from cfp_onnx.errors import UsageError
 from cfp_onnx.explanation.options import ClipOptions, RunOptions, WalkOptions, deepest
 
@@ -91,3 +93,25 @@ def test_another_depth_is_refused(text: int | str) -> None:
 def test_options_out_of_range_are_refused(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         WalkOptions(**options).settings()
+
+
+def test_the_command_line_has_a_flag_for_every_field() -> None:
+    clip, run = ({row.destination: row for row in table} for table in (CLIP, RUN))
+    told = {"barriers": "allow_barriers"}
+    for field in dataclasses.fields(RunOptions):
+        row = run.pop(told.get(field.name, field.name))
+        assert row.default == field.default, field.name
+    assert run == {}
+    for name in ("layout", "labels"):
+        assert clip.pop(name).default is None
+    spelled = {"frames", "stride", "size", "mean", "std"}
+    assert set(clip) == {"preprocess", "preset", *spelled}, "the rest are parts of a preprocessing"
+    assert spelled <= {f.name for f in dataclasses.fields(cfp.Preprocess)}
+
+
+def test_explain_takes_every_option_of_a_walk_by_its_default() -> None:
+    _, parts = parsers(["explain"])
+    found = {action.dest: action for action in parts["explain"].arguments()}
+    for field in dataclasses.fields(WalkOptions):
+        default = found[field.name].default
+        assert str(default) == str(field.default), field.name

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
-from position_cases import CHECKED, Case
+from position_nets import CHECKED, Case
 from small_nets import engine_of
 
 from cfp_onnx.explanation.engine import Engine

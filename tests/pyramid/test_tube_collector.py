@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnx
 import pytest
 import twin
-from position_cases import CHECKED
+from position_nets import CHECKED
 from small_nets import Net
 from walk_nets import by_name
 
