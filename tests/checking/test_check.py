@@ -1,7 +1,7 @@
-"""The gate: what must pass, what must not, where it begins, and that a baseline from elsewhere is not believed.
+"""What a check must pass, what it must not, and where the change begins.
 
 That a check finds what was broken is judged by how it was broken; that it passes what is the same, by files that
-compute the same. Baselines are damaged one value at a time.
+compute the same.
 """
 
 from __future__ import annotations
