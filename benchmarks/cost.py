@@ -27,7 +27,7 @@ from cfp_onnx.clips.preprocess import Preprocess
 from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.explanation.inputs import specs
 from cfp_onnx.model import Model, load
-from cfp_onnx.relevance.walked import Settings
+from cfp_onnx.relevance.values import Settings
 
 
 @dataclass(frozen=True)

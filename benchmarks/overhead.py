@@ -212,7 +212,7 @@ class WalkTime:
 
 def time_walk(engine: Engine, feeds: Feeds, index: int, theta: float) -> WalkTime:
     """Time the published walk, links included; a theta of 0 expands every kernel that has any relevance."""
-    from cfp_onnx.relevance import pooled_walk, walked
+    from cfp_onnx.relevance import pooled_walk
 
     statistics, results = engine.statistics(feeds, "published", None)
     settings = walked.Settings(theta, None, None, "weights", index)

@@ -32,7 +32,7 @@ from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.features import Feature, feature_of
 from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.topology import shared_states
-from cfp_onnx.relevance import pooled_walk, walked
+from cfp_onnx.relevance import pooled_walk
 from cfp_onnx.relevance.rules import rule_named
 
 Array = NDArray[Any]

@@ -26,7 +26,7 @@ from cfp_onnx.explanation.inputs import specs
 from cfp_onnx.model import Model, load
 from cfp_onnx.pyramid import tubes
 from cfp_onnx.pyramid.result import Pyramid
-from cfp_onnx.relevance.walked import Settings
+from cfp_onnx.relevance.values import Settings
 
 Array = NDArray[Any]
 PUBLISHED = "published, last layer"

@@ -24,6 +24,7 @@ from cfp_onnx.errors import (
     UnsupportedOperatorError,
     UsageError,
 )
+from cfp_onnx.version import __version__
 
 if TYPE_CHECKING:
     from cfp_onnx.checking.baseline import baseline
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
     from cfp_onnx.pyramid.drawings import Drawing
     from cfp_onnx.pyramid.load import load_pyramid
     from cfp_onnx.pyramid.result import Pyramid
-
-__version__ = "0.1.0"
 
 __all__ = [  # noqa: RUF022 - grouped by what a reader looks for
     # verbs

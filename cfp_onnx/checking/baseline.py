@@ -26,6 +26,7 @@ from cfp_onnx.explanation.shared_clip import ModelInputs
 from cfp_onnx.files.packed_numbers import rounded
 from cfp_onnx.model import Model, load
 from cfp_onnx.values import Progress
+from cfp_onnx.version import __version__
 
 NOISE_CLIPS = 2
 """Clips on which the machine's own noise is measured."""
@@ -150,8 +151,6 @@ def _remembered(
 
 def _run_of(recorders: Recorders) -> BaselineRun:
     """Settings, provider and versions."""
-    from cfp_onnx import __version__
-
     engine, depth = recorders.first.engine, recorders.depth
     return BaselineRun(
         rule=recorders.rule, output=engine.output, provider=engine.provider(), threads=recorders.device.threads,

@@ -21,9 +21,9 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import NamedTuple
 
-from cfp_onnx import __version__
 from cfp_onnx.cli.options import PROGRAM, Parser
 from cfp_onnx.errors import CfpError, DeviceError, LimitError
+from cfp_onnx.version import __version__
 
 
 class Command(NamedTuple):

@@ -11,8 +11,8 @@ from cfp_onnx import runtime
 from cfp_onnx.errors import RunError
 from cfp_onnx.explanation.classes import label_of, strongest
 from cfp_onnx.explanation.network import Network
-from cfp_onnx.explanation.run import Found, Request
 from cfp_onnx.explanation.sessions import Sessions
+from cfp_onnx.explanation.values import Found, Request
 from cfp_onnx.graph.positions import spatial_axes
 from cfp_onnx.graph.states import State
 from cfp_onnx.graph.topology import Source, Topology
@@ -21,7 +21,7 @@ from cfp_onnx.pyramid.media import Media, stretched_frames
 from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.pyramid.tube_collector import clip_size
 from cfp_onnx.pyramid.values import Edge, Kernel, LayerResult, Link, LinkSource
-from cfp_onnx.relevance.walked import Walked
+from cfp_onnx.relevance.values import Walked
 from cfp_onnx.values import Array
 
 if TYPE_CHECKING:

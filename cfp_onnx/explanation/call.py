@@ -20,6 +20,7 @@ from cfp_onnx.model import Model, load
 from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.relevance.rules import DEFAULT
 from cfp_onnx.values import Array, Progress
+from cfp_onnx.version import __version__
 
 if TYPE_CHECKING:
     from cfp_onnx.clips.preprocess import Preprocess
@@ -124,8 +125,6 @@ class _Clock:
 
 def _facts(seconds: Mapping[str, float]) -> dict[str, Any]:
     """Versions, time of day (UTC) and times taken."""
-    from cfp_onnx import __version__
-
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return {
         "cfp_onnx": __version__, "onnxruntime": runtime.import_onnxruntime().__version__, "numpy": np.__version__,

@@ -14,15 +14,15 @@ from cfp_onnx.explanation import field_run, pooled_run
 from cfp_onnx.explanation.assemble import assemble, media_of
 from cfp_onnx.explanation.classes import Classes
 from cfp_onnx.explanation.network import Network
-from cfp_onnx.explanation.run import Request
 from cfp_onnx.explanation.sessions import NOTHING_MORE, FieldProbe, Sessions, Wanted
+from cfp_onnx.explanation.values import Request
 from cfp_onnx.model import Model
 from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.pyramid.topology_json import topology_json
 from cfp_onnx.pyramid.tube_collector import TubeCollector
 from cfp_onnx.relevance.rules import FieldWalk, rule_named
 from cfp_onnx.relevance.statistics import Statistics
-from cfp_onnx.relevance.walked import Settings
+from cfp_onnx.relevance.values import Settings
 from cfp_onnx.runtime.probe import SEED
 from cfp_onnx.values import Array, Progress
 

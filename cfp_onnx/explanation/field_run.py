@@ -10,14 +10,14 @@ import numpy as np
 from cfp_onnx import runtime
 from cfp_onnx.explanation import tube_run
 from cfp_onnx.explanation.classes import Classes
-from cfp_onnx.explanation.run import Found, Request
 from cfp_onnx.explanation.sessions import FieldProbe, Sessions
+from cfp_onnx.explanation.values import Found, Request
 from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.states import State
 from cfp_onnx.graph.topology import shared_states
 from cfp_onnx.relevance import links, scores
 from cfp_onnx.relevance.field_walk import Message
-from cfp_onnx.relevance.walked import Settings, Walked
+from cfp_onnx.relevance.values import Settings, Walked
 from cfp_onnx.runtime.probe import SEED, TUBE_SEED
 from cfp_onnx.values import Array
 

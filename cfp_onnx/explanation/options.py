@@ -15,7 +15,7 @@ from cfp_onnx import runtime
 from cfp_onnx.errors import UsageError
 from cfp_onnx.model import Model
 from cfp_onnx.relevance.rules import DEFAULT, rule_named
-from cfp_onnx.relevance.walked import Settings
+from cfp_onnx.relevance.values import Settings
 from cfp_onnx.values import Array
 
 if TYPE_CHECKING:

@@ -9,15 +9,15 @@ import numpy as np
 
 from cfp_onnx import runtime
 from cfp_onnx.explanation import field_run, tube_run
-from cfp_onnx.explanation.run import Found, Request
 from cfp_onnx.explanation.sessions import Sessions
+from cfp_onnx.explanation.values import Found, Request
 from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.topology import shared_states
 from cfp_onnx.pyramid.tube_collector import TubeCollector
 from cfp_onnx.relevance.pooled_walk import PooledRun
 from cfp_onnx.relevance.rules import Rule, rule_named
 from cfp_onnx.relevance.statistics import Statistics
-from cfp_onnx.relevance.walked import Walked
+from cfp_onnx.relevance.values import Walked
 from cfp_onnx.values import Array
 
 TUBE_RULE = "zplus"

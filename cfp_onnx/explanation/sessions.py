@@ -17,7 +17,7 @@ from cfp_onnx.relevance import pooled_walk
 from cfp_onnx.relevance.field_walk import Message, Walk
 from cfp_onnx.relevance.rules import Rule
 from cfp_onnx.relevance.statistics import Statistics
-from cfp_onnx.relevance.walked import deepest_level
+from cfp_onnx.relevance.values import deepest_level
 from cfp_onnx.relevance.zplus import absorbing
 from cfp_onnx.runtime.probe import TUBE_SEED, Probe
 from cfp_onnx.values import Array

@@ -9,7 +9,7 @@ import numpy as np
 from cfp_onnx.explanation.network import Network
 from cfp_onnx.explanation.sessions import FieldProbe, Wanted
 from cfp_onnx.pyramid.tube_collector import TubeCollector, kernels_with_tubes
-from cfp_onnx.relevance.walked import Walked
+from cfp_onnx.relevance.values import Walked
 from cfp_onnx.values import Array
 
 PASS_BUDGET = 2**30

@@ -18,7 +18,7 @@ from cfp_onnx.graph.states import State
 from cfp_onnx.graph.topology import Topology
 from cfp_onnx.relevance import scores as rules
 from cfp_onnx.relevance.links import group_slices
-from cfp_onnx.relevance.walked import Settings, Walked
+from cfp_onnx.relevance.values import Settings, Walked
 from cfp_onnx.values import Array
 
 PooledWeights = Callable[[Part], Array]

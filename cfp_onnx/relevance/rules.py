@@ -15,7 +15,7 @@ from cfp_onnx.errors import UsageError
 if TYPE_CHECKING:
     from cfp_onnx.relevance.field_walk import FieldRule, Walk
     from cfp_onnx.relevance.pooled_walk import PooledRun
-    from cfp_onnx.relevance.walked import Walked
+    from cfp_onnx.relevance.values import Walked
 
 CLASS_STEPS = ("weights", "contribution", "contrast")
 """What the classifier hands to its features: its weights, weights times features, or that less the other classes'."""

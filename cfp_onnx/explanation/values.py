@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cfp_onnx.graph.states import State
 from cfp_onnx.pyramid.tube_collector import TubeCollector
 from cfp_onnx.relevance.rules import Rule
-from cfp_onnx.relevance.walked import Settings, Walked
+from cfp_onnx.relevance.values import Settings, Walked
 from cfp_onnx.values import Array, Progress
 
 
