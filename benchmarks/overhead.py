@@ -213,9 +213,10 @@ class WalkTime:
 def time_walk(engine: Engine, feeds: Feeds, index: int, theta: float) -> WalkTime:
     """Time the published walk, links included; a theta of 0 expands every kernel that has any relevance."""
     from cfp_onnx.relevance import pooled_walk
+    from cfp_onnx.relevance.values import Settings
 
     statistics, results = engine.statistics(feeds, "published", None)
-    settings = walked.Settings(theta, None, None, "weights", index)
+    settings = Settings(theta, None, None, "weights", index)
 
     def means(layer: Any) -> Array:
         return np.concatenate([statistics.channel_means(p, results) for p in layer.parts])

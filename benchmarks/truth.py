@@ -34,6 +34,7 @@ from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.topology import shared_states
 from cfp_onnx.relevance import pooled_walk
 from cfp_onnx.relevance.rules import rule_named
+from cfp_onnx.relevance.values import Settings
 
 Array = NDArray[Any]
 Feeds = Mapping[str, Array]
@@ -284,7 +285,7 @@ def judged(engine: Engine) -> list[tuple[KernelLayer, Feature]]:
 
 def pooled_relevance(engine: Engine, feeds: Feeds, index: int, rule: str) -> dict[int, Array]:
     """Relevance of every kernel by a rule in NumPy, all kernels expanded."""
-    settings = walked.Settings(0.0, None, None, rule_named(rule).default_step, index)
+    settings = Settings(0.0, None, None, rule_named(rule).default_step, index)
     statistics, results = engine.statistics(feeds, rule, None)
     if rule == "published":
 
