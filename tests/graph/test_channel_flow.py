@@ -28,7 +28,9 @@ def test_demo_moves_as_the_topology_says(rng: np.random.Generator) -> None:
 @pytest.mark.shared
 def test_reference_models_move_as_the_topology_says(shared_dir: Path, rng: np.random.Generator) -> None:
     skip = {"var2d_ort_all.onnx"}
-    files = sorted((shared_dir / "models").glob("*/*.onnx"))
+    # Beside these lie files that cannot be analysed yet, one for each reason.
+    files = sorted(path for kind in ("exporters", "wild") for path in (shared_dir / "models" / kind).glob("*.onnx"))
+    assert len(files) > 30
     for path in files:
         if path.name not in skip:
             check(*loaded(path), rng)
