@@ -1,4 +1,4 @@
-"""Types that every stage shares."""
+"""Array, Header and Progress: types that every package uses."""
 
 from __future__ import annotations
 

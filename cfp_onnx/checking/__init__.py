@@ -1,1 +1,1 @@
-"""Whether a file still decides as its baseline did, for the same reasons."""
+"""Baselines and checks: what is kept of a model, and what a later file is judged by."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cfp_onnx.checking.baseline_file import Remembered
+from cfp_onnx.checking.baseline_file import BaselineClip
 from cfp_onnx.checking.case import Case
 from cfp_onnx.checking.change import outputs_over
 from cfp_onnx.checking.fingerprint import Sight
@@ -15,7 +15,7 @@ from cfp_onnx.checking.values import CheckedClip
 from cfp_onnx.values import Array
 
 
-def checked_clip(case: Case, clip: Remembered, sight: Sight) -> CheckedClip:
+def checked_clip(case: Case, clip: BaselineClip, sight: Sight) -> CheckedClip:
     """A clip's answer, before and now.
 
     Args:
@@ -37,15 +37,15 @@ def checked_clip(case: Case, clip: Remembered, sight: Sight) -> CheckedClip:
     )  # fmt: skip
 
 
-def _signs(case: Case, clip: Remembered, sight: Sight) -> tuple[int, int]:
-    """The decision of a network with one score, before and now: 1 where it is positive before any Sigmoid."""
+def _signs(case: Case, clip: BaselineClip, sight: Sight) -> tuple[int, int]:
+    """Old and new decision of a network with one score: 1 if the score before any Sigmoid is positive, else 0."""
     heads = [m for m in case.matches if case.baseline.traits[m.old].head]
     if len(heads) != 1 or case.baseline.traits[heads[0].old].kernels != 1:
         return int(clip.sight.scores[0] > 0), int(sight.scores[0] > 0)
     return int(clip.sight.activity[heads[0].old][0] > 0), int(sight.activity[heads[0].new][0] > 0)
 
 
-def strongest(clip: Remembered, scores: Array, noise: float) -> int:
+def strongest(clip: BaselineClip, scores: Array, noise: float) -> int:
     """The strongest class now; the baseline's where the machine's own noise could exchange the two.
 
     Args:

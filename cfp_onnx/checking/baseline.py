@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cfp_onnx import runtime
-from cfp_onnx.checking.baseline_file import Baseline, Remembered
+from cfp_onnx.checking.baseline_file import Baseline, BaselineClip
 from cfp_onnx.checking.fingerprint import RULES, Recorder, Sight, Traits
 from cfp_onnx.checking.noise import measured_noise
 from cfp_onnx.checking.recorders import Recorders
@@ -80,8 +80,8 @@ def baseline(
         raise UsageError("there is no clip to make a baseline of; give at least one")
     names = tuple(labels) if labels is not None else loaded.labels
     recorders = Recorders(loaded, runtime.Device(device, threads), rule, levels, output, barriers)
-    found: list[Remembered] = []
-    again: list[tuple[Clip, Remembered]] = []
+    found: list[BaselineClip] = []
+    again: list[tuple[Clip, BaselineClip]] = []
     for n, item in enumerate(listed):
         if progress is not None:
             progress("recording", n, len(listed))
@@ -126,7 +126,7 @@ def _shown_path(item: Listed, folder: str | os.PathLike[str] | None) -> str:
 
 def _remembered(
     recorder: Recorder, clip: Clip, file: str, target: int | str | None, labels: Sequence[str] | None, main: str
-) -> Remembered:
+) -> BaselineClip:
     """One clip's reasons, as the file will have them.
 
     Args:
@@ -146,7 +146,7 @@ def _remembered(
     )  # fmt: skip
     label = labels[index] if labels is not None and index < len(labels) else None
     top = int(seen.scores.argmax())
-    return Remembered(file, clip.sha256, clip.feeds[main].shape, clip.layout, index, label, top, kept)
+    return BaselineClip(file, clip.sha256, clip.feeds[main].shape, clip.layout, index, label, top, kept)
 
 
 def _run_of(recorders: Recorders) -> BaselineRun:

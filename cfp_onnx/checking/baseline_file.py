@@ -39,8 +39,8 @@ CLASSES, KERNELS, CLIPS = 2**22, 2**20, 2**16
 
 
 @dataclass(frozen=True)
-class Remembered:
-    """One clip, and what the model showed on it.
+class BaselineClip:
+    """One clip of a baseline: its class, and what the model showed on it.
 
     Attributes:
         file: Path of the clip, relative to the baseline's folder or as it was given.
@@ -84,7 +84,7 @@ class Baseline:
     run: BaselineRun
     labels: tuple[str, ...] | None
     traits: tuple[Traits, ...]
-    clips: tuple[Remembered, ...]
+    clips: tuple[BaselineClip, ...]
     noise: Noise
 
     def __repr__(self) -> str:
@@ -144,7 +144,7 @@ def _traits_json(t: Traits) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _clip_json(c: Remembered) -> dict[str, Any]:
+def _clip_json(c: BaselineClip) -> dict[str, Any]:
     return {
         "file": c.file, "sha256": c.sha256, "shape": list(c.shape), "layout": c.layout,
         "target": {"index": c.index, "label": c.label}, "top": c.top, "classes": len(c.sight.scores),
@@ -256,7 +256,7 @@ def _geometry(reader: Reader) -> Geometry:
     return geometry
 
 
-def _clip(reader: Reader, traits: Sequence[Traits]) -> Remembered:
+def _clip(reader: Reader, traits: Sequence[Traits]) -> BaselineClip:
     target = reader.inner("target")
     index, label = target.whole("index"), target.maybe("label", target.text)
     target.done()
@@ -278,7 +278,7 @@ def _clip(reader: Reader, traits: Sequence[Traits]) -> Remembered:
             for row, t in zip(rows, traits, strict=True)
         ),
     )
-    clip = Remembered(
+    clip = BaselineClip(
         reader.text("file"), reader.text("sha256"), reader.wholes("shape"), reader.maybe("layout", reader.text),
         index, label, top, sight,
     )  # fmt: skip
@@ -286,4 +286,6 @@ def _clip(reader: Reader, traits: Sequence[Traits]) -> Remembered:
     return clip
 
 
-__all__ = ["CLASSES", "CLIPS", "KERNELS", "PADS", "SCHEMA", "SCHEMA_VERSION", "Baseline", "Remembered", "load_baseline"]
+__all__ = [
+    "CLASSES", "CLIPS", "KERNELS", "PADS", "SCHEMA", "SCHEMA_VERSION", "Baseline", "BaselineClip", "load_baseline",
+]  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cfp_onnx import runtime
-from cfp_onnx.checking.baseline_file import Baseline, Remembered
+from cfp_onnx.checking.baseline_file import Baseline, BaselineClip
 from cfp_onnx.checking.fingerprint import Recorder, Sight, Traits
 from cfp_onnx.checking.layer_match import Match, matched
 from cfp_onnx.checking.policy import Policy
@@ -31,7 +31,7 @@ class Case:
     policy: Policy
     traits: tuple[Traits, ...]
     matches: tuple[Match, ...]
-    seen: tuple[tuple[Remembered, Sight], ...]
+    seen: tuple[tuple[BaselineClip, Sight], ...]
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -62,7 +62,7 @@ class Observed:
     baseline: Baseline
     device: runtime.Device
     barriers: bool
-    seen: list[tuple[Remembered, Sight]] = field(default_factory=list)
+    seen: list[tuple[BaselineClip, Sight]] = field(default_factory=list)
     _recorders: Recorders | None = None
 
     @property
@@ -76,7 +76,7 @@ class Observed:
             raise RunError("no clip was looked at")
         return self._recorders.first
 
-    def look(self, expected: Remembered | None, clip: Clip) -> None:
+    def look(self, expected: BaselineClip | None, clip: Clip) -> None:
         """Look at one clip, for each class that the baseline has of it.
 
         Args:
@@ -94,7 +94,7 @@ class Observed:
             if id(remembered) not in known:
                 self.seen.append((remembered, recorder.look(clip.feeds, remembered.index)))
 
-    def _remembered(self, expected: Remembered | None, clip: Clip) -> list[Remembered]:
+    def _remembered(self, expected: BaselineClip | None, clip: Clip) -> list[BaselineClip]:
         if expected is not None and clip.sha256 != expected.sha256:
             raise ClipError(
                 f"{clip.file} is not the clip that the baseline was made of: its content has changed; restore it, or "

@@ -14,7 +14,7 @@ from cfp_onnx.matching.agreement import STRONGEST, apart, spearman
 from cfp_onnx.values import Array
 
 NEAR = 0.2
-"""A kernel still counts among the strongest where it is at most this part weaker than the weakest of them."""
+"""A kernel still counts as one of the strongest if it is at most 20 % weaker than the weakest of them."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def junit(result: Checked) -> str:
 
 
 def _unique_names(clips: Sequence[CheckedClip]) -> list[str]:
-    """A different name for each clip, which may be listed with several classes, or several times."""
+    """A unique name for each clip; the same clip may be listed more than once."""
     files = Counter(c.file for c in clips)
     names = [
         c.file if files[c.file] == 1 else f"{c.file} ({c.index if c.label is None else c.label})" for c in clips

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cfp_onnx.checking.baseline_file import Baseline, Remembered
+from cfp_onnx.checking.baseline_file import Baseline, BaselineClip
 from cfp_onnx.clips.clip import Clip
 from cfp_onnx.clips.lists import Listed, clips_in
 from cfp_onnx.clips.load import load_clip
@@ -23,7 +23,7 @@ def sources_of(
     folder: str | os.PathLike[str] | None,
     *,
     pictures: bool,
-) -> list[tuple[Remembered | None, Listed]]:
+) -> list[tuple[BaselineClip | None, Listed]]:
     """Clips to read; named clips are recognised by their content, so they come without one of the baseline's."""
     if clips is None:
         place = Path() if folder is None else Path(folder)
@@ -69,7 +69,7 @@ class ClipReader:
                 given = replace(given, layout=None)
         return old, ModelInputs.of(self.model, given)
 
-    def read(self, clip: Remembered | None, item: Listed) -> Clip:
+    def read(self, clip: BaselineClip | None, item: Listed) -> Clip:
         """The clip, which must be one that the baseline speaks of.
 
         Raises:

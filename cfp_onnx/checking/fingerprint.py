@@ -18,7 +18,7 @@ from cfp_onnx.errors import ModelError, RunError
 from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.graph.parts import Geometry
 from cfp_onnx.matching.describe import network
-from cfp_onnx.matching.units import Network, Unit
+from cfp_onnx.matching.units import NetworkUnits, Unit
 from cfp_onnx.model import Model
 from cfp_onnx.relevance.field_walk import Walk
 from cfp_onnx.relevance.rules import field_rules, rule_named
@@ -34,7 +34,7 @@ PATTERNS = (0b000000, 0b010101, 0b001011, 0b100110)
 
 @dataclass(frozen=True)
 class Traits:
-    """A layer in short.
+    """What a baseline stores of one layer.
 
     Attributes:
         name: Its name.
@@ -147,7 +147,7 @@ class Recorder:
     ) -> None:
         self.engine = Engine(model, feeds, device=device, output=output, barriers=barriers)
         engine = self.engine
-        self.network: Network = network(engine.topology, engine.output, engine.target, engine.depths)
+        self.network: NetworkUnits = network(engine.topology, engine.output, engine.target, engine.depths)
         probe = Probe(engine.model.opset)
         make = rule_named(rule).field().make
         walk = Walk(engine.topology, engine.target, depths=engine.depths, depth=depth, rule=make, probe=probe)

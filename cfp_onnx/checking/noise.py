@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from cfp_onnx import runtime
-from cfp_onnx.checking.baseline_file import Remembered
+from cfp_onnx.checking.baseline_file import BaselineClip
 from cfp_onnx.checking.change import Noise, changes_of, outputs_over, worst
 from cfp_onnx.checking.fingerprint import Recorder, doubled
 from cfp_onnx.checking.recorders import Recorders
@@ -14,7 +14,7 @@ from cfp_onnx.errors import ModelError, RunError
 from cfp_onnx.values import Array
 
 
-def measured_noise(recorders: Recorders, clips: Sequence[tuple[Clip, Remembered]]) -> Noise:
+def measured_noise(recorders: Recorders, clips: Sequence[tuple[Clip, BaselineClip]]) -> Noise:
     """The farthest that any way of working moves the reasons on some clips.
 
     Args:
@@ -50,7 +50,7 @@ def _variants(recorders: Recorders, clip: Clip) -> Iterator[tuple[str, Recorder,
 
 
 def _pair(recorders: Recorders, single: Recorder, twice: Mapping[str, Array]) -> Recorder | None:
-    """The recorder of two clips; None where the model declares its batch open and fixes it in a node."""
+    """The recorder of two clips; None if the declared batch size is free but a node of the graph fixes it."""
     try:
         pair = recorders.at(twice)
     except (ModelError, RunError):

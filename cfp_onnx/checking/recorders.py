@@ -58,7 +58,7 @@ class Recorders:
 
 
 def deciding_output(model: Model, baseline: Baseline, clip: Clip, device: runtime.Device) -> str | None:
-    """The output that decides: the baseline's by name, else the one whose scores are nearest to the baseline's.
+    """The output that decides: the one with the baseline's name, else the one whose scores are closest to its scores.
 
     Args:
         model: The file.

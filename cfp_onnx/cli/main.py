@@ -18,6 +18,7 @@ import traceback
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
@@ -66,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
+    _open_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is no failure
     try:
@@ -103,6 +105,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _unexpected(error: Exception, *, debug: bool) -> int:
     what = f"unexpected {type(error).__name__}: {error}"
     return _fail(f"{what}; run again with --debug and report it", CfpError.exit_code, debug=debug)
+
+
+def _open_streams() -> None:
+    """Gives a process without stdout or stderr, as services are, streams that go nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open as long as the process
 
 
 class _Ended(BaseException):

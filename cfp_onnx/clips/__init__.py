@@ -1,1 +1,1 @@
-"""From a clip as people keep it to the arrays that a network takes."""
+"""Clips: readers of videos, folders, databases and arrays, and how their frames become a network's input."""

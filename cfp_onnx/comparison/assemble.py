@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from cfp_onnx.comparison.judge import Case, Judge, results
-from cfp_onnx.comparison.observed import Observed, Wanted
+from cfp_onnx.comparison.observed import ClipRequest, Observed
 from cfp_onnx.comparison.result import Comparison
 from cfp_onnx.comparison.side import Side
 from cfp_onnx.comparison.values import ComparedClass, ComparedFile, Divergence, Outputs, Tolerance
@@ -17,7 +17,7 @@ from cfp_onnx.values import Array
 
 
 def assembled(
-    a: Side, b: Side, found: Observed, wanted: Wanted, *, tolerance: float | None, theta: float
+    a: Side, b: Side, found: Observed, wanted: ClipRequest, *, tolerance: float | None, theta: float
 ) -> Comparison:
     """The result.
 

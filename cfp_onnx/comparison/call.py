@@ -15,7 +15,7 @@ import numpy as np
 from cfp_onnx import runtime
 from cfp_onnx.clips.clip import Source
 from cfp_onnx.comparison.assemble import assembled
-from cfp_onnx.comparison.observed import Wanted, observe
+from cfp_onnx.comparison.observed import ClipRequest, observe
 from cfp_onnx.comparison.result import Comparison
 from cfp_onnx.comparison.side import Sides
 from cfp_onnx.errors import UsageError
@@ -83,7 +83,7 @@ def compare(
     takers = ModelInputs.of(one, preprocess), ModelInputs.of(two, preprocess_b or preprocess)
     listed = _listed(clips)
     sides = Sides((one, two), runtime.Device(device, threads), output, barriers, keep=len(listed) > 1)
-    wanted = Wanted(target, labels if labels is not None else one.labels, levels, tubes)
+    wanted = ClipRequest(target, labels if labels is not None else one.labels, levels, tubes)
     found = None
     for n, source in enumerate(listed):
         if progress is not None:

@@ -19,7 +19,7 @@ from cfp_onnx.comparison.weight_differences import (
 )
 from cfp_onnx.matching.agreement import Agreement
 from cfp_onnx.matching.pairs import Alignment, Pair
-from cfp_onnx.matching.units import PRECISIONS, Network, Unit
+from cfp_onnx.matching.units import PRECISIONS, NetworkUnits, Unit
 from cfp_onnx.matching.wording import NAMED, Finding, explain_window, few, some
 from cfp_onnx.relevance import scores as rules
 from cfp_onnx.values import Array
@@ -76,7 +76,7 @@ class Judge:
     exact: bool = False
 
     @classmethod
-    def of(cls, a: Network, b: Network, tolerance: float | None) -> Judge:
+    def of(cls, a: NetworkUnits, b: NetworkUnits, tolerance: float | None) -> Judge:
         """Tolerances for two files: as asked for, else by the coarsest numbers that one of them keeps."""
         precision = min((a.precision, b.precision), key=PRECISIONS.index)
         if precision == "float32" and a.rounded != b.rounded:
@@ -116,8 +116,8 @@ class Case:
         judge: What counts as the same.
     """
 
-    a: Network
-    b: Network
+    a: NetworkUnits
+    b: NetworkUnits
     alignment: Alignment
     seen: Mapping[int, Seen]
     weighed: Mapping[int, WeightDifference]
@@ -181,7 +181,7 @@ class Case:
         return Divergence("between", last.a.name, last.b.name, (), pair.a.name, cause)
 
     def _unread(self, pair: Pair, sources: Sequence[int]) -> Pair | None:
-        """A layer in another order that no layer reads, such as queries and keys, which only steer an attention."""
+        """A layer whose kernels have another order and which no layer reads, such as queries and keys."""
         pairs = {p.a.index: p for p in self.alignment.pairs}
         read = {o for p in self.alignment.pairs for o in p.a.incoming} | self.a.heads
         beside = {pairs[o].a.input.tensor for o in sources}

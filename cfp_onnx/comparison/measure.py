@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from cfp_onnx.comparison.judge import Seen, worse
-from cfp_onnx.comparison.side import Looked, Side
+from cfp_onnx.comparison.side import PassOutputs, Side
 from cfp_onnx.matching.agreement import Agreement, agreement, overlap, rows_of, spearman, tube_cosine
 from cfp_onnx.matching.pairs import Pair, places
 from cfp_onnx.matching.paths import Place
@@ -81,7 +81,7 @@ def _agree(
 
 
 def compare_relevance(
-    pairs: Sequence[Pair], ours: Looked, theirs: Looked, seen: Mapping[int, Seen], size: tuple[int, int, int]
+    pairs: Sequence[Pair], ours: PassOutputs, theirs: PassOutputs, seen: Mapping[int, Seen], size: tuple[int, int, int]
 ) -> None:
     """Compare relevance and tubes of pairs on one clip.
 

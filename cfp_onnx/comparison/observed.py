@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ClipRequest:
     """What is looked at on every clip.
 
     Attributes:
@@ -58,7 +58,7 @@ class Observed:
     fed_alike: bool = True
 
 
-def observe(a: Side, b: Side, clips: tuple[Clip, Clip], wanted: Wanted, before: Observed | None) -> Observed:
+def observe(a: Side, b: Side, clips: tuple[Clip, Clip], wanted: ClipRequest, before: Observed | None) -> Observed:
     """Look at one clip.
 
     Args:
@@ -92,7 +92,7 @@ def _aligned(a: Side, b: Side, clips: tuple[Clip, Clip]) -> Alignment:
     return found
 
 
-def _compare(a: Side, b: Side, clips: tuple[Clip, Clip], wanted: Wanted, found: Observed) -> None:
+def _compare(a: Side, b: Side, clips: tuple[Clip, Clip], wanted: ClipRequest, found: Observed) -> None:
     """Compare tensors, as many in one pass as memory allows, and relevance, which comes with the first pass."""
     pairs = found.alignment.pairs
     first, *others = chunks_of(a, b, pairs)
@@ -108,4 +108,4 @@ def _compare(a: Side, b: Side, clips: tuple[Clip, Clip], wanted: Wanted, found: 
     compare_relevance(pairs, ours, theirs, found.seen, size or (1, 1, 1))
 
 
-__all__ = ["Observed", "Wanted", "observe"]
+__all__ = ["ClipRequest", "Observed", "observe"]

@@ -13,7 +13,7 @@ from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.explanation.sessions import Wanted
 from cfp_onnx.matching.describe import network
 from cfp_onnx.matching.paths import Place
-from cfp_onnx.matching.units import Network
+from cfp_onnx.matching.units import NetworkUnits
 from cfp_onnx.model import Model
 from cfp_onnx.pyramid.tube_collector import TubeCollector
 from cfp_onnx.pyramid.tubes import Tube
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Looked:
+class PassOutputs:
     """What one pass of one file returned.
 
     Attributes:
@@ -52,7 +52,7 @@ class Side:
 
     model: Model
     engine: Engine
-    network: Network
+    network: NetworkUnits
     taps: dict[tuple[str, ...], tuple[Any, dict[str, str]]] = field(default_factory=dict)
 
     @classmethod
@@ -104,7 +104,7 @@ class Side:
 
     def relevance(
         self, feeds: Mapping[str, Array], index: int, depth: int | None, tensors: Iterable[str], *, tubes: bool
-    ) -> Looked:
+    ) -> PassOutputs:
         """Relevance of every kernel and of every place, and some tensors of the same pass.
 
         Args:
@@ -125,11 +125,11 @@ class Side:
             TubeCollector.of(engine.topology, engine.depths, self.main, engine.axes[self.main]) if tubes else None
         )
         if collector is None:
-            return Looked(scored, {}, taken)
+            return PassOutputs(scored, {}, taken)
         for i, name in probe.maps.items():
             collector.add_relevance(engine.topology.layers[i], probe.features[i], found[name])
         maps = collector.finish().of("relevance", "layer")
-        return Looked(scored, {t.layer: t for t in maps if t.layer is not None}, taken)
+        return PassOutputs(scored, {t.layer: t for t in maps if t.layer is not None}, taken)
 
     def made(self, tensors: Iterable[str], feeds: Mapping[str, Array]) -> tuple[str, ...]:
         """Those of the tensors that a pass makes, each once: no inputs and no constants."""
@@ -202,4 +202,4 @@ class Sides:
         return theirs[min(ours.index(self.output), len(theirs) - 1)]
 
 
-__all__ = ["Looked", "Side", "Sides"]
+__all__ = ["PassOutputs", "Side", "Sides"]

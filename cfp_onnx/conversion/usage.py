@@ -51,7 +51,7 @@ def check_usage(
 
 
 def batch_of(batch: str | int, layout: str | None, shape: Shape | None) -> str | int:
-    """The batch to ask for: the first size that was given where the layout does not begin with the batch.
+    """The batch to ask for. A layout that does not begin with the batch fixes it at the first size that was given.
 
     Raises:
         UsageError: If another is asked for.

@@ -1,1 +1,1 @@
-"""A model and a clip in, a class feature pyramid out."""
+"""Explaining: a network and its sessions, a run by each kind of rule, and the pyramid made of it."""

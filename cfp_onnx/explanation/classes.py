@@ -92,7 +92,7 @@ def rivals(program: Program, output: str, target: str, scores: Array, index: int
 
 
 def label_of(labels: Sequence[str] | None, index: int) -> str | None:
-    """A class's name; None where there is none."""
+    """A class's name; None if it has none."""
     return labels[index] if labels is not None and index < len(labels) else None
 
 

@@ -15,7 +15,7 @@ from cfp_onnx.model import Model, Program
 from cfp_onnx.values import Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Network:
     """A file's network at one input size, seen from one output.
 
@@ -61,6 +61,10 @@ class Network:
         output = _output_named(model, output)
         target = target_tensor(topology, output)
         return cls(model, program, axes, topology, output, target, topology.depths(target), topology.coverage(target))
+
+    def __repr__(self) -> str:
+        layers, share = len(self.topology.layers), f"{100 * self.coverage.channels:.0f} %"
+        return f"<Network {self.file.path} at {self.output!r}: {layers} layers, {share} of channels traced>"
 
     @property
     def model(self) -> Model:

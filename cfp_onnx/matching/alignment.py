@@ -16,8 +16,11 @@ from cfp_onnx.matching.channels import FITS, channel_orders, channels_by_weights
 from cfp_onnx.matching.kernels import EXACT, match_kernels
 from cfp_onnx.matching.pairs import Alignment, Pair, at_common_stage
 from cfp_onnx.matching.similarity import activity_similarity, alike_in_shape, same_weights_in_any_order, shared_words
-from cfp_onnx.matching.units import NOWHERE, Network, Unit
+from cfp_onnx.matching.units import NOWHERE, NetworkUnits, Unit
 from cfp_onnx.values import Array
+
+Means = tuple[Mapping[int, Array], Mapping[int, Array]]
+"""Mean outputs of the kernels of both files, by layer index."""
 
 ALIKE = 0.8
 """Least mean cosine of the kernels' weights at which weights alone decide that two layers are the same."""
@@ -42,7 +45,7 @@ class _Aligner:
         corrected: For a layer, pairs above it as they were before its weights changed their order.
     """
 
-    def __init__(self, a: Network, b: Network, means: tuple[Mapping[int, Array], Mapping[int, Array]] | None) -> None:
+    def __init__(self, a: NetworkUnits, b: NetworkUnits, means: Means | None) -> None:
         self.a, self.b, self.means = a, b, means
         self.owners: dict[int, int] = {}
         self.maps: dict[int, Array] = {}
@@ -205,7 +208,7 @@ def _by_whole_kernels(ours: Array, theirs: Array) -> bool:
     return bool((count[count > 0] > 1).all() and (first[ours] == theirs).all())
 
 
-def align(a: Network, b: Network, *, means: tuple[Mapping[int, Array], Mapping[int, Array]] | None = None) -> Alignment:
+def align(a: NetworkUnits, b: NetworkUnits, *, means: Means | None = None) -> Alignment:
     """Which layer and kernel is which: by weights, then names, then activations, then place.
 
     Args:

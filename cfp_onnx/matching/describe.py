@@ -21,13 +21,13 @@ from cfp_onnx.graph.parts import Geometry
 from cfp_onnx.graph.target import behind_target
 from cfp_onnx.graph.topology import Topology
 from cfp_onnx.matching.paths import Place, stages_of, steps_behind, way_to
-from cfp_onnx.matching.units import NOWHERE, PRECISIONS, Arrival, Network, Unit
+from cfp_onnx.matching.units import NOWHERE, PRECISIONS, Arrival, NetworkUnits, Unit
 from cfp_onnx.matching.wording import by_sizes
 from cfp_onnx.model import Node, Program
 from cfp_onnx.values import Array
 
 
-def network(topology: Topology, output: str, target: str, depths: Mapping[int, int]) -> Network:
+def network(topology: Topology, output: str, target: str, depths: Mapping[int, int]) -> NetworkUnits:
     """What is compared of a file: every layer that an output depends on.
 
     Args:
@@ -48,7 +48,7 @@ def network(topology: Topology, output: str, target: str, depths: Mapping[int, i
         kinds.add("int8")
     if "float16" in {program.dtypes.get(o) for n in program.nodes for o in n.outputs}:
         kinds.add("float16")
-    return Network(
+    return NetworkUnits(
         units=units,
         count=len(topology.layers),
         inputs=tuple((o.tensor, o.count) for o in inputs if o.tensor in program.shapes),

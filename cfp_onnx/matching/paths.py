@@ -51,7 +51,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Way:
-    """The path from a layer's input up to the layer above, or to where several paths meet.
+    """The path from a layer's input back to the earlier layer that feeds it, or to where several paths meet.
 
     Attributes:
         form: Kinds of its maps and activations, the last first, and where it begins; only ways of the same form can be

@@ -13,7 +13,7 @@ from cfp_onnx.matching.paths import Place, Stage, Way
 from cfp_onnx.values import Array
 
 SPREAD = 2048
-"""Most sorted weights of a layer that are compared where kernels and channels may be in any order."""
+"""At most this many sorted weights of a layer are compared if kernels and channels may be in any order."""
 
 
 PRECISIONS = ("int8", "float16", "float32")
@@ -136,7 +136,7 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkUnits:
     """The layers that one output depends on, in execution order, and the model's inputs.
 
     Attributes:
@@ -171,4 +171,4 @@ def _incoming(arrivals: Iterable[Arrival]) -> dict[int, tuple[Array, Array]]:
     return {o: (np.concatenate([c for c, _ in x]), np.concatenate([k for _, k in x])) for o, x in out.items()}
 
 
-__all__ = ["NOWHERE", "PRECISIONS", "SPREAD", "Arrival", "Network", "Unit"]
+__all__ = ["NOWHERE", "PRECISIONS", "SPREAD", "Arrival", "NetworkUnits", "Unit"]

@@ -74,7 +74,7 @@ def check_clip(frames: Array, tube: Array) -> None:
 
 
 def blend(frame: Picture, values: Array | None, low: float, high: float, opacity: float) -> Picture:
-    """Draws one frame ``(H, W, 3)`` under one map ``(H, W)``, as `overlay` says; None is a map without colours."""
+    """Draws one frame ``(H, W, 3)`` under one map ``(H, W)``, as `overlay` says; with None without a map."""
     grey = cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY)[:, :, None].astype(np.float32)
     pale = frame + _DESATURATED * (grey - frame)
     if values is not None:

@@ -9,23 +9,23 @@ import pytest
 import shells
 
 from cfp_onnx.cli.main import COMMANDS, parsers
+from cfp_onnx.relevance.rules import CLASS_STEPS, RULES, field_rules
 
 FLAGS = {
     command: {flag for action in parser.arguments() for flag in action.option_strings if flag.startswith("--")}
     for command, parser in parsers(COMMANDS)[1].items()
 }
-RULES = {"positional", "active", "zplus", "published", "mean"}
 
 #: What a person types, and the whole set that is offered for its last word; folder as in `place`.
 OFFERED = [
     ("", set(COMMANDS)),
     ("e", {"explain"}),
     ("-q co", {"compare", "convert", "completion"}),
-    ("explain --rule ", RULES),
-    ("explain --rule p", {"positional", "published"}),
+    ("explain --rule ", set(RULES)),
+    ("explain --rule p", {rule for rule in RULES if rule.startswith("p")}),
     ("explain m.onnx c.npy --theta -1 --rule z", {"zplus"}),
-    ("baseline --rule ", {"positional", "active", "zplus"}),
-    ("explain --class-step ", {"weights", "contribution", "contrast"}),
+    ("baseline --rule ", set(field_rules())),
+    ("explain --class-step ", set(CLASS_STEPS)),
     ("explain --animation ", {"mp4", "gif", "none"}),
     ("check --preset i", {"i3d", "imagenet"}),
     ("compare --device t", {"tensorrt"}),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tiny_net import strict
 
 import cfp_onnx
-from cfp_onnx.cli.main import main
+from cfp_onnx.cli.main import COMMANDS, main
 
 
 def test_odd_names_stay_on_one_line(refuses, tiny, tmp_path):
@@ -99,3 +101,25 @@ def test_version_and_help(capsys):
             main(argv)
         assert end.value.code == 0
         assert says in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes a descriptor as a shell does")
+@pytest.mark.parametrize("closed", ["1", "2", "1 2"])
+def test_a_process_without_streams_works(tiny, closed):
+    shut = " ".join(f"{number}>&-" for number in closed.split())
+    line = f'exec "{sys.executable}" -m cfp_onnx inspect "{tiny}" {shut}'
+    root = Path(cfp_onnx.__file__).parents[1]
+    done = subprocess.run(["sh", "-c", line], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stderr == ""
+
+
+def test_pages_that_the_help_names_are_there(capsys):
+    named = set()
+    for command in COMMANDS:
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        named |= set(re.findall(r"docs/[a-z]+\.md", capsys.readouterr().out))
+    assert named
+    root = Path(cfp_onnx.__file__).parents[1]
+    assert [name for name in named if not (root / name).is_file()] == []

@@ -10,7 +10,7 @@ import numpy as np
 
 import cfp_onnx as cfp
 from cfp_onnx.matching import alignment, describe
-from cfp_onnx.matching.units import Network
+from cfp_onnx.matching.units import NetworkUnits
 
 
 def test_activations_tell_what_weights_and_names_do_not(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -23,7 +23,7 @@ def test_activations_tell_what_weights_and_names_do_not(tmp_path: Path, rng: np.
     units = tuple(
         replace(u, name=f"x{u.index}", weight=f"y{u.index}", weights=lambda i=u.index: drawn[i]) for u in whole.units
     )
-    other = Network(units, whole.count, whole.inputs, whole.heads)
+    other = NetworkUnits(units, whole.count, whole.inputs, whole.heads)
     b1, b3 = (next(u.index for u in whole.units if u.name == n) for n in ("b1", "b3"))
     exchanged = {**means, b1: rng.permutation(means[b3]), b3: rng.permutation(means[b1])}
     found = alignment.align(whole, other, means=(means, exchanged))

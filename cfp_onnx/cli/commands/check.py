@@ -23,7 +23,7 @@ def add_options(parser: Parser) -> None:
     add("model", metavar="MODEL")
     add("clips", metavar="CLIP", nargs="*", help="where the baseline's clips are (where it says)")
     add("--baseline", metavar="F", required=True, help="what `cfp-onnx baseline` wrote")
-    limits = parser.add_argument_group("limits", "on the mean of all clips, for each layer; see docs/gate.md")
+    limits = parser.add_argument_group("limits", "on the mean of all clips, for each layer; see docs/check.md")
     limit = limits.add_argument
     limit("--max-drift", type=number, metavar="X", help="part of the relevance that may move to other kernels (0.15)")
     limit("--min-overlap", type=number, metavar="X", help="part of the strongest tenth that must stay (0.6)")
