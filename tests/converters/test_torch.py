@@ -22,7 +22,7 @@ from onnx import numpy_helper
 
 import cfp_onnx as cfp
 from cfp_onnx.clips.presets import PRESETS
-from cfp_onnx.conversion import call, keep
+from cfp_onnx.conversion import keep
 from cfp_onnx.errors import ModelError
 from cfp_onnx.pyramid.topology_json import topology_json
 
@@ -57,17 +57,17 @@ def make(files, tmp_path, monkeypatch):
     """Converts one of those files, or code of `blocks_torch`, called from the folder where that lies."""
     monkeypatch.chdir(TESTS)
 
-    def call(source, **options):
+    def converted(source, **options):
         if source is not None and ":" not in source:
             source = files / source
-        return call.convert("torch", source, tmp_path / "m.onnx", **{"input_shape": SHAPE, "python": PYTHON, **options})
+        return cfp.convert("torch", source, tmp_path / "m.onnx", **{"input_shape": SHAPE, "python": PYTHON, **options})
 
-    return call
+    return converted
 
 
 @pytest.fixture
 def refuses(make, tmp_path):
-    def call(source, says, **options):
+    def refused(source, says, **options):
         with pytest.raises(ModelError) as caught:
             make(source, **options)
         assert says in str(caught.value)
@@ -75,7 +75,7 @@ def refuses(make, tmp_path):
         assert "failed:" not in str(caught.value), "a crash is no refusal"
         assert not (tmp_path / "m.onnx").exists()
 
-    return call
+    return refused
 
 
 def outputs(file, clip):
@@ -363,7 +363,7 @@ def test_the_papers_networks_give_the_expected_logits(shared_dir, tmp_path, arch
     np.savez(tmp_path / "state.npz", **state_of(filled))
     subprocess.run([PYTHON, "-c", SAVE, tmp_path / "state.npz", tmp_path / "ckpt.pth"], check=True, capture_output=True)
     (tmp_path / "state.npz").unlink()
-    done = call.convert(
+    done = cfp.convert(
         "torch", None, tmp_path / "m.onnx", arch=arch, weights=tmp_path / "ckpt.pth", classes=400, frames=16, size=size,
         python=PYTHON,
     )  # fmt: skip
