@@ -15,6 +15,10 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many of its steps are done, and how many there are."""
 
 
+def silent(_what: str, _done: int, _of: int) -> None:
+    """Progress that nobody watches."""
+
+
 @dataclass(frozen=True, eq=False)
 class Header(Mapping[str, Any]):
     """A frozen dataclass that is read by attribute, or by key as a mapping of its published JSON.
@@ -53,4 +57,4 @@ def plain(value: object) -> Any:
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-__all__ = ["Array", "Header", "Progress", "plain"]
+__all__ = ["Array", "Header", "Progress", "plain", "silent"]

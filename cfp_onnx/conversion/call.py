@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cfp_onnx.conversion.environments import environment, silent
+from cfp_onnx.conversion.environments import environment
 from cfp_onnx.conversion.file_kinds import accepted
 from cfp_onnx.conversion.keep import check_labels, described_preprocess, keep_file, preset_of, source_of
 from cfp_onnx.conversion.process import run_converter
@@ -22,7 +22,7 @@ from cfp_onnx.conversion.usage import Shape, absolute, batch_of, check_place, ch
 from cfp_onnx.conversion.verify import read_probe, verified
 from cfp_onnx.errors import UsageError
 from cfp_onnx.explanation.network import Network
-from cfp_onnx.values import Progress
+from cfp_onnx.values import Progress, silent
 
 if TYPE_CHECKING:
     from cfp_onnx.clips.preprocess import Preprocess

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cfp_onnx.errors import DeviceError, UsageError
 from cfp_onnx.text import first_line
-from cfp_onnx.values import Progress
+from cfp_onnx.values import Progress, silent
 
 Runner = Callable[[Sequence[str]], None]
 
@@ -28,10 +28,6 @@ SECONDS = 120
 
 ROOM = 1 << 26
 """Free bytes below which a disk counts as full."""
-
-
-def silent(_what: str, _done: int, _of: int) -> None:
-    """Progress that is not shown."""
 
 
 def environment(
@@ -192,4 +188,4 @@ def install_command(interpreter: Path, requirements: Path) -> str:
     return shlex.join([str(interpreter), "-m", "pip", "install", "-r", str(requirements)])
 
 
-__all__ = ["cache_folder", "environment", "install_command", "last_line", "python_limits", "silent"]
+__all__ = ["cache_folder", "environment", "install_command", "last_line", "python_limits"]

@@ -12,7 +12,6 @@ from cfp_onnx import runtime
 from cfp_onnx.explanation import classes as class_rules
 from cfp_onnx.explanation import field_run, pooled_run
 from cfp_onnx.explanation.assemble import assemble, media_of
-from cfp_onnx.explanation.classes import Classes
 from cfp_onnx.explanation.network import Network
 from cfp_onnx.explanation.sessions import NOTHING_MORE, FieldProbe, Sessions, Wanted
 from cfp_onnx.explanation.values import Request
@@ -24,7 +23,7 @@ from cfp_onnx.relevance.rules import FieldWalk, rule_named
 from cfp_onnx.relevance.statistics import Statistics
 from cfp_onnx.relevance.values import Settings
 from cfp_onnx.runtime.probe import SEED
-from cfp_onnx.values import Array, Progress
+from cfp_onnx.values import Array, Progress, silent
 
 if TYPE_CHECKING:
     from cfp_onnx.clips.clip import Clip
@@ -62,7 +61,7 @@ class Engine:
         keep: bool = True,
     ) -> None:
         self.device = device or runtime.Device()
-        runtime.providers(self.device)
+        runtime.providers(self.device)  # a device that is missing is told before the network is read
         self.network = network = Network.read(model, feeds, output=output, barriers=barriers)
         self.sessions = Sessions(network, {k: v.shape for k, v in feeds.items()}, self.device, keep=keep)
         self.file, self.model, self.program = network.file, network.model, network.program
@@ -76,12 +75,9 @@ class Engine:
         """Number of classes and their axis in the target; None where the whole flattened target is classes."""
         return self.network.classes()
 
-    def _classes(self) -> Classes:
-        return Classes.of(self.topology, self.target)
-
     def scores(self, value: Array) -> Array:
         """Class scores of the first item of a target or output, (classes,); positions are averaged."""
-        return self._classes().scores(value)
+        return self.network.target_classes().scores(value)
 
     def rivals(self, output: Array, index: int) -> Array:
         """How much each other class competes with one on this clip, (classes,) float32; see `classes.rivals`."""
@@ -89,7 +85,7 @@ class Engine:
 
     def seed(self, index: int, step: str, rivals: Array | None = None) -> Array:
         """Field at the target, of its shape; see `Classes.seed`."""
-        return self._classes().seed(index, step, rivals)
+        return self.network.target_classes().seed(index, step, rivals)
 
     def pick_class(self, outputs: Mapping[str, Array], target: int | str | None, labels: Sequence[str] | None) -> int:
         """The class index for an index, a label, or None (the top-1 class of the model's outputs).
@@ -97,7 +93,7 @@ class Engine:
         Raises:
             TargetError: If there is no such class.
         """
-        found = self._classes()
+        found = self.network.target_classes()
         scores = found.scores(outputs[self.output]) if target is None else np.zeros(found.count)
         return class_rules.pick_class(found, scores, target, labels, file=self.file.path)
 
@@ -170,7 +166,7 @@ class Engine:
         main = self.network.clip_input()
         collector = TubeCollector.of(self.topology, self.depths, main, self.axes[main]) if tubes else None
         request = Request(
-            clip.feeds, rule_named(rule), settings, collector, volumes=kernel_relevance, progress=progress or _silent
+            clip.feeds, rule_named(rule), settings, collector, volumes=kernel_relevance, progress=progress or silent
         )
         run = field_run.run if isinstance(request.rule.walk, FieldWalk) else pooled_run.run
         found = run(self.sessions, request)
@@ -178,10 +174,6 @@ class Engine:
         if not tubes:
             return pyramid
         return replace(pyramid, media=media_of(self.network, clip), topology=topology_json(self.network))
-
-
-def _silent(_what: str, _done: int, _of: int) -> None:
-    """Progress that nobody watches."""
 
 
 __all__ = ["Engine"]

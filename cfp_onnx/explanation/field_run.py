@@ -9,7 +9,6 @@ import numpy as np
 
 from cfp_onnx import runtime
 from cfp_onnx.explanation import tube_run
-from cfp_onnx.explanation.classes import Classes
 from cfp_onnx.explanation.sessions import FieldProbe, Sessions
 from cfp_onnx.explanation.values import Found, Request
 from cfp_onnx.graph.layers import KernelLayer
@@ -72,7 +71,7 @@ def fetch(
         names: Further tensors.
         settings: The class.
     """
-    classes = Classes.of(sessions.network.topology, sessions.network.target)
+    classes = sessions.network.target_classes()
     seeds = {SEED: classes.seed(settings.index, settings.class_step)}
     if TUBE_SEED in probe.statistics.probe.seeds:
         seeds[TUBE_SEED] = classes.seed(settings.index, "contrast", settings.rivals)

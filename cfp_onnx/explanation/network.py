@@ -71,9 +71,13 @@ class Network:
         """The model that is run: the file's, with the branches that the clip takes."""
         return self.program.model
 
+    def target_classes(self) -> Classes:
+        """How the classes lie in the target."""
+        return Classes.of(self.topology, self.target)
+
     def classes(self) -> tuple[int, int | None]:
         """Number of classes and their axis in the target; None where the whole flattened target is classes."""
-        found = Classes.of(self.topology, self.target)
+        found = self.target_classes()
         return found.count, found.axis
 
     def clip_input(self) -> str:
