@@ -21,7 +21,7 @@ from cfp_onnx.matching.describe import network
 from cfp_onnx.matching.units import NetworkUnits, Unit
 from cfp_onnx.model import Model
 from cfp_onnx.relevance.field_walk import Walk
-from cfp_onnx.relevance.rules import field_rules, rule_named
+from cfp_onnx.relevance.rules import HOLDS, field_rules, rule_named
 from cfp_onnx.runtime.probe import SEED, Probe
 from cfp_onnx.values import Array
 
@@ -150,7 +150,14 @@ class Recorder:
         self.network: NetworkUnits = network(engine.topology, engine.output, engine.target, engine.depths)
         probe = Probe(engine.model.opset)
         make = rule_named(rule).field().make
-        walk = Walk(engine.topology, engine.target, depths=engine.depths, depth=depth, rule=make, probe=probe)
+        walk = Walk(
+            engine.topology,
+            engine.target,
+            depths=engine.depths,
+            depth=depth,
+            rule=lambda w: make(w, HOLDS),
+            probe=probe,
+        )
         walk.run()
         self._relevance = [walk.relevance.get(u.index) for u in self.network.units]
         self._activity = []

@@ -17,6 +17,7 @@ from cfp_onnx.matching.units import NetworkUnits
 from cfp_onnx.model import Model
 from cfp_onnx.pyramid.tube_collector import TubeCollector
 from cfp_onnx.pyramid.tubes import Tube
+from cfp_onnx.relevance.rules import HOLDS
 from cfp_onnx.runtime.probe import SEED, Probe, Values
 from cfp_onnx.values import Array
 
@@ -115,7 +116,9 @@ class Side:
             tubes: Whether the places are wanted.
         """
         engine = self.engine
-        probe = engine.field_probe("positional", depth, Wanted(places=tubes, taps=self.made(tensors, feeds)))
+        probe = engine.field_probe(
+            "positional", depth, Wanted(places=tubes, taps=self.made(tensors, feeds)), hold=HOLDS
+        )
         names = list(dict.fromkeys([*probe.relevance.values(), *probe.maps.values(), *probe.taps.values()]))
         fed = {**feeds, SEED: engine.seed(index, "contrast")}
         found = dict(zip(names, runtime.run(probe.session, names, fed), strict=True))

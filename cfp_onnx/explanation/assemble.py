@@ -16,12 +16,12 @@ from cfp_onnx.explanation.values import Found, Request
 from cfp_onnx.graph.positions import spatial_axes
 from cfp_onnx.graph.states import State
 from cfp_onnx.graph.topology import Source, Topology
-from cfp_onnx.pyramid.headers import CoverageHeader, InputHeader, ModelHeader, RunHeader, TargetHeader
+from cfp_onnx.pyramid.headers import CoverageHeader, InputHeader, ModelHeader, RunHeader, TargetHeader, TopClass
 from cfp_onnx.pyramid.media import Media, stretched_frames
 from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.pyramid.tube_collector import clip_size
 from cfp_onnx.pyramid.values import Edge, Kernel, LayerResult, Link, LinkSource
-from cfp_onnx.relevance.values import Walked
+from cfp_onnx.relevance.values import Settings, Walked
 from cfp_onnx.values import Array
 
 if TYPE_CHECKING:
@@ -78,6 +78,9 @@ def _named(topology: Topology, sources: Sequence[Source]) -> tuple[LinkSource, .
 TOP = 5
 """Strongest classes that a pyramid names."""
 
+LEAST_RIVAL = 0.05
+"""Least share of a rival that a pyramid names."""
+
 
 def largest_difference(plain: Mapping[str, Array], probed: Mapping[str, Array]) -> float:
     """Largest absolute difference of the model's outputs with and without probes."""
@@ -123,7 +126,8 @@ def assemble(
         ),
         run=RunHeader(
             rule=request.rule.name, class_step=settings.class_step, theta=settings.theta, top_k=settings.top_k,
-            depth=settings.depth if settings.depth is not None else "all", gates="frozen",
+            depth=settings.depth if settings.depth is not None else "all", holds=settings.hold,
+            against=settings.against, rivals=_rivals(settings, labels),
             provider=sessions.provider(), onnxruntime=runtime.import_onnxruntime().__version__,
             output_difference=largest_difference(plain, found.outputs), undefined=walked.undefined,
             negative_sums=walked.negative_sums, links_omitted=walked.omitted,
@@ -138,6 +142,13 @@ def assemble(
         edges=edges(topology, walked, found.states),
         tubes=None if request.collector is None else request.collector.finish(),
     )  # fmt: skip
+
+
+def _rivals(settings: Settings, labels: Sequence[str] | None) -> tuple[TopClass, ...]:
+    """The classes that count most among those that the class is set against; none where all count alike."""
+    if settings.others is None:
+        return ()
+    return tuple(c for c in strongest(settings.others, labels, TOP) if c.score >= LEAST_RIVAL)
 
 
 def media_of(network: Network, clip: Clip) -> Media:

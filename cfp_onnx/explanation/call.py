@@ -55,6 +55,8 @@ def explain(
     theta: float = 0.6,
     top_k: int | None = None,
     depth: int | str = 3,
+    hold: Sequence[str] | None = None,
+    against: str | int | None = None,
     layout: str | None = None,
     labels: Sequence[str] | None = None,
     preprocess: Preprocess | None = None,
@@ -77,6 +79,10 @@ def explain(
         theta: Threshold on v, 0..1.
         top_k: Most kernels per layer.
         depth: Deepest level, or ``"all"``.
+        hold: What keeps its recorded value, some of ``norms``, ``attention`` and ``gates``; what the rule holds by
+            default (`positional`: nothing).
+        against: What the class is set against: ``mean`` (of all others), ``rivals`` (the others as they compete on
+            this clip), ``best`` (the strongest other) or a class, by index or label.
         layout: Axes of the input, e.g. NCTHW; read off the model by default.
         labels: Class names; the model's metadata by default.
         preprocess: How footage becomes input; the model's metadata by default.
@@ -90,7 +96,7 @@ def explain(
     Raises:
         CfpError: With one sentence that says what cannot be used and what to do.
     """
-    settings = WalkOptions(rule, class_step, theta, top_k, depth).settings()
+    settings = WalkOptions(rule, class_step, theta, top_k, depth, hold, against).settings()
     reading, running = ClipOptions(layout, labels, preprocess), RunOptions(device, threads, barriers)
     clock = _Clock()
     loaded = model if isinstance(model, Model) else load(model)

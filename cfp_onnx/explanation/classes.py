@@ -91,6 +91,46 @@ def rivals(program: Program, output: str, target: str, scores: Array, index: int
     return np.insert(weights / weights.sum(), index, 0.0).astype(np.float32)
 
 
+def others(
+    classes: Classes,
+    scores: Array,
+    rivals: Array,
+    index: int,
+    against: str | int | None,
+    labels: Sequence[str] | None,
+    *,
+    file: object,
+) -> Array | None:
+    """How much each other class counts when one is set against them.
+
+    Args:
+        classes: The classes of the output.
+        scores: (classes,) their scores on this clip.
+        rivals: (classes,) how much each other class competes with it, see `rivals`.
+        index: The class.
+        against: ``mean`` (all others alike), ``rivals`` (as they compete), ``best`` (the strongest other) or a class.
+        labels: Class names.
+        file: The model's file, for sentences.
+
+    Returns:
+        (classes,) float32 that adds up to 1, 0 for the class itself; None for all alike.
+
+    Raises:
+        TargetError: If there is no such class, or it is the class itself.
+    """
+    if against in {None, "mean"} or classes.count < 2:
+        return None
+    if against == "rivals":
+        return rivals
+    if against == "best":
+        found = int(np.argmax(np.where(np.arange(classes.count) == index, -np.inf, scores)))
+    else:
+        found = pick_class(classes, scores, against, labels, file=file)
+        if found == index:
+            raise TargetError(f"class {index} cannot be set against itself; name another with --against")
+    return np.asarray(np.eye(classes.count, dtype=np.float32)[found])
+
+
 def label_of(labels: Sequence[str] | None, index: int) -> str | None:
     """A class's name; None if it has none."""
     return labels[index] if labels is not None and index < len(labels) else None
@@ -135,4 +175,4 @@ def strongest(scores: Array, labels: Sequence[str] | None, most: int) -> tuple[T
     return tuple(TopClass(int(i), label_of(labels, int(i)), float(scores[i])) for i in order)
 
 
-__all__ = ["Classes", "label_of", "pick_class", "rivals", "strongest"]
+__all__ = ["Classes", "label_of", "others", "pick_class", "rivals", "strongest"]

@@ -13,6 +13,7 @@ from cfp_onnx.explanation import classes as class_rules
 from cfp_onnx.explanation import field_run, pooled_run
 from cfp_onnx.explanation.assemble import assemble, media_of
 from cfp_onnx.explanation.network import Network
+from cfp_onnx.explanation.options import resolved
 from cfp_onnx.explanation.sessions import NOTHING_MORE, FieldProbe, Sessions, Wanted
 from cfp_onnx.explanation.values import Request
 from cfp_onnx.model import Model
@@ -83,6 +84,14 @@ class Engine:
         """How much each other class competes with one on this clip, (classes,) float32; see `classes.rivals`."""
         return class_rules.rivals(self.program, self.output, self.target, self.scores(output), index)
 
+    def others(
+        self, output: Array, index: int, against: str | int | None, labels: Sequence[str] | None = None
+    ) -> Array | None:
+        """How much each other class counts when one is set against them; see `classes.others`."""
+        found = self.network.target_classes()
+        rivals = self.rivals(output, index)
+        return class_rules.others(found, self.scores(output), rivals, index, against, labels, file=self.file.path)
+
     def seed(self, index: int, step: str, rivals: Array | None = None) -> Array:
         """Field at the target, of its shape; see `Classes.seed`."""
         return self.network.target_classes().seed(index, step, rivals)
@@ -107,9 +116,11 @@ class Engine:
         """Name of the provider that runs the sessions."""
         return self.sessions.provider()
 
-    def field_probe(self, rule: str, depth: int | None, wanted: Wanted = NOTHING_MORE) -> FieldProbe:
-        """The session that returns every kernel's relevance by a field rule, and what else is wanted."""
-        return self.sessions.field(rule_named(rule), depth, wanted)
+    def field_probe(
+        self, rule: str, depth: int | None, wanted: Wanted = NOTHING_MORE, *, hold: Sequence[str] | None = None
+    ) -> FieldProbe:
+        """The session that returns every kernel's relevance by a field rule; see `Sessions.field`."""
+        return self.sessions.field(rule_named(rule), depth, wanted, hold=hold)
 
     def relevance(
         self,
@@ -119,11 +130,29 @@ class Engine:
         rule: str = "positional",
         class_step: str = "contrast",
         depth: int | None = None,
+        hold: Sequence[str] | None = None,
+        against: str | int | None = None,
     ) -> dict[int, Array]:
-        """Relevance of every kernel of every layer walked, by a field rule: layer index to (kernels,) float64."""
-        probe = self.field_probe(rule, depth)
+        """Relevance of every kernel of every layer walked, by a field rule: layer index to (kernels,) float64.
+
+        Args:
+            feeds: Arrays for all inputs.
+            index: The class.
+            rule: Name of a field rule.
+            class_step: ``contrast`` or ``contribution``.
+            depth: Deepest level; None for all.
+            hold: What is held at its recorded value; None for what the rule holds by itself.
+            against: What the class is set against under ``contrast``: ``mean``, ``rivals``, ``best`` or a class.
+
+        Raises:
+            UsageError: If the rule cannot do what is asked for.
+        """
+        others = None
+        if resolved(against, class_step) not in {None, "mean"}:
+            others = self.others(self.plain(feeds)[self.output], index, against)
+        probe = self.field_probe(rule, depth, hold=hold)
         names = list(probe.relevance.values())
-        results = runtime.run(probe.session, names, {**feeds, SEED: self.seed(index, class_step)})
+        results = runtime.run(probe.session, names, {**feeds, SEED: self.seed(index, class_step, others)})
         return {i: np.asarray(r, np.float64).reshape(-1) for i, r in zip(probe.relevance, results, strict=True)}
 
     def statistics_session(self, rule: str, depth: int | None) -> tuple[Any, Statistics]:
@@ -162,7 +191,11 @@ class Engine:
         """
         plain = self.plain(clip.feeds) if plain is None else plain
         scores = self.scores(plain[self.output])
-        settings = replace(settings, rivals=self.rivals(plain[self.output], settings.index))
+        output = plain[self.output]
+        settings = replace(
+            settings, rivals=self.rivals(output, settings.index),
+            others=self.others(output, settings.index, settings.against, labels),
+        )  # fmt: skip
         main = self.network.clip_input()
         collector = TubeCollector.of(self.topology, self.depths, main, self.axes[main]) if tubes else None
         request = Request(

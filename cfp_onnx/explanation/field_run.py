@@ -43,7 +43,9 @@ def run(sessions: Sessions, request: Request) -> Found:
     chunks = tube_run.passes(network, expanded, shown, volumes=request.volumes)
     for n, chunk in enumerate(chunks):
         request.progress("explaining", n, len(chunks))
-        probe = sessions.field(request.rule, settings.depth, replace(chunk, maps=n == 0 and collector is not None))
+        probe = sessions.field(
+            request.rule, settings.depth, replace(chunk, maps=n == 0 and collector is not None), hold=settings.hold
+        )
         first = [*probe.relevance.values(), *probe.statistics.addends.values()] if n == 0 else []
         own = [p.name for p in network.file.outputs] if n == 0 else []
         results = fetch(sessions, probe, request.feeds, [*own, *first], settings)
@@ -72,7 +74,7 @@ def fetch(
         settings: The class.
     """
     classes = sessions.network.target_classes()
-    seeds = {SEED: classes.seed(settings.index, settings.class_step)}
+    seeds = {SEED: classes.seed(settings.index, settings.class_step, settings.others)}
     if TUBE_SEED in probe.statistics.probe.seeds:
         seeds[TUBE_SEED] = classes.seed(settings.index, "contrast", settings.rivals)
     linked = [n for found in probe.links.values() for m in found for n in (m.x, m.g)]

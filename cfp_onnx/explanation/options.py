@@ -90,6 +90,8 @@ class WalkOptions:
         theta: Threshold on v, 0..1.
         top_k: Most kernels per layer.
         depth: Deepest level, or ``"all"``.
+        hold: What is held at its recorded value, some of norms, attention and gates; what the rule holds by default.
+        against: What the class is set against: mean (of the others), rivals, best (the strongest other) or a class.
     """
 
     rule: str = DEFAULT
@@ -97,6 +99,8 @@ class WalkOptions:
     theta: float = 0.6
     top_k: int | None = None
     depth: int | str = 3
+    hold: Sequence[str] | None = None
+    against: str | int | None = None
 
     def settings(self) -> Settings:
         """The same as the walk takes it, with class 0.
@@ -109,7 +113,31 @@ class WalkOptions:
             raise UsageError(f"theta is {self.theta}, it must lie between 0 and 1")
         if self.top_k is not None and self.top_k < 1:
             raise UsageError(f"top-k is {self.top_k}, it must be at least 1")
-        return Settings(theta=self.theta, top_k=self.top_k, depth=deepest(self.depth), class_step=step, index=0)
+        return Settings(
+            theta=self.theta, top_k=self.top_k, depth=deepest(self.depth), class_step=step, index=0,
+            hold=rule_named(self.rule).held(self.hold), against=resolved(self.against, step),
+        )  # fmt: skip
+
+
+AGAINST = "mean"
+"""What a class is set against by default."""
+
+
+def resolved(against: str | int | None, step: str) -> str | None:
+    """What a class is set against, as text; None under a class step that sets it against nothing.
+
+    Args:
+        against: As it was asked for; None for the default.
+        step: The class step.
+
+    Raises:
+        UsageError: If it was asked for, and the class step sets a class against nothing.
+    """
+    if step == "contrast":
+        return str(AGAINST if against is None else against).strip()
+    if against is not None:
+        raise UsageError(f"class step {step} sets a class against nothing; --against needs --class-step contrast")
+    return None
 
 
 def deepest(depth: int | str) -> int | None:
@@ -126,4 +154,4 @@ def deepest(depth: int | str) -> int | None:
     return int(text)
 
 
-__all__ = ["ClipOptions", "RunOptions", "WalkOptions", "deepest"]
+__all__ = ["ClipOptions", "RunOptions", "WalkOptions", "deepest", "resolved"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +97,7 @@ class Sessions:
         self.graph = runtime.Graph.of(network.model, shapes)
         self._providers = runtime.providers(device)
         self._plain: Any = None
-        self._fields: dict[tuple[str, int | None, Wanted], FieldProbe] = {}
+        self._fields: dict[tuple[str, tuple[str, ...], int | None, Wanted], FieldProbe] = {}
         self._statistics: dict[tuple[str, int | None], tuple[Any, Statistics]] = {}
         self._mean_weights: dict[str, Array] = {}
 
@@ -127,21 +127,34 @@ class Sessions:
                 )
         return results
 
-    def field(self, rule: Rule, depth: int | None, wanted: Wanted = NOTHING_MORE) -> FieldProbe:
-        """The session that returns every kernel's relevance by a field rule, and what else is wanted."""
-        key = (rule.name, depth, wanted)
-        found = self._fields.get(key) or self._make_field(rule, depth, wanted)
+    def field(
+        self, rule: Rule, depth: int | None, wanted: Wanted = NOTHING_MORE, *, hold: Sequence[str] | None = None
+    ) -> FieldProbe:
+        """The session that returns every kernel's relevance by a field rule, and what else is wanted.
+
+        Args:
+            rule: The rule.
+            depth: Deepest level; None for all.
+            wanted: What is returned besides relevance.
+            hold: What is held at its recorded value; None for what the rule holds by itself.
+
+        Raises:
+            UsageError: If the rule does not let one choose what it holds.
+        """
+        held = rule.held(hold)
+        key = (rule.name, held, depth, wanted)
+        found = self._fields.get(key) or self._make_field(rule, held, depth, wanted)
         if self.keep:
             self._fields[key] = found
         return found
 
-    def _make_field(self, rule: Rule, depth: int | None, wanted: Wanted) -> FieldProbe:
-        network = self.network
+    def _make_field(self, rule: Rule, hold: tuple[str, ...], depth: int | None, wanted: Wanted) -> FieldProbe:
+        network, make = self.network, rule.field().make
         probe = Probe(network.model.opset)
         own = wanted.places or ((wanted.maps or wanted.volumes) and not rule.second_walk)
         walk = Walk(
-            network.topology, network.target, depths=network.depths, depth=depth, rule=rule.field().make, probe=probe,
-            linked=wanted.linked, places=own,
+            network.topology, network.target, depths=network.depths, depth=depth, rule=lambda w: make(w, hold),
+            probe=probe, linked=wanted.linked, places=own,
         )  # fmt: skip
         walk.run()
         probe.outputs.extend(walk.relevance.values())

@@ -48,6 +48,8 @@ class Activation:
         zero: f(0).
         slope: f'(0).
         rectifier: y is x where x > 0 and 0 elsewhere, so that y alone tells where it fires.
+        arithmetic: A step of a formula (square, root, quotient, exponential) rather than an activation; where it only
+            steers, its slope counts.
         bias: Input that is added before f, for operators that fuse the two.
     """
 
@@ -55,6 +57,7 @@ class Activation:
     zero: float = 0.0
     slope: float = 1.0
     rectifier: bool = False
+    arithmetic: bool = False
     source: int = 0
     bias: int | None = None
 
@@ -116,9 +119,9 @@ class Select:
 
 @dataclass(frozen=True)
 class Gate:
-    """value * gate (or value / gate); the gate is held.
+    """value * gate (or value / gate).
 
-    `own` says that both come from the same kernels (x * sigmoid(x)): an activation, not a gate.
+    `own` says that both are functions of the same elements (x * sigmoid(x)): an activation, not a gate.
     """
 
     value: int
@@ -139,7 +142,11 @@ class Pool:
 
 @dataclass(frozen=True)
 class Reduce:
-    """Mean, sum or maximum over whole axes."""
+    """One number over whole axes.
+
+    `kind` is mean, sum or max; of a tensor that only steers also l1, l2, square (the sum of squares), logsum,
+    logsumexp or prod.
+    """
 
     kind: str
     axes: tuple[int, ...]
@@ -155,6 +162,7 @@ class Normalise:
         groups: Groups of axis 1.
         scale: Multiplier after the division, broadcasting against y; None stands for 1.
         centred: Whether a mean is taken off.
+        kind: norm | local (a local response) | softmax | logsoftmax | hardmax | l1 | l2 (divided by that norm).
         mixes: Whether channels influence each other through the statistics.
     """
 
@@ -162,19 +170,35 @@ class Normalise:
     groups: int = 1
     scale: Callable[[], Array] | None = None
     centred: bool = True
+    kind: str = "norm"
     mixes: bool = True
     source: int = 0
 
 
 @dataclass(frozen=True)
 class Mix:
-    """A product of two activations: the weights are held, the value path receives.
+    """A product of two activations whose channels come from one of them, as attention mixes its values.
 
     Attributes:
         value: Input that carries the values (0 left, 1 right operand).
     """
 
     value: int
+
+
+@dataclass(frozen=True)
+class Product:
+    """A product of two activations whose channels merge, as queries meet keys: the output only steers.
+
+    Attributes:
+        equation: Of an Einsum; empty for a product of matrices.
+        turned: Whether each operand's last two axes are exchanged first.
+        factor: What the product is multiplied by.
+    """
+
+    equation: str = ""
+    turned: tuple[bool, bool] = (False, False)
+    factor: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -189,5 +213,5 @@ class Barrier:
 
 Effect = (
     Layer | Identity | Quantise | Activation | Affine | Move | Sum | Select | Gate | Pool | Reduce | Normalise | Mix
-    | Held | Barrier
+    | Product | Held | Barrier
 )  # fmt: skip

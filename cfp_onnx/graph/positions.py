@@ -96,7 +96,7 @@ def _through(topology: Topology, node: Node, effect: fx.Effect, found: Mapping[s
         ):
             arrays = found.get(node.inputs[source])
             return [] if arrays is None else [_aligned(arrays, rank)]
-        case fx.Held() | fx.Barrier():
+        case fx.Product() | fx.Held() | fx.Barrier():
             return []  # no channels, or nothing known of them: such a tensor looks at no place
         case fx.Layer():
             return []  # the parts of layers are taken by `_through_part`

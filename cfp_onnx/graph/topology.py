@@ -19,9 +19,10 @@ from cfp_onnx.graph.fibers import find_fibers
 from cfp_onnx.graph.labels import UNKNOWN
 from cfp_onnx.graph.layers import KernelLayer, Origin, find_layers, find_origins, find_parts
 from cfp_onnx.graph.states import State
+from cfp_onnx.graph.steering import Role, carrying, is_mean, role_of
 from cfp_onnx.graph.tracing import Joint, Means, Tracing
 from cfp_onnx.graph.wires import part_wires
-from cfp_onnx.model import Program
+from cfp_onnx.model import Node, Program
 from cfp_onnx.values import Array
 
 
@@ -64,6 +65,7 @@ class Topology:
         layers: Layers in execution order.
         states: Labels of every tensor.
         effects: Effect of every node, by name.
+        steering: How values pass a node through which no channel does, by name.
         origins: Layers and inputs, by label range.
         branches: Concats (and Adds) where branches meet.
         shortcuts: Adds with their shortcuts.
@@ -75,12 +77,38 @@ class Topology:
     layers: tuple[KernelLayer, ...]
     states: Mapping[str, State]
     effects: Mapping[str, fx.Effect]
+    steering: Mapping[str, fx.Effect]
     origins: tuple[Origin, ...]
     branches: tuple[Joint, ...]
     shortcuts: tuple[Joint, ...]
     gates: tuple[Joint, ...]
     barriers: tuple[str, ...] = ()
     _wires: dict[int, list[tuple[str, Array, Array]]] = field(default_factory=dict, repr=False, compare=False)
+    _roles: dict[tuple[str, str], Role] = field(default_factory=dict, repr=False, compare=False)
+
+    def passing(self, node: Node) -> fx.Effect:
+        """How values pass a node, whether channels do or not."""
+        return self.steering.get(node.name, self.effects[node.name])
+
+    @cached_property
+    def carrying(self) -> frozenset[str]:
+        """Tensors whose channels reach a layer or an output; all others only steer."""
+        return carrying(self.program, self.effects, self.layers)
+
+    @cached_property
+    def _weighted(self) -> frozenset[str]:
+        return frozenset(p.node.name for layer in self.layers for p in layer.parts)
+
+    def role(self, value: str, gate: str) -> Role:
+        """What a factor is to the tensor that it scales; see `cfp_onnx.graph.steering.role_of`."""
+        key = (value, gate)
+        if key not in self._roles:
+            self._roles[key] = role_of(self.program, self._weighted, value, gate)
+        return self._roles[key]
+
+    def is_mean(self, value: str, other: str) -> bool:
+        """Whether one addend is the other's mean; see `cfp_onnx.graph.steering.is_mean`."""
+        return is_mean(self.program, self._weighted, value, other)
 
     @cached_property
     def _firsts(self) -> Array:
@@ -266,6 +294,7 @@ def build(program: Program, *, channel_axes: Mapping[str, int], barriers: bool =
         layers=tuple(layers),
         states=flow.states,
         effects=flow.effects,
+        steering=flow.steering,
         origins=tuple(origins),
         branches=tuple(flow.branches),
         shortcuts=tuple(flow.shortcuts),

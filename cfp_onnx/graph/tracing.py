@@ -44,6 +44,7 @@ class Tracing:
     Attributes:
         states: Labels of every tensor.
         effects: Effect of every node, by name.
+        steering: How values pass a node through which no channel does, by name; nodes without an entry pass none.
         branches: Concats and Adds where branches meet.
         shortcuts: Adds with their shortcuts.
         gates: Products with their gates.
@@ -68,6 +69,7 @@ class Tracing:
         self.means = means
         self.states: dict[str, State] = {}
         self.effects: dict[str, fx.Effect] = {}
+        self.steering: dict[str, fx.Effect] = {}
         self.branches: list[Joint] = []
         self.shortcuts: list[Joint] = []
         self.gates: list[Joint] = []
@@ -84,6 +86,7 @@ class Tracing:
                 offset += part.kernels
         self._fiber_joints = {layer.output for layer in layers if layer.split}
         self._view = View(program, self.states, {p.node.name: p for layer in layers for p in layer.parts})
+        self._steering = replace(self._view, steering=True)
         self._start(channel_axes)
 
     def _start(self, channel_axes: Mapping[str, int]) -> None:
@@ -108,6 +111,8 @@ class Tracing:
                 continue
             effect = self._known.get(node.name) or effect_of(node, self._view) or self._barrier(node)
             self.effects[node.name] = effect
+            if isinstance(effect, fx.Held) and not self._known:
+                self.steering[node.name] = effect_of(node, self._steering) or effect
             self._ancestry.add(node, self._place[node.name][0].index if node.name in self._place else None)
             for name, state in zip(node.outputs, self._apply(node, effect), strict=False):
                 if name:
@@ -159,7 +164,7 @@ class Tracing:
                 return [state, *self._held(node, node.outputs[1:])]
             case fx.Barrier():
                 return [self._unknown(node, o) for o in node.outputs]
-            case fx.Held():
+            case fx.Product() | fx.Held():
                 return self._held(node, node.outputs)
             case _:
                 assert_never(effect)

@@ -29,6 +29,19 @@ class PyramidHeader(Header):
         return own | dict(self.extra)
 
 
+class TopClass(NamedTuple):
+    """One of the strongest classes: its index, its name where it is known, its score."""
+
+    class_index: int
+    label: str | None
+    score: float
+
+
+def class_name(index: int, label: str | None) -> str:
+    """A class as text: its index, and its name where it is known."""
+    return str(index) if label is None else f"{index} {label}"
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ModelHeader(PyramidHeader):
     """Which model it was.
@@ -94,7 +107,10 @@ class RunHeader(PyramidHeader):
         theta: Threshold on the scores, 0..1.
         top_k: Most kernels per layer.
         depth: Deepest level, or ``all``.
-        gates: ``frozen``: gates are held as they are on the clip.
+        holds: What was held at its recorded value: some of norms, attention, gates; None in files that do not say.
+        against: What the class was set against: mean, rivals, best or a class; None for nothing.
+        rivals: The other classes that counted most there: [index, label, share].
+        gates: Of older files, ``frozen``: gates are held as they are on the clip.
         provider: Of the runtime.
         onnxruntime: Version of the runtime.
         output_difference: Largest difference of the outputs with and without probes.
@@ -108,6 +124,9 @@ class RunHeader(PyramidHeader):
     theta: float
     top_k: int | None
     depth: int | str
+    holds: tuple[str, ...] | None = None
+    against: str | None = None
+    rivals: tuple[TopClass, ...] | None = None
     gates: str | None = None
     provider: str
     onnxruntime: str | None = None
@@ -125,25 +144,14 @@ class RunHeader(PyramidHeader):
         return cls(
             rule=reader.text("rule"), class_step=reader.maybe("class_step", reader.text),
             theta=reader.number_as_written("theta"), top_k=reader.maybe("top_k", reader.whole), depth=depth,
+            holds=reader.optional("holds", reader.texts), against=reader.optional("against", reader.text),
+            rivals=reader.optional("rivals", lambda key: _top_classes(reader, key)),
             gates=reader.optional("gates", reader.text), provider=reader.text("provider"),
             onnxruntime=reader.optional("onnxruntime", reader.text),
             output_difference=reader.number_as_written("output_difference"), undefined=reader.whole("undefined"),
             negative_sums=reader.optional("negative_sums", reader.whole),
             links_omitted=reader.optional("links_omitted", reader.whole), extra=reader.rest(),
         )  # fmt: skip
-
-
-class TopClass(NamedTuple):
-    """One of the strongest classes: its index, its name where it is known, its score."""
-
-    class_index: int
-    label: str | None
-    score: float
-
-
-def class_name(index: int, label: str | None) -> str:
-    """A class as text: its index, and its name where it is known."""
-    return str(index) if label is None else f"{index} {label}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -167,18 +175,21 @@ class TargetHeader(PyramidHeader):
     @classmethod
     def read(cls, reader: Reader) -> TargetHeader:
         """The header of a file; a value of another type is a `UsageError`."""
-        rows = reader.items("top")
         return cls(
             output=reader.text("output"), index=reader.whole("index"), label=reader.maybe("label", reader.text),
-            score=reader.number_as_written("score"), top=tuple(_top_class(row, reader) for row in rows),
+            score=reader.number_as_written("score"), top=_top_classes(reader, "top"),
             extra=reader.rest(),
         )  # fmt: skip
 
 
-def _top_class(row: object, reader: Reader) -> TopClass:
+def _top_classes(reader: Reader, key: str) -> tuple[TopClass, ...]:
+    return tuple(_top_class(row, reader, key) for row in reader.items(key))
+
+
+def _top_class(row: object, reader: Reader, key: str) -> TopClass:
     if not isinstance(row, list) or len(row) != 3:
-        raise reader.wrong("top", row, "a list of [index, label, score]")
-    inner = Reader(dict(zip(TopClass._fields, row, strict=True)), f"{reader.where}: 'top'")
+        raise reader.wrong(key, row, "a list of [index, label, score]")
+    inner = Reader(dict(zip(TopClass._fields, row, strict=True)), f"{reader.where}: {key!r}")
     return TopClass(inner.whole("class_index"), inner.maybe("label", inner.text), inner.number_as_written("score"))
 
 

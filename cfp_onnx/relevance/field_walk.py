@@ -188,7 +188,7 @@ class Walk:
             elif node.name in self.topology.effects:
                 if any(o in self._scores for o in live):
                     self._scores.update(node.inputs)
-                self._take(self._rule.hand_down(node, self.topology.effects[node.name], fields))
+                self._take(self._rule.hand_down(node, self.topology.passing(node), fields))
 
     def _expands(self, layer: KernelLayer) -> bool:
         """Whether something is handed below a layer: the classifier always, others above the depth limit."""

@@ -7,7 +7,7 @@ activations. `active` also pools each activated map before it hands down.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import assert_never
 
 import numpy as np
@@ -19,9 +19,10 @@ from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.parts import Part
 from cfp_onnx.graph.states import State
 from cfp_onnx.model import Node
-from cfp_onnx.relevance import movement, pooling
+from cfp_onnx.relevance import movement, norms, pooling, products, slopes
 from cfp_onnx.relevance.adjoint import forward, transposed
 from cfp_onnx.relevance.field_walk import Field, Handed, Message, Walk, of_kind, total
+from cfp_onnx.relevance.rules import HOLDS
 from cfp_onnx.values import Array
 
 TINY = 1e-12
@@ -36,11 +37,14 @@ class Positional:
     Args:
         walk: The walk that it serves.
         pooled: Whether activated maps are pooled first (rule `active`).
+        hold: What keeps its recorded value: ``norms`` (the deviation), ``attention`` (its weights), ``gates``, and
+            for the places of a class ``means`` (those that norms take off).
         folding: Whether the scale of an affine map behind a convolution goes into the transposed weights.
     """
 
-    def __init__(self, walk: Walk, *, pooled: bool = False, folding: bool = True) -> None:
+    def __init__(self, walk: Walk, *, pooled: bool = False, hold: Collection[str] = (), folding: bool = True) -> None:
         self._walk = walk
+        self._hold = frozenset(hold)
         self._probe = walk.probe
         self._value = walk.value
         self._pooled = pooled
@@ -71,7 +75,7 @@ class Positional:
             yield Handed(part.source, transposed(self._probe, shapes, part, g, scale), kind=field.kind)
 
     def hand_down(self, node: Node, effect: fx.Effect, incoming: Mapping[str, Field]) -> Iterator[Handed]:
-        """Transposed operators, with what steers them held at its recorded value."""
+        """Transposed operators; what is held keeps its recorded value."""
         kind = next(iter(incoming.values())).kind
         return of_kind(self._handed(node, effect, {o: f.name for o, f in incoming.items()}), kind)
 
@@ -100,20 +104,22 @@ class Positional:
             case fx.Select():
                 yield from pooling.selected(self._walk, node, effect, g)
             case fx.Gate():
-                name = node.inputs[effect.value]
-                if self._walk.useful(name):
-                    factor = self._value(node.inputs[effect.gate])
-                    yield Handed(name, self._probe.add("Div" if effect.reciprocal else "Mul", [g, factor]), shape)
-            case fx.Reduce():
+                yield from self._through_gate(node, effect, g)
+            case fx.Reduce(kind="mean" | "sum" | "max"):
                 yield from pooling.reduced(self._walk, node, effect, g)
+            case fx.Reduce():
+                if self._walk.useful(node.inputs[effect.source]):
+                    yield Handed(node.inputs[effect.source], norms.statistic_field(self._value, node, effect, g))
             case fx.Pool():
                 yield from pooling.pooled(self._walk, node, effect, g)
             case fx.Normalise():
                 yield from self._before_norm(node, effect, g, shape)
             case fx.Mix():
-                yield from self._before_mix(node, effect, g, shape)
+                yield from products.mixed(self._walk, node, effect, g, live="attention" not in self._hold)
+            case fx.Product():
+                yield from products.multiplied(self._walk, node, effect, g)
             case fx.Layer() | fx.Held() | fx.Barrier():
-                return  # the walk passes layers itself; the other two carry no channel
+                return  # the walk passes layers itself; the other two pass nothing
             case _:
                 assert_never(effect)
 
@@ -144,8 +150,20 @@ class Positional:
             g = self._saturation(node.outputs[0], rounded, g)
         g = self._times(g, np.asarray(effect.scale))
         for index, sign in zip(effect.sources, effect.signs, strict=True):
-            if self._walk.useful(node.inputs[index]):
+            if self._walk.useful(node.inputs[index]) and not self._held_mean(node, effect, index):
                 yield Handed(node.inputs[index], g if sign > 0 else self._probe.add("Neg", [g]), shape)
+
+    def _held_mean(self, node: Node, effect: fx.Sum, index: int) -> bool:
+        """Whether an addend is the mean that a norm takes off, and means are held."""
+        if "means" not in self._hold or len(effect.sources) != 2:
+            return False
+        place = effect.sources.index(index)
+        name, other = node.inputs[index], node.inputs[effect.sources[1 - place]]
+        topology = self._walk.topology
+        own_channels = bool(topology.states.get(name, State()).tracks)
+        if own_channels and effect.signs[place] > 0:  # a pooled shortcut
+            return False
+        return topology.is_mean(other, name)
 
     def _times(self, g: str, scale: Array) -> str:
         if scale.size == 1 and float(scale.reshape(-1)[0]) == 1.0:
@@ -172,6 +190,9 @@ class Positional:
     def _before_activation(self, node: Node, effect: fx.Activation, g: str, shape: tuple[int, ...]) -> Iterator[Handed]:
         name = node.inputs[effect.source]
         if not self._walk.useful(name):
+            return
+        if effect.arithmetic and node.outputs[0] not in self._walk.topology.carrying:
+            yield Handed(name, slopes.steered(self._value, node, effect, g), shape)
             return
         x = "" if effect.rectifier else self._value(name)
         if x and effect.bias is not None:
@@ -218,56 +239,42 @@ class Positional:
         ratio = probe.add("Div", [relevance, probe.where(alive, mass, probe.number(1.0))])
         return probe.add("Expand", [probe.mask(alive, ratio), probe.constant(np.array(shape, np.int64))])
 
-    # Normalisation and attention.
+    # Norms, gates and attention.
 
     def _before_norm(self, node: Node, effect: fx.Normalise, g: str, shape: tuple[int, ...]) -> Iterator[Handed]:
-        """The deviation is held; the mean, where one is taken, is not."""
         name = node.inputs[effect.source]
         if not self._walk.useful(name):
             return
-        probe, x = self._probe, self._value(name)
-        if effect.centred and effect.axes is not None:
+        probe, x, y = self._probe, self._value(name), self._value(node.outputs[0])
+        softmax = effect.kind in {"softmax", "logsoftmax"}
+        if effect.kind == "hardmax":
+            return
+        if softmax and "attention" not in self._hold:
+            yield Handed(name, norms.softmax_field(probe, effect, y, g), shape)
+        elif effect.kind == "norm":
             if effect.scale is not None:
                 g = self._times(g, np.asarray(effect.scale()))
-            yield Handed(name, self._uncentre(node, effect, x, g, shape), shape)
-            return
-        far = probe.add("Greater", [probe.add("Abs", [x]), probe.number(TINY)])
-        ratio = probe.add("Div", [self._value(node.outputs[0]), probe.where(far, x, probe.number(1.0))])
-        yield Handed(name, probe.mask(far, probe.add("Mul", [g, ratio])), shape)
+            yield Handed(name, norms.norm_field(probe, node, effect, x, g, shape, self._hold), shape)
+        elif effect.kind in {"l1", "l2"} and "norms" not in self._hold:
+            yield Handed(name, norms.length_field(probe, effect, x, y, g), shape)
+        else:
+            far = probe.add("Greater", [probe.add("Abs", [x]), probe.number(TINY)])
+            ratio = probe.add("Div", [y, probe.where(far, x, probe.number(1.0))])
+            yield Handed(name, probe.mask(far, probe.add("Mul", [g, ratio])), shape)
 
-    def _uncentre(self, node: Node, effect: fx.Normalise, x: str, g: str, shape: tuple[int, ...]) -> str:
-        probe, axes = self._probe, effect.axes or ()
-        view: tuple[int, ...] = shape
-        if 1 <= effect.groups < shape[1] and node.op == "GroupNormalization":
-            view = (shape[0], effect.groups, int(np.prod(shape[1:])) // effect.groups)
-            x, g, axes = probe.reshape(x, view), probe.reshape(g, view), (2,)
-        mean = probe.reduce("ReduceMean", x, axes, keep=True)
-        off = probe.add("Sub", [x, mean])
-        variance = probe.reduce("ReduceMean", probe.add("Mul", [off, off]), axes, keep=True)
-        least = 1e-18 if node.op == "MeanVarianceNormalization" else 1e-5  # the first is 1e-9 on the deviation
-        epsilon = probe.number(float(node.attributes.get("epsilon", least)))
-        deviation = probe.add("Sqrt", [probe.add("Add", [variance, epsilon])])
-        h = probe.add("Div", [g, deviation])
-        h = probe.add("Sub", [h, probe.reduce("ReduceMean", h, axes, keep=True)])
-        return h if view == shape else probe.reshape(h, shape)
-
-    def _before_mix(self, node: Node, effect: fx.Mix, g: str, shape: tuple[int, ...]) -> Iterator[Handed]:
-        """The values of an attention, through the weights that were recorded."""
-        value = effect.value
-        name, other = node.inputs[value], node.inputs[1 - value]
-        if not self._walk.useful(name):
-            return
-        weights = self._value.shape(other)
-        perm = [*range(len(weights) - 2), len(weights) - 1, len(weights) - 2]
-        turned = self._probe.add("Transpose", [self._value(other)], perm=perm)
-        pair = [g, turned] if value == 0 else [turned, g]
-        lead = np.broadcast_shapes(shape[:-2], weights[:-2])
-        yield Handed(name, self._probe.add("MatMul", pair), (*lead, *self._value.shape(name)[-2:]))
+    def _through_gate(self, node: Node, effect: fx.Gate, g: str) -> Iterator[Handed]:
+        """A gate is live unless its role is held; what is made of the same elements is an activation."""
+        value, gate = node.inputs[effect.value], node.inputs[effect.gate]
+        if effect.own:
+            live = value == gate and node.outputs[0] not in self._walk.topology.carrying  # a square that only steers
+        else:
+            live = self._walk.topology.role(value, gate) not in self._hold
+        yield from products.gated(self._walk, node, effect, g, live=live)
 
 
 def active(walk: Walk) -> Positional:
-    """The rule `active`: `positional` with every activated map pooled before it hands down."""
-    return Positional(walk, pooled=True)
+    """The rule `active`: `positional` with all held and every activated map pooled before it hands down."""
+    return Positional(walk, pooled=True, hold=HOLDS)
 
 
 def fused_activation(part: Part, file: str) -> fx.Activation | None:

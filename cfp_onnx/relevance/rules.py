@@ -6,7 +6,7 @@ in the tests. Nothing heavy is imported before a rule is used, so that help text
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -23,7 +23,8 @@ CLASS_STEPS = ("weights", "contribution", "contrast")
 FIELD_STEPS = CLASS_STEPS[1:]
 """Class steps of rules that start from a field at the classifier's output."""
 
-EVERYTHING = ("gates", "normalisation", "attention")
+HOLDS = ("norms", "attention", "gates")
+"""What a rule may keep at its recorded value: a norm's deviation, the weights of an attention, gates."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,10 @@ class FieldWalk:
     """A walk appended to the model: relevance comes out of the forward pass itself.
 
     Attributes:
-        make: Makes the rule's object for one walk.
+        make: Makes the rule's object for one walk that holds what is named.
     """
 
-    make: Callable[[Walk], FieldRule]
+    make: Callable[[Walk, tuple[str, ...]], FieldRule]
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class Rule:
         walk: How it is walked.
         class_steps: Class steps that it takes.
         default_step: The one it takes by itself.
-        holds: What it keeps at its recorded value: ``gates``, ``normalisation``, ``attention``.
+        holds: What it keeps at its recorded value by itself: some of `HOLDS`.
+        lets_choose: Whether it can be asked to hold something else.
         second_walk: Whether the class's tubes come from a further walk, by `zplus`, because the rule's own relevance
             has no places, or terms that cancel.
         sentence: What it does, for people.
@@ -70,6 +72,7 @@ class Rule:
     class_steps: tuple[str, ...]
     default_step: str
     holds: tuple[str, ...]
+    lets_choose: bool
     second_walk: bool
     sentence: str
 
@@ -85,6 +88,25 @@ class Rule:
                 f"rule {self.name} has no class step {step!r}; choose one of {', '.join(self.class_steps)}"
             )
         return step
+
+    def held(self, asked: Sequence[str] | None) -> tuple[str, ...]:
+        """What is held: as asked for, or what the rule holds by itself, in the order of `HOLDS`.
+
+        Args:
+            asked: Some of `HOLDS`; None for the rule's own.
+
+        Raises:
+            UsageError: If something else is named, or the rule does not let one choose.
+        """
+        if asked is None:
+            return self.holds
+        unknown = [name for name in asked if name not in HOLDS]
+        if unknown:
+            raise UsageError(f"hold names {unknown[0]!r}; choose of {', '.join(HOLDS)}, or all, or none")
+        found = tuple(name for name in HOLDS if name in asked)
+        if not self.lets_choose and found != self.holds:
+            raise UsageError(f"rule {self.name} holds {', '.join(self.holds)} always; only positional lets one choose")
+        return found
 
     def field(self) -> FieldWalk:
         """Its walk, of a rule whose relevance comes out of the forward pass itself.
@@ -107,19 +129,19 @@ class Rule:
         return self.walk
 
 
-def _positional(walk: Walk) -> FieldRule:
+def _positional(walk: Walk, hold: tuple[str, ...]) -> FieldRule:
     from cfp_onnx.relevance.positional import Positional
 
-    return Positional(walk)
+    return Positional(walk, hold=hold)
 
 
-def _active(walk: Walk) -> FieldRule:
+def _active(walk: Walk, _hold: tuple[str, ...]) -> FieldRule:
     from cfp_onnx.relevance.positional import active
 
     return active(walk)
 
 
-def _zplus(walk: Walk) -> FieldRule:
+def _zplus(walk: Walk, _hold: tuple[str, ...]) -> FieldRule:
     from cfp_onnx.relevance.zplus import ZPlus
 
     return ZPlus(walk)
@@ -143,23 +165,24 @@ RULES: dict[str, Rule] = {
     rule.name: rule
     for rule in (
         Rule(
-            "positional", FieldWalk(_positional), FIELD_STEPS, "contrast", EVERYTHING, second_walk=True,
+            "positional", FieldWalk(_positional), FIELD_STEPS, "contrast", (), lets_choose=True, second_walk=True,
             sentence="how far the class's score follows each kernel's map, position by position",
         ),
         Rule(
-            "active", FieldWalk(_active), FIELD_STEPS, "contrast", EVERYTHING, second_walk=True,
+            "active", FieldWalk(_active), FIELD_STEPS, "contrast", HOLDS, lets_choose=False, second_walk=True,
             sentence="positional, with every activated map pooled before it hands relevance down",
         ),
         Rule(
-            "zplus", FieldWalk(_zplus), FIELD_STEPS, "contrast", EVERYTHING, second_walk=True,
+            "zplus", FieldWalk(_zplus), FIELD_STEPS, "contrast", HOLDS, lets_choose=False, second_walk=True,
             sentence="shares of the positive contributions alone (LRP z+): clean maps, a weaker ranking",
         ),
         Rule(
-            "published", PooledWalk("pooled", _published), CLASS_STEPS, "weights", EVERYTHING, second_walk=True,
+            "published", PooledWalk("pooled", _published), CLASS_STEPS, "weights", HOLDS, lets_choose=False,
+            second_walk=True,
             sentence="the paper's: mean weights times mean activations, scaled to 0..1 in each kernel",
         ),
         Rule(
-            "mean", PooledWalk("taps", _mean), CLASS_STEPS, "contribution", EVERYTHING, second_walk=True,
+            "mean", PooledWalk("taps", _mean), CLASS_STEPS, "contribution", HOLDS, lets_choose=False, second_walk=True,
             sentence="positive shares of the exact contributions to each kernel's mean output",
         ),
     )
@@ -183,5 +206,5 @@ def field_rules() -> tuple[str, ...]:
 
 
 __all__ = [
-    "CLASS_STEPS", "DEFAULT", "RULES", "FieldWalk", "PooledWalk", "Rule", "field_rules", "rule_named",
+    "CLASS_STEPS", "DEFAULT", "HOLDS", "RULES", "FieldWalk", "PooledWalk", "Rule", "field_rules", "rule_named",
 ]  # fmt: skip

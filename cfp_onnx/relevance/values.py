@@ -39,6 +39,10 @@ class Settings:
         depth: Deepest level, None for all.
         class_step: weights, contribution or contrast.
         index: The class.
+        hold: What is held at its recorded value, of `cfp_onnx.relevance.rules.HOLDS`.
+        against: What the class is set against under ``contrast``: ``mean``, ``rivals``, ``best`` or a class; None
+            where it is set against nothing.
+        others: (classes,) how much each other class counts there; None for all alike.
         rivals: (classes,) how much each other class competes with it, for the class's tubes; None for all alike.
     """
 
@@ -47,6 +51,9 @@ class Settings:
     depth: int | None
     class_step: str
     index: int
+    hold: tuple[str, ...] = ()
+    against: str | None = "mean"
+    others: Array | None = None
     rivals: Array | None = None
 
     def deepest(self, depths: Mapping[int, int]) -> int:

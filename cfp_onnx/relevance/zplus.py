@@ -24,6 +24,7 @@ from cfp_onnx.relevance import movement, pooling
 from cfp_onnx.relevance.adjoint import forward, transposed
 from cfp_onnx.relevance.field_walk import Field, Handed, Message, Walk, of_kind, total, unbroadcast
 from cfp_onnx.relevance.positional import TINY, Positional
+from cfp_onnx.relevance.rules import HOLDS
 from cfp_onnx.relevance.signs import Signs
 from cfp_onnx.values import Array
 
@@ -54,7 +55,7 @@ class ZPlus:
         self._probe = walk.probe
         self._value = walk.value
         self._absorbing = absorbing
-        self._linear = Positional(walk, folding=False)
+        self._linear = Positional(walk, hold=HOLDS, folding=False)
         self._signs = Signs(walk)
         self._affines: dict[int, tuple[Array, Array]] = {}
 
@@ -93,6 +94,8 @@ class ZPlus:
 
     def hand_down(self, node: Node, effect: fx.Effect, incoming: Mapping[str, Field]) -> Iterator[Handed]:
         """Effective weights as `positional` does; relevance in shares that add up to what arrived."""
+        if isinstance(self._walk.topology.effects[node.name], fx.Held):
+            return iter(())
         kinds = {f.kind for f in incoming.values()}
         for kind in (WEIGHTS, FEATURES):
             if kind in kinds:
@@ -130,7 +133,7 @@ class ZPlus:
                 yield from pooling.pooled(self._walk, node, effect, relevance)
             case fx.Mix():
                 yield from self._mixed(node, effect.value, relevance, shape)
-            case fx.Layer() | fx.Held() | fx.Barrier():
+            case fx.Layer() | fx.Product() | fx.Held() | fx.Barrier():
                 return  # the walk passes layers itself; the other two carry no channel
             case _:
                 assert_never(effect)
@@ -155,7 +158,7 @@ class ZPlus:
                 return self._has_places(tensor)
             case (
                 None | fx.Layer() | fx.Activation() | fx.Select() | fx.Gate() | fx.Pool() | fx.Reduce() | fx.Normalise()
-                | fx.Mix() | fx.Held() | fx.Barrier()
+                | fx.Mix() | fx.Product() | fx.Held() | fx.Barrier()
             ):  # fmt: skip
                 return True
             case _:

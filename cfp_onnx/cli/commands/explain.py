@@ -11,7 +11,7 @@ from cfp_onnx.cli.output import SAVED, check_file, check_folder, deliver, print_
 from cfp_onnx.cli.preprocessing import preprocess_of
 from cfp_onnx.cli.progress import progress_bar
 from cfp_onnx.errors import UsageError
-from cfp_onnx.relevance.rules import CLASS_STEPS, DEFAULT, RULES, rule_named
+from cfp_onnx.relevance.rules import CLASS_STEPS, DEFAULT, HOLDS, RULES, rule_named
 
 
 def add_options(parser: Parser) -> None:
@@ -32,15 +32,35 @@ def add_options(parser: Parser) -> None:
     add("--theta", type=number, default=0.6, metavar="X", help="threshold on v, 0..1 (0.6)")
     add("--top-k", type=count, metavar="K", help="most kernels per layer")
     add("--depth", default="3", metavar="D|all", help="deepest level (3)")
+    add(
+        "--hold",
+        type=holds,
+        metavar="WHAT",
+        help=f"what keeps its value when a kernel goes: some of {','.join(HOLDS)}, or all or none (positional: none)",
+    )
+    add("--against", metavar="CLASS", help=f"what the class is set against: {alternatives(AGAINST)} (mean)")
     add_shared(parser, CLIP)
     add_shared(parser, DRAWING)
     add_shared(parser, RUN)
     parser.suggest("rule", tuple(RULES))
     parser.suggest("class_step", CLASS_STEPS)
     parser.suggest("depth", ("all",))
+    parser.suggest("hold", (*HOLDS, "all", "none"))
+    parser.suggest("against", AGAINST[:-1])
     width = max(map(len, RULES))
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "\n".join(["rules:", *(f"  {name:<{width}}  {rule.sentence}" for name, rule in RULES.items())])
+
+
+AGAINST = ("mean", "rivals", "best", "another class")
+"""What a class may be set against, as the help text lists it."""
+
+
+def holds(text: str) -> tuple[str, ...]:
+    """Some of `HOLDS`, with commas between; the library refuses other names."""
+    if text in {"all", "none"}:
+        return HOLDS if text == "all" else ()
+    return tuple(part.strip() for part in text.split(","))
 
 
 def run(options: argparse.Namespace) -> int:
@@ -72,6 +92,8 @@ def run(options: argparse.Namespace) -> int:
             theta=options.theta,
             top_k=options.top_k,
             depth=options.depth,
+            hold=options.hold,
+            against=options.against,
             layout=options.layout,
             labels=labels,
             preprocess=preprocess_of(model, options),

@@ -56,6 +56,10 @@ ACTIVATIONS: dict[str, tuple[bool, float, float]] = {
 }
 
 
+ARITHMETIC = frozenset({"Exp", "Sqrt", "Log", "Reciprocal"})
+"""Functions that are steps of a formula more often than activations."""
+
+
 _BIASED = frozenset({"com.microsoft::BiasGelu", "com.microsoft::FastGelu"})
 """Activations with a bias inside."""
 
@@ -87,7 +91,7 @@ def _activation(node: Node, view: View) -> fx.Effect | None:
         slope = float(node.attributes.get("gamma", 1.0507009873554805)) * float(
             node.attributes.get("alpha", 1.6732632423543772)
         )
-    return fx.Activation(nonnegative=nonnegative, zero=zero, slope=slope, bias=bias)
+    return fx.Activation(nonnegative=nonnegative, zero=zero, slope=slope, arithmetic=node.op in ARITHMETIC, bias=bias)
 
 
 @operator("Clip")
@@ -115,4 +119,4 @@ def _power(node: Node, view: View) -> fx.Effect | None:
     if exponent is None:
         return None
     even = exponent.size == 1 and float(exponent.reshape(-1)[0]) % 2 == 0
-    return fx.Activation(nonnegative=even, slope=0.0)
+    return fx.Activation(nonnegative=even, slope=0.0, arithmetic=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.operators.activations import ACTIVATIONS
-from cfp_onnx.graph.operators.factors import is_bounded, is_only_a_factor
+from cfp_onnx.graph.operators.factors import is_bounded, is_only_a_factor, is_own
 from cfp_onnx.graph.operators.registry import operator
 from cfp_onnx.graph.operators.view import View
 from cfp_onnx.model import Node
@@ -98,20 +98,14 @@ def _div(node: Node, view: View) -> fx.Effect:
         return fx.Affine(scale=lambda: 1.0 / _real(node, view, 1))
     if not view.carries(node.inputs[0]):
         constant = view.program.is_constant(node.inputs[0])
-        if not constant or not view.carries(node.inputs[1]) or is_only_a_factor(view, node.outputs[0]):
+        only_steers = not view.steering and is_only_a_factor(view, node.outputs[0])
+        if not constant or not view.carries(node.inputs[1]) or only_steers:
             return fx.Held()
         nonnegative, zero, slope = ACTIVATIONS[
             "Reciprocal"
         ]  # the last step of 1 / (1 + exp(-x)), a Sigmoid that is written out
-        return fx.Activation(nonnegative=nonnegative, zero=zero, slope=slope, source=1)
-    return fx.Gate(0, 1, reciprocal=True, own=_same_labels(view, node.inputs[0], node.inputs[1]))
-
-
-def _same_labels(view: View, left: str, right: str) -> bool:
-    if not (view.carries(left) and view.carries(right)):
-        return False
-    sets = [{int(x) for t in view.states[n].tracks for x in np.unique(t.labels)} for n in (left, right)]
-    return sets[0] == sets[1] and view.shape(left) == view.shape(right)
+        return fx.Activation(nonnegative=nonnegative, zero=zero, slope=slope, arithmetic=True, source=1)
+    return fx.Gate(0, 1, reciprocal=True, own=is_own(view, node.inputs[0], node.inputs[1]))
 
 
 def _product(node: Node, view: View, right: int) -> fx.Effect:
@@ -125,4 +119,4 @@ def _product(node: Node, view: View, right: int) -> fx.Effect:
     sizes = [math.prod(view.shape(n)) for n in (a, b)]
     first = bounded[0] and not bounded[1] if bounded[0] != bounded[1] else sizes[0] < sizes[1]
     value, gate = (right, 0) if first else (0, right)
-    return fx.Gate(value, gate, own=_same_labels(view, a, b))
+    return fx.Gate(value, gate, own=is_own(view, a, b))

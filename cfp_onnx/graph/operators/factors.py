@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from cfp_onnx.graph.operators.activations import ACTIVATIONS, IN_PLACE, RECTIFIERS
 from cfp_onnx.graph.operators.view import View
 from cfp_onnx.graph.parts import WEIGHTED
 
@@ -22,6 +25,43 @@ def is_bounded(view: View, tensor: str) -> bool:
     while (made := view.program.producers.get(tensor)) is not None and made.op in _PASSES:
         tensor = made.inputs[0]
     return made is not None and made.op in BOUNDED
+
+
+_ELEMENT_BY_ELEMENT = frozenset(
+    {*ACTIVATIONS, *IN_PLACE, *RECTIFIERS, "Clip", "Pow", "Add", "Sub", "Mul", "Div", "Neg", "Max", "Min", "Sum",
+     "Mean", "QuantizeLinear", "com.microsoft::QuantizeLinear", "com.microsoft::QLinearAdd",
+     "com.microsoft::QLinearMul"}
+)  # fmt: skip
+
+
+def is_own(view: View, left: str, right: str) -> bool:
+    """Whether two factors are functions of the same elements, so that their product is an activation and no gate."""
+    if not (view.carries(left) and view.carries(right)) or view.shape(left) != view.shape(right):
+        return False
+    return _same_labels(view, left, right) and _roots(view, left) == _roots(view, right)
+
+
+def _same_labels(view: View, left: str, right: str) -> bool:
+    if view.steering:  # no labels here
+        return True
+    sets = [{int(x) for t in view.states[n].tracks for x in np.unique(t.labels)} for n in (left, right)]
+    return sets[0] == sets[1]
+
+
+def _roots(view: View, tensor: str) -> set[str]:
+    """What a tensor is made of, element by element."""
+    found, seen, stack = set(), set(), [tensor]
+    while stack:
+        name = stack.pop()
+        if name in seen or not name or view.program.is_constant(name):
+            continue
+        seen.add(name)
+        made = view.program.producers.get(name)
+        if made is None or made.op not in _ELEMENT_BY_ELEMENT:
+            found.add(name)
+        else:
+            stack.extend(made.inputs)
+    return found
 
 
 def is_only_a_factor(view: View, tensor: str) -> bool:

@@ -19,7 +19,8 @@ def _softmax(node: Node, view: View) -> fx.Effect:
     axis = int(node.attributes.get("axis", 1 if since < 13 and not quantised else -1))
     rank = len(view.shape(node.input(0)))
     axes = (axis % rank,) if since >= 13 else tuple(range(axis % rank, rank))
-    return fx.Normalise(axes=axes, centred=False, mixes=True)
+    kind = node.op.rpartition("::")[2].removeprefix("QLinear").lower()
+    return fx.Normalise(axes=axes, centred=False, kind=kind)
 
 
 @operator("BatchNormalization")
@@ -83,13 +84,14 @@ def _group_norm(node: Node, view: View) -> fx.Effect | None:
 
 @operator("LRN")
 def _local_response(_node: Node, _view: View) -> fx.Effect:
-    return fx.Normalise(axes=None, centred=False)
+    return fx.Normalise(axes=None, centred=False, kind="local")
 
 
 @operator("LpNormalization", "MeanVarianceNormalization")
 def _lp_norm(node: Node, view: View) -> fx.Effect:
     rank = len(view.shape(node.input(0)))
     if node.op == "LpNormalization":
-        return fx.Normalise(axes=(int(node.attributes.get("axis", -1)) % rank,), centred=False)
+        axis = int(node.attributes.get("axis", -1)) % rank
+        return fx.Normalise(axes=(axis,), centred=False, kind=f"l{int(node.attributes.get('p', 2))}")
     axes = tuple(int(a) % rank for a in node.attributes.get("axes") or (0, 2, 3))
     return fx.Normalise(axes=axes, mixes=1 in axes)

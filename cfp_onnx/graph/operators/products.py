@@ -24,11 +24,17 @@ def _weighted(node: Node, view: View) -> fx.Effect | None:
         return None
     left, right = (view.carries(n) for n in node.inputs[:2])
     if any(node.attributes.get(k, 0) for k in ("transA", "transB")) or node.attributes.get("alpha", 1.0) != 1.0:
-        return None if any(is_bounded(view, n) for n in node.inputs[:2]) else fx.Held()
-    value = _value_side(node, view)
-    if not (left or right) or (value is None):
+        return None if any(is_bounded(view, n) for n in node.inputs[:2]) else _product(node, view)
+    value = _value_side(node, view) if left or right else None
+    return _product(node, view) if value is None else fx.Mix(value)
+
+
+def _product(node: Node, view: View) -> fx.Effect:
+    """A product whose channels merge; of vectors it is held."""
+    if any(len(view.shape(n)) < 2 for n in node.inputs[:2]):
         return fx.Held()
-    return fx.Mix(value)
+    turned = bool(node.attributes.get("transA", 0)), bool(node.attributes.get("transB", 0))
+    return fx.Product(turned=turned, factor=float(node.attributes.get("alpha", 1.0)))
 
 
 @operator("Einsum")
@@ -43,7 +49,7 @@ def _einsum(node: Node, view: View) -> fx.Effect | None:
     if view.depends(node, 0) and view.depends(node, 1):
         summed = (set(left) & set(right)) - set(out)
         if all(view.varies(n, [t.index(x) for x in summed]) for n, t in live):
-            return fx.Held()
+            return fx.Product(equation=f"{left},{right}->{out}")
         value = _value_side(node, view)
         same = left[:-2] == right[:-2] == out[:-2] and left[-1:] == right[-2:-1]
         if same and out[-2:] == left[-2:-1] + right[-1:] and value is not None:

@@ -31,13 +31,20 @@ def _reduced_axes(node: Node, view: View) -> tuple[int, ...] | None:
     return tuple(sorted(a % rank for a in axes))
 
 
-@operator(
-    "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp",
-)  # fmt: skip
+STATISTICS = {
+    "ReduceProd": "prod", "ReduceL1": "l1", "ReduceL2": "l2", "ReduceSumSquare": "square", "ReduceLogSum": "logsum",
+    "ReduceLogSumExp": "logsumexp",
+}  # fmt: skip
+"""Kinds of reduction that are used to steer."""
+
+
+@operator(*STATISTICS)
 def _norm(node: Node, view: View) -> fx.Effect | None:
     """Held over channels; over positions each channel has a norm of its own, which is handled only as a factor."""
     axes = _reduced_axes(node, view)
     if not axes:
         return None
+    if view.steering:
+        return fx.Reduce(STATISTICS[node.op], axes)
     merged = view.varies(node.input(0), axes) or not view.carries(node.input(0))
     return fx.Held() if merged or is_only_a_factor(view, node.outputs[0]) else None

@@ -16,11 +16,20 @@ from cfp_onnx.values import Array
 
 @dataclass(frozen=True)
 class View:
-    """What a handler may ask about a node's inputs."""
+    """What a handler may ask about a node's inputs.
+
+    Attributes:
+        program: The network.
+        states: Labels of the tensors so far.
+        parts: Weighted operations, by node.
+        steering: Whether the question is how values pass where no channel does; every tensor that depends on the
+            model's input then counts as carrying some.
+    """
 
     program: Program
     states: dict[str, State]
     parts: dict[str, Part]
+    steering: bool = False
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor, constant or not."""
@@ -33,6 +42,8 @@ class View:
 
     def carries(self, name: str) -> bool:
         """Whether a tensor has channels."""
+        if self.steering:
+            return bool(name) and not self.program.is_constant(name)
         state = self.states.get(name)
         return state is not None and bool(state.tracks)
 

@@ -1,0 +1,133 @@
+"""What steers in a network: which tensors carry channels on, and what a rule may hold at its recorded value.
+
+A gate, the deviation of a norm and the weights of an attention scale what passes. Each such node has a role, so that a
+rule that holds norms, say, holds them in every spelling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, assert_never
+
+from cfp_onnx.graph import effects as fx
+from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.model import Node, Program
+
+Role = Literal["norms", "attention", "gates", "means"]
+"""What a steering input is: a norm's deviation, weights of an attention, a gate, or the mean that a norm takes off."""
+
+_ROOTS = frozenset({"Sqrt", "Pow", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceSumSquare", "LpNormalization"})
+_MEANS = frozenset({"ReduceMean", "ReduceSum", "GlobalAveragePool"})
+_SOFTMAX = frozenset({"ReduceSum", "ReduceLogSumExp", "ReduceMax"})
+
+
+def carrying(program: Program, effects: Mapping[str, fx.Effect], layers: tuple[KernelLayer, ...]) -> frozenset[str]:
+    """Tensors whose channels reach a layer or an output of the model; all others only steer, or end.
+
+    Args:
+        program: The network.
+        effects: Effect of every node, by name.
+        layers: Its layers.
+    """
+    found = {p.source for layer in layers for p in layer.parts} | {p.name for p in program.model.outputs}
+    for node in reversed(program.nodes):
+        if node.name in effects and any(o in found for o in node.outputs):
+            found.update(node.inputs[i] for i in _passed(effects[node.name]))
+    return frozenset(found)
+
+
+def _passed(effect: fx.Effect) -> tuple[int, ...]:
+    """Inputs whose channels an effect hands on."""
+    match effect:
+        case fx.Layer() | fx.Product() | fx.Held() | fx.Barrier():
+            return ()
+        case fx.Move(sources) | fx.Sum(sources) | fx.Select(sources):
+            return tuple(sources)
+        case fx.Gate(value):
+            return (value,)
+        case fx.Mix(value):
+            return (value,)
+        case (
+            fx.Identity(source=source) | fx.Quantise(source=source) | fx.Activation(source=source)
+            | fx.Affine(source=source) | fx.Pool(source=source) | fx.Reduce(source=source)
+            | fx.Normalise(source=source)
+        ):  # fmt: skip
+            return (source,)
+        case _:
+            assert_never(effect)
+
+
+def role_of(program: Program, weighted: frozenset[str], value: str, gate: str) -> Role:
+    """What a factor is to the tensor that it scales.
+
+    A factor made of the tensor's own statistics, with no layer between, is a norm's deviation, or the sum that a
+    Softmax divides by; any other is a gate.
+
+    Args:
+        program: The network.
+        weighted: Names of the nodes that are layers.
+        value: The tensor that is scaled.
+        gate: The factor, or divisor.
+    """
+    region = between(program, value, gate)
+    if region is None or any(n.name in weighted for n in region):
+        return "gates"
+    ops = {n.op for n in region}
+    made = program.producers.get(value)
+    if made is not None and made.op == "Exp" and ops & _SOFTMAX:
+        return "attention"
+    return "norms" if ops & _ROOTS else "gates"
+
+
+def is_mean(program: Program, weighted: frozenset[str], value: str, other: str) -> bool:
+    """Whether one addend is made of the other's mean over some axes, with no layer between.
+
+    Args:
+        program: The network.
+        weighted: Names of the nodes that are layers.
+        value: An addend.
+        other: The addend that may be its mean.
+    """
+    region = between(program, value, other)
+    return region is not None and not any(n.name in weighted for n in region) and bool({n.op for n in region} & _MEANS)
+
+
+def between(program: Program, value: str, other: str) -> list[Node] | None:
+    """Nodes that lead from a tensor, or from what it is made of element by element, to another.
+
+    Returns:
+        The nodes that make `other`, back to `value` and its ancestors; None where they do not meet.
+    """
+    ancestors = _ancestors(program, value)
+    region: list[Node] = []
+    seen: set[str] = set()
+    stack, met = [other], False
+    while stack:
+        name = stack.pop()
+        if name in seen or not name or program.is_constant(name):
+            continue
+        seen.add(name)
+        if name in ancestors:
+            met = True
+            continue
+        node = program.producers.get(name)
+        if node is not None:
+            region.append(node)
+            stack.extend(node.inputs)
+    return region if met else None
+
+
+def _ancestors(program: Program, tensor: str) -> set[str]:
+    found, stack = set(), [tensor]
+    while stack:
+        name = stack.pop()
+        if name in found or not name or program.is_constant(name):
+            continue
+        found.add(name)
+        node = program.producers.get(name)
+        if node is not None:
+            stack.extend(node.inputs)
+    return found
+
+
+__all__ = ["Role", "between", "carrying", "is_mean", "role_of"]

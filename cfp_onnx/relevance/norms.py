@@ -1,0 +1,153 @@
+"""How a field goes back through norms and Softmax: by their Jacobian, or with what they divide by held.
+
+With n = (x - mean) / deviation over the axes of the statistics and h = g * weight / deviation, the field of the input
+is h - mean(h) - n * mean(h * n); without the first mean where none is taken off, without the last term where the
+deviation is held, and h alone where the mean is held too (docs/method.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cfp_onnx.graph import effects as fx
+from cfp_onnx.model import Node
+from cfp_onnx.runtime.probe import Probe, Values
+
+TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """A norm's recorded statistics, in the shape that they are taken in.
+
+    Attributes:
+        view: That shape: the tensor's own, or each group of channels as one row.
+        axes: Axes of the statistics.
+        normed: (x - mean) / deviation.
+        deviation: What is divided by.
+    """
+
+    view: tuple[int, ...]
+    axes: tuple[int, ...]
+    normed: str
+    deviation: str
+
+
+def statistics(probe: Probe, node: Node, effect: fx.Normalise, x: str, shape: tuple[int, ...]) -> Statistics:
+    """The statistics of a norm, recomputed from its input as nodes of a probe.
+
+    Args:
+        probe: Where the nodes go.
+        node: The norm.
+        effect: Its effect, of kind ``norm``.
+        x: Its float32 input.
+        shape: Shape of the input.
+    """
+    axes, view = effect.axes or (), shape
+    if 1 <= effect.groups < shape[1] and node.op == "GroupNormalization":
+        view = (shape[0], effect.groups, int(np.prod(shape[1:])) // effect.groups)
+        x, axes = probe.reshape(x, view), (2,)
+    if effect.centred:
+        x = probe.add("Sub", [x, probe.reduce("ReduceMean", x, axes, keep=True)])
+    variance = probe.reduce("ReduceMean", probe.add("Mul", [x, x]), axes, keep=True)
+    deviation = probe.add("Sqrt", [probe.add("Add", [variance, probe.number(epsilon(node))])])
+    return Statistics(view, axes, probe.add("Div", [x, deviation]), deviation)
+
+
+def epsilon(node: Node) -> float:
+    """What a norm adds to the variance."""
+    least = 1e-18 if node.op == "MeanVarianceNormalization" else 1e-5  # the first is 1e-9 on the deviation
+    return float(node.attributes.get("epsilon", least))
+
+
+def norm_field(
+    probe: Probe, node: Node, effect: fx.Normalise, x: str, g: str, shape: tuple[int, ...], held: frozenset[str]
+) -> str:
+    """Field of the input of a norm.
+
+    Args:
+        probe: Where the nodes go.
+        node: The norm.
+        effect: Its effect, of kind ``norm``.
+        x: Its float32 input.
+        g: Field of its output, times the weight.
+        shape: Shape of the input.
+        held: What is held: ``norms`` the deviation, ``means`` the mean.
+    """
+    found = statistics(probe, node, effect, x, shape)
+    h = probe.add("Div", [g if found.view == shape else probe.reshape(g, found.view), found.deviation])
+    out = h
+    if effect.centred and "means" not in held:
+        out = probe.add("Sub", [out, probe.reduce("ReduceMean", h, found.axes, keep=True)])
+    if "norms" not in held:
+        along = probe.reduce("ReduceMean", probe.add("Mul", [h, found.normed]), found.axes, keep=True)
+        out = probe.add("Sub", [out, probe.add("Mul", [found.normed, along])])
+    return out if found.view == shape else probe.reshape(out, shape)
+
+
+def softmax_field(probe: Probe, effect: fx.Normalise, y: str, g: str) -> str:
+    """Field of the input of a Softmax, y * (g - sum(g * y)); of a LogSoftmax g - exp(y) * sum(g)."""
+    axes = effect.axes or ()
+    if effect.kind == "logsoftmax":
+        summed = probe.reduce("ReduceSum", g, axes, keep=True)
+        return probe.add("Sub", [g, probe.add("Mul", [probe.add("Exp", [y]), summed])])
+    along = probe.reduce("ReduceSum", probe.add("Mul", [g, y]), axes, keep=True)
+    return probe.add("Mul", [y, probe.add("Sub", [g, along])])
+
+
+def length_field(probe: Probe, effect: fx.Normalise, x: str, y: str, g: str) -> str:
+    """Field of the input of y = x / |x|, of the length over the axes; 0 where the length is 0."""
+    axes = effect.axes or ()
+    along = probe.reduce("ReduceSum", probe.add("Mul", [g, y]), axes, keep=True)
+    if effect.kind == "l1":
+        length = probe.reduce("ReduceSum", probe.add("Abs", [x]), axes, keep=True)
+        turned = probe.add("Mul", [probe.add("Sign", [x]), along])
+    else:
+        length = probe.add("Sqrt", [probe.reduce("ReduceSum", probe.add("Mul", [x, x]), axes, keep=True)])
+        turned = probe.add("Mul", [y, along])
+    alive = probe.add("Greater", [length, probe.number(TINY)])
+    safe = probe.where(alive, length, probe.number(1.0))
+    return probe.mask(alive, probe.add("Div", [probe.add("Sub", [g, turned]), safe]))
+
+
+def statistic_field(values: Values, node: Node, effect: fx.Reduce, g: str) -> str:
+    """Field of the input of a norm or another statistic over whole axes, by its slope.
+
+    Args:
+        values: Tensors of the model as float32.
+        node: The reduction.
+        effect: Its effect, of a kind other than mean, sum and max.
+        g: Field of its output.
+    """
+    probe, name = values.probe, node.inputs[effect.source]
+    x, shape = values(name), values.shape(name)
+    kept = [1 if a in effect.axes else n for a, n in enumerate(shape)]
+    g, y = probe.reshape(g, kept), probe.reshape(values(node.outputs[0]), kept)
+    match effect.kind:
+        case "square":
+            return probe.add("Mul", [probe.add("Mul", [g, probe.number(2.0)]), x])
+        case "l1":
+            return probe.add("Mul", [g, probe.add("Sign", [x])])
+        case "l2":
+            return probe.add("Mul", [_quotient(probe, g, y), x])
+        case "prod":
+            return _quotient(probe, probe.add("Mul", [g, y]), x)
+        case "logsum":
+            spread = probe.add("Expand", [probe.add("Exp", [y]), probe.constant(np.array(shape, np.int64))])
+            return probe.add("Div", [g, spread])
+        case "logsumexp":
+            return probe.add("Mul", [g, probe.add("Exp", [probe.add("Sub", [x, y])])])
+    raise ValueError(f"reduction of kind {effect.kind!r} has no slope here")
+
+
+def _quotient(probe: Probe, top: str, bottom: str) -> str:
+    """Top / bottom, 0 where the bottom is next to 0."""
+    far = probe.add("Greater", [probe.add("Abs", [bottom]), probe.number(TINY)])
+    return probe.mask(far, probe.add("Div", [top, probe.where(far, bottom, probe.number(1.0))]))
+
+
+__all__ = [
+    "TINY", "Statistics", "epsilon", "length_field", "norm_field", "softmax_field", "statistic_field", "statistics",
+]  # fmt: skip

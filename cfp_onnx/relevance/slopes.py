@@ -1,0 +1,50 @@
+"""Slopes of functions that are steps of a formula: roots, powers, quotients, exponentials.
+
+Where such a step only steers (the deviation of a norm that is written out, the exponential of a Softmax), its part is
+exact by its slope; a share of its value would be wrong by the power.
+"""
+
+from __future__ import annotations
+
+from cfp_onnx.graph import effects as fx
+from cfp_onnx.model import Node
+from cfp_onnx.relevance.norms import TINY
+from cfp_onnx.runtime.probe import Values
+
+
+def steered(values: Values, node: Node, effect: fx.Activation, g: str) -> str:
+    """Field of the input of an arithmetic step.
+
+    Args:
+        values: Tensors of the model as float32.
+        node: The step: Exp, Sqrt, Log, Reciprocal, Pow with a constant exponent, or a constant over a tensor.
+        effect: Its effect.
+        g: Field of its output.
+    """
+    probe, y = values.probe, values(node.outputs[0])
+    x = values(node.inputs[effect.source])
+    match node.op:
+        case "Exp":
+            return probe.add("Mul", [g, y])
+        case "Sqrt":
+            half = probe.add("Mul", [g, probe.number(0.5)])
+            return _over(values, half, y)
+        case "Log":
+            return _over(values, g, x)
+        case "Reciprocal" | "Div":
+            return probe.add("Neg", [_over(values, probe.add("Mul", [g, y]), x)])
+        case "Pow":
+            exponent = values(node.inputs[1])
+            less = probe.add("Pow", [x, probe.add("Sub", [exponent, probe.number(1.0)])])
+            return probe.add("Mul", [g, probe.add("Mul", [exponent, less])])
+    raise ValueError(f"operator {node.op} has no slope here")
+
+
+def _over(values: Values, top: str, bottom: str) -> str:
+    """Top / bottom, 0 where the bottom is next to 0."""
+    probe = values.probe
+    far = probe.add("Greater", [probe.add("Abs", [bottom]), probe.number(TINY)])
+    return probe.mask(far, probe.add("Div", [top, probe.where(far, bottom, probe.number(1.0))]))
+
+
+__all__ = ["steered"]
