@@ -22,7 +22,7 @@ from cfp_onnx.model import Node
 from cfp_onnx.relevance import movement, norms, pooling, products, slopes
 from cfp_onnx.relevance.adjoint import forward, transposed
 from cfp_onnx.relevance.field_walk import Field, Handed, Message, Walk, of_kind, total
-from cfp_onnx.relevance.rules import HOLDS
+from cfp_onnx.relevance.holds import HOLDS
 from cfp_onnx.values import Array
 
 TINY = 1e-12

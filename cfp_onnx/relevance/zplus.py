@@ -23,8 +23,8 @@ from cfp_onnx.model import Node
 from cfp_onnx.relevance import movement, pooling
 from cfp_onnx.relevance.adjoint import forward, transposed
 from cfp_onnx.relevance.field_walk import Field, Handed, Message, Walk, of_kind, total, unbroadcast
+from cfp_onnx.relevance.holds import HOLDS
 from cfp_onnx.relevance.positional import TINY, Positional
-from cfp_onnx.relevance.rules import HOLDS
 from cfp_onnx.relevance.signs import Signs
 from cfp_onnx.values import Array
 

@@ -12,6 +12,7 @@ from cfp_onnx.errors import UsageError
 from cfp_onnx.pyramid import text
 from cfp_onnx.relevance import rules
 from cfp_onnx.relevance.field_walk import Field
+from cfp_onnx.relevance.holds import HOLDS
 from cfp_onnx.relevance.positional import Positional
 from cfp_onnx.relevance.rules import CLASS_STEPS, RULES, FieldWalk, PooledWalk, Rule, field_rules, rule_named
 
@@ -28,7 +29,8 @@ class Magnitude(Positional):
 @pytest.fixture(params=[True, False])
 def added(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Rule:
     row = Rule(
-        "magnitude", FieldWalk(Magnitude), ("contribution", "contrast"), "contrast", (), second_walk=request.param,
+        "magnitude", FieldWalk(lambda walk, hold: Magnitude(walk, hold=hold)), ("contribution", "contrast"), "contrast",
+        (), lets_choose=True, second_walk=request.param,
         sentence="how large the effect is, for or against",
     )  # fmt: skip
     monkeypatch.setitem(RULES, row.name, row)
@@ -58,7 +60,7 @@ def test_names_and_steps_are_consistent() -> None:
         assert rule.name == name
         assert rule.default_step in rule.class_steps
         assert set(rule.class_steps) <= set(CLASS_STEPS)
-        assert set(rule.holds) <= {"gates", "normalisation", "attention"}
+        assert set(rule.holds) <= set(HOLDS)
         assert rule.sentence == rule.sentence.strip()
         assert not rule.sentence.endswith(".")
     assert rules.DEFAULT in RULES

@@ -1,0 +1,1 @@
+"""Small trained networks of many kinds, and the synthetic clips that they are trained and judged on."""
