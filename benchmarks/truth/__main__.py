@@ -15,9 +15,10 @@ from benchmarks.truth.measuring import measure
 from benchmarks.truth.subjects import Subject, of_file, of_zoo
 from benchmarks.truth.tables import Table, as_json, markdown
 from benchmarks.truth.variants import available, named
+from benchmarks.zoo.catalogue import entries
 from cfp_onnx.errors import CfpError
 
-CLIPS = 40
+CLIPS = 24
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,8 +62,6 @@ def _subjects(given: argparse.Namespace, folder: Path) -> Iterator[Subject]:
     if given.model is not None:
         yield of_file(given.model, given.clips, first_seed=given.first_seed)
         return
-    from benchmarks.zoo.catalogue import entries
-
     role = None if given.role == "all" else given.role
     for entry in entries(role=role, kinds=given.kinds):
         yield of_zoo(entry, given.clips, folder)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.demo_model import normalised
 from benchmarks.motion.clips import FRAMES, SIZE, TEST_SEED, make_clip
+from benchmarks.zoo.catalogue import Entry, draw
 from cfp_onnx import model, runtime
-
-if TYPE_CHECKING:
-    from benchmarks.zoo.catalogue import Entry
 
 Array = NDArray[Any]
 
@@ -66,9 +64,7 @@ def of_zoo(entry: Entry, count: int, folder: Path) -> Subject:
         count: Number of clips.
         folder: Where the file goes.
     """
-    from benchmarks.zoo.catalogue import draw
-
-    groups = max(1, round(count / PER_CLASS))
+    groups = max(1, count // PER_CLASS)
     rng = np.random.default_rng([CLIP_SEED, entry.seed, *entry.kind.encode()])
     clips: list[Clip] = []
     for number in range(groups):

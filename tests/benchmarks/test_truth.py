@@ -17,6 +17,8 @@ from benchmarks.truth import __main__ as command
 from benchmarks.truth import figures
 from benchmarks.truth.measuring import Layer, Measured, Removed
 from benchmarks.truth.subjects import Clip, Subject
+from benchmarks.zoo.catalogue import entries
+from benchmarks.zoo.families import FAMILIES
 from cfp_onnx import model, runtime
 from cfp_onnx.explanation.engine import Engine
 
@@ -384,6 +386,21 @@ def test_what_removal_gave_is_kept(tiny: Path, tmp_path: Path) -> None:
     spoiled = {**np.load(kept), "live/0": np.zeros_like(first.removed.without["live"][0])}
     np.savez(kept, **spoiled)
     assert not truth.measure(subject, variants, cache=tmp_path / "kept").removed.without["live"][0].any()
+
+
+def test_a_network_of_the_zoo_is_judged_on_several_clips_of_several_classes(tmp_path: Path) -> None:
+    chosen, kept = (entries(role=role, kinds=["resnet"])[0] for role in ("choose", "table"))
+    subject, again = (truth.of_zoo(chosen, 14, tmp_path) for _ in range(2))
+    assert (subject.name, subject.role, len(subject.clips)) == ("resnet-0", "choose", 14)
+    labels = [clip.label for clip in subject.clips]
+    families = {chosen.classes[label] in FAMILIES["direction"].classes for label in labels if label is not None}
+    assert families == {True, False}
+    assert min(labels.count(label) for label in set(labels)) >= 4
+    for one, other in zip(subject.clips, again.clips, strict=True):
+        assert np.array_equal(one.feeds["clip"], other.feeds["clip"])
+    unlike = truth.of_zoo(kept, 14, tmp_path)
+    assert not np.array_equal(unlike.clips[0].feeds["clip"], subject.clips[0].feeds["clip"])
+    assert truth.measure(subject, ()).correct == 1
 
 
 def test_motion_clips_are_fed_where_the_network_takes_them() -> None:
