@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--cache", type=Path, help="folder where results of removal are kept, which is most of the work"
     )
+    parser.add_argument("--peers", type=Path, metavar="PYTHON", help="an interpreter with PyTorch, for others' methods")
     parser.add_argument("--layers", action="store_true", help="print rho layer by layer too")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
@@ -42,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as folder:
             measured = []
             for subject in _subjects(given, Path(folder)):
-                measured.append(measure(subject, variants, cache=given.cache, threads=given.threads))
+                how = {"cache": given.cache, "threads": given.threads, "peers_python": given.peers}
+                measured.append(measure(subject, variants, **how))
                 print(f"{subject.name}: {sum(measured[-1].seconds.values()):.0f} s", file=sys.stderr)
     except (CfpError, ValueError) as error:
         parser.exit(1, f"{error}\n")

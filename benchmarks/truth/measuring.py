@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from benchmarks.truth import ablation as removal
 from benchmarks.truth import held
 from benchmarks.truth.ablation import Ablation, Feeds, contrasts, falls, judged
+from benchmarks.truth.peers import peers
 from benchmarks.truth.subjects import CLIP_SEED, Subject
 from benchmarks.truth.variants import Asked, Layers, Variant, relevance
 from cfp_onnx import model, runtime
@@ -93,7 +94,7 @@ class Measured:
         subject: The network.
         removed: What removal does.
         relevance: Name of a variant to, for each layer, ``(clips, kernels)``.
-        seconds: ``removal`` and ``relevance``, wall clock; removal is 0 where it came from the cache.
+        seconds: ``removal``, ``relevance`` and ``peers``, wall clock; removal is short where it came from the cache.
     """
 
     subject: Subject
@@ -111,7 +112,12 @@ class Measured:
 
 
 def measure(
-    subject: Subject, variants: Sequence[Variant], *, cache: Path | None = None, threads: int | None = 1
+    subject: Subject,
+    variants: Sequence[Variant],
+    *,
+    cache: Path | None = None,
+    threads: int | None = 1,
+    peers_python: Path | None = None,
 ) -> Measured:
     """Judge variants on a network.
 
@@ -120,6 +126,7 @@ def measure(
         variants: What is judged.
         cache: Folder where the results of removal are kept; none by default.
         threads: Of the runtime; None leaves it to it.
+        peers_python: An interpreter with PyTorch, for others' methods; without it they are left out.
     """
     first = subject.clips[0].feeds
     engine = Engine(model.load(subject.path), first, device=runtime.Device("cpu", threads))
@@ -148,7 +155,12 @@ def measure(
         removed = fresh.done()
         if file is not None:
             _write(file, removed)
-    return Measured(subject, removed, {name: _by_layer(rows) for name, rows in spoken.items()}, seconds)
+    found_by = {name: _by_layer(rows) for name, rows in spoken.items()}
+    if peers_python is not None:
+        start = time.monotonic()
+        found_by |= peers(peers_python, engine, [c.feeds for c in subject.clips], removed.indexes, layers)
+        seconds["peers"] = time.monotonic() - start
+    return Measured(subject, removed, found_by, seconds)
 
 
 @dataclass

@@ -124,12 +124,12 @@ class Table:
     """Figures of several networks; each is computed once.
 
     Args:
-        measured: The networks, all with the same variants.
+        measured: The networks; a variant that one does not have is averaged over the others.
     """
 
     def __init__(self, measured: Sequence[Measured]) -> None:
         self.measured = tuple(measured)
-        self.variants = tuple(measured[0].relevance)
+        self.variants = tuple(dict.fromkeys(v for m in measured for v in m.relevance))
         self.kinds = tuple(dict.fromkeys(m.subject.kind for m in measured))
         self._found: dict[tuple[int, str, str], Sampled | None] = {}
 
@@ -145,10 +145,15 @@ class Table:
         found = [(m.subject.kind, self._sampled(n, variant, figure)) for n, m in enumerate(self.measured)]
         return estimate([[s for own, s in found if own == k and s is not None] for k in wanted])
 
+    def has(self, variant: str, kind: str) -> bool:
+        """Whether a network of a kind has a variant."""
+        return any(variant in m.relevance for m in self.measured if m.subject.kind == kind)
+
     def _sampled(self, network: int, variant: str, figure: str) -> Sampled | None:
         key = network, variant, figure
         if key not in self._found:
-            self._found[key] = FIGURES[figure](self.measured[network], variant)
+            one = self.measured[network]
+            self._found[key] = FIGURES[figure](one, variant) if variant in one.relevance else None
         return self._found[key]
 
 
@@ -194,12 +199,21 @@ def _described(one: Measured) -> list[str]:
 
 def _by_kind(table: Table, figure: str) -> str:
     rows = [[k, *(str(table.estimate(v, figure, kind=k)) for v in table.variants)] for k in table.kinds]
-    last = ["**mean over kinds**", *(str(table.estimate(v, figure)) for v in table.variants)]
+    last = ["**mean over kinds**", *(_over_kinds(table, v, figure) for v in table.variants)]
     return _rows(["kind", *table.variants], [*rows, last])
 
 
+def _over_kinds(table: Table, variant: str, figure: str) -> str:
+    """A mean over kinds, with their number where some have no such figure."""
+    there = sum(not math.isnan(table.estimate(variant, figure, kind=k).mean) for k in table.kinds)
+    some = f" ({there} kinds)" if there < len(table.kinds) else ""
+    return f"{table.estimate(variant, figure)}{some}" if there else ""
+
+
 def _by_figure(table: Table, kind: str | None) -> str:
-    rows = [[v, *(str(table.estimate(v, f, kind=kind)) for f in FIGURES)] for v in table.variants]
+    one = _over_kinds if kind is None else lambda t, v, f: str(t.estimate(v, f, kind=kind))
+    names = [v for v in table.variants if kind is None or table.has(v, kind)]
+    rows = [[v, *(one(table, v, f) for f in FIGURES)] for v in names]
     return _rows(["rule", *FIGURES], rows)
 
 
