@@ -93,8 +93,8 @@ def _laid(values: Array, own: Centres, centres: Centres, size: Size) -> Array:
 
 
 def _odd(width: float) -> int:
-    """The odd number nearest to a width, at least 1."""
-    return max(1, 2 * round((width - 1) / 2) + 1)
+    """The odd number nearest to a width, of two the larger."""
+    return 1 + 2 * int(width / 2)
 
 
 def _box(values: Array, widths: Sequence[int]) -> Array:

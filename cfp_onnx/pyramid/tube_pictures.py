@@ -126,13 +126,14 @@ class TubePictures:
 
 
 def overview_address(tubes: Tubes, media: Media, target: TargetHeader) -> str | None:
-    """The class's tubes of at most four depths as a ``data:`` address of a PNG; None where there is no picture.
+    """The class's tube and maps of depths, four rows at most, as a ``data:`` address of a PNG; None without pictures.
 
     It shows six frames, or fewer where they would take more than `NOTEBOOK_BYTES`.
     """
     drawn = TubePictures(tubes, media, class_title(target.index, target.label), "none")
+    rows = DEFAULT_DEPTHS - len(tubes.of("evidence", "class"))
     for columns in range(6, 0, -1):
-        picture = drawn.levels(DEFAULT_DEPTHS, columns)
+        picture = drawn.levels(rows, columns)
         if picture is None:
             return None
         data = encode.encode_png(picture)
