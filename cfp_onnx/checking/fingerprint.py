@@ -21,7 +21,8 @@ from cfp_onnx.matching.describe import network
 from cfp_onnx.matching.units import NetworkUnits, Unit
 from cfp_onnx.model import Model
 from cfp_onnx.relevance.field_walk import Walk
-from cfp_onnx.relevance.rules import HOLDS, field_rules, rule_named
+from cfp_onnx.relevance.holds import HOLDS
+from cfp_onnx.relevance.rules import field_rules, rule_named
 from cfp_onnx.runtime.probe import SEED, Probe
 from cfp_onnx.values import Array
 

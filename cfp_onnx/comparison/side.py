@@ -17,7 +17,7 @@ from cfp_onnx.matching.units import NetworkUnits
 from cfp_onnx.model import Model
 from cfp_onnx.pyramid.tube_collector import TubeCollector
 from cfp_onnx.pyramid.tubes import Tube
-from cfp_onnx.relevance.rules import HOLDS
+from cfp_onnx.relevance.holds import HOLDS
 from cfp_onnx.runtime.probe import SEED, Probe, Values
 from cfp_onnx.values import Array
 

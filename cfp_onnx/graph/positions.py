@@ -294,7 +294,7 @@ def grid_of(coordinates: Coordinates, shape: tuple[int, ...], kernel_axis: int) 
         centres.append(np.asarray(unique if unique.size else np.zeros(1)))
         index = index * max(1, unique.size) + place
         nowhere = nowhere | ~known
-    return Grid(tuple(centres), np.ascontiguousarray(np.broadcast_to(np.where(nowhere, -1, index), rest)))
+    return Grid(tuple(centres), np.array(np.broadcast_to(np.where(nowhere, -1, index), rest)))
 
 
 __all__ = ["Grid", "grid_of", "positions", "spatial_axes"]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from cfp_onnx.errors import UsageError
+from cfp_onnx.relevance.holds import HOLDS
 
 if TYPE_CHECKING:
     from cfp_onnx.relevance.field_walk import FieldRule, Walk
@@ -22,9 +23,6 @@ CLASS_STEPS = ("weights", "contribution", "contrast")
 
 FIELD_STEPS = CLASS_STEPS[1:]
 """Class steps of rules that start from a field at the classifier's output."""
-
-HOLDS = ("norms", "attention", "gates")
-"""What a rule may keep at its recorded value: a norm's deviation, the weights of an attention, gates."""
 
 
 @dataclass(frozen=True)

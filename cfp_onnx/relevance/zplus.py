@@ -17,14 +17,15 @@ from onnx import helper
 
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.affine import affine_of
+from cfp_onnx.graph.features import Feature
 from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.parts import Part
 from cfp_onnx.model import Node
 from cfp_onnx.relevance import movement, pooling
 from cfp_onnx.relevance.adjoint import forward, transposed
 from cfp_onnx.relevance.field_walk import Field, Handed, Message, Walk, of_kind, total, unbroadcast
+from cfp_onnx.relevance.holds import HOLDS
 from cfp_onnx.relevance.positional import TINY, Positional
-from cfp_onnx.relevance.rules import HOLDS
 from cfp_onnx.relevance.signs import Signs
 from cfp_onnx.values import Array
 
@@ -73,6 +74,9 @@ class ZPlus:
     def judge(self, tensor: str, field: Field) -> str:  # noqa: ARG002 - the same at every tensor
         """What arrived is the relevance already."""
         return field.name
+
+    def correction(self, feature: Feature) -> None:
+        """Nothing: what is handed down is shared out."""
 
     def pass_layer(self, layer: KernelLayer, index: int, field: Field) -> Iterator[Handed]:
         """Each input takes its share of what the kernels' positive products add up to."""

@@ -11,6 +11,7 @@ from small_nets import Net, engine_of
 from walk_nets import NETS
 
 from cfp_onnx.graph.features import feature_of
+from cfp_onnx.relevance.holds import HOLDS
 from cfp_onnx.runtime.probe import Values
 
 
@@ -18,7 +19,7 @@ from cfp_onnx.runtime.probe import Values
 def test_the_walk_in_the_graph_is_the_twins(net: Net, tmp_path: Path) -> None:
     model, feeds = net.model(), net.feeds()
     engine = engine_of(model, feeds, tmp_path)
-    values = Values(engine.topology, engine.field_probe("positional", None).statistics.probe)
+    values = Values(engine.topology, engine.field_probe("positional", None, hold=HOLDS).statistics.probe)
     axes = {
         n: a for n in engine.program.shapes if n in engine.topology.states and (a := values.channel_axis(n)) is not None
     }
@@ -28,7 +29,7 @@ def test_the_walk_in_the_graph_is_the_twins(net: Net, tmp_path: Path) -> None:
     heard = 0.0
     for rule in ("positional", "active"):
         for step in ("contrast", "contribution"):
-            found = engine.relevance(feeds, count // 2, rule=rule, class_step=step)
+            found = engine.relevance(feeds, count // 2, rule=rule, class_step=step, hold=HOLDS)
             truth = twin.fields(model, feeds, target=count // 2, rule=rule, class_step=step, channel_axes=axes)
             for layer in walked:
                 feature = feature_of(engine.topology, layer, engine.target)

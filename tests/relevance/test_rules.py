@@ -9,9 +9,10 @@ import pytest
 from pyramids import explained
 
 from cfp_onnx.errors import UsageError
-from cfp_onnx.pyramid import text
+from cfp_onnx.pyramid import question
 from cfp_onnx.relevance import rules
 from cfp_onnx.relevance.field_walk import Field
+from cfp_onnx.relevance.holds import HOLDS
 from cfp_onnx.relevance.positional import Positional
 from cfp_onnx.relevance.rules import CLASS_STEPS, RULES, FieldWalk, PooledWalk, Rule, field_rules, rule_named
 
@@ -28,7 +29,8 @@ class Magnitude(Positional):
 @pytest.fixture(params=[True, False])
 def added(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Rule:
     row = Rule(
-        "magnitude", FieldWalk(Magnitude), ("contribution", "contrast"), "contrast", (), second_walk=request.param,
+        "magnitude", FieldWalk(lambda walk, hold: Magnitude(walk, hold=hold)), ("contribution", "contrast"), "contrast",
+        (), lets_choose=True, second_walk=request.param,
         sentence="how large the effect is, for or against",
     )  # fmt: skip
     monkeypatch.setitem(RULES, row.name, row)
@@ -58,7 +60,7 @@ def test_names_and_steps_are_consistent() -> None:
         assert rule.name == name
         assert rule.default_step in rule.class_steps
         assert set(rule.class_steps) <= set(CLASS_STEPS)
-        assert set(rule.holds) <= {"gates", "normalisation", "attention"}
+        assert set(rule.holds) <= set(HOLDS)
         assert rule.sentence == rule.sentence.strip()
         assert not rule.sentence.endswith(".")
     assert rules.DEFAULT in RULES
@@ -72,8 +74,8 @@ def test_the_documentation_knows_every_rule(name: str) -> None:
     assert f"| {RULES[name].sentence} |" in rows[0]
 
 
-def test_the_text_of_a_result_knows_which_rules_hold() -> None:
-    assert set(text.HELD) == set(field_rules())
+def test_the_words_of_a_result_name_all_that_a_rule_may_hold() -> None:
+    assert tuple(question.HELD) == HOLDS
 
 
 @pytest.mark.parametrize("name", sorted(RULES))

@@ -11,7 +11,8 @@ from cfp_onnx.cli.output import SAVED, check_file, check_folder, deliver, print_
 from cfp_onnx.cli.preprocessing import preprocess_of
 from cfp_onnx.cli.progress import progress_bar
 from cfp_onnx.errors import UsageError
-from cfp_onnx.relevance.rules import CLASS_STEPS, DEFAULT, HOLDS, RULES, rule_named
+from cfp_onnx.relevance.holds import HOLDS
+from cfp_onnx.relevance.rules import CLASS_STEPS, DEFAULT, RULES, rule_named
 
 
 def add_options(parser: Parser) -> None:

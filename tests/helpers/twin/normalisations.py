@@ -44,6 +44,20 @@ def _norm_back(step: Step, g: Array) -> Fields:
     return [share.reshape(step.x.shape)]
 
 
+@forward("LpNormalization")
+def _length(step: Step) -> Array:
+    axis, power = step.attributes.get("axis", -1), step.attributes.get("p", 2)
+    length = (np.abs(step.x) ** power).sum(axis=axis, keepdims=True) ** (1 / power)
+    return np.asarray(step.x / length)
+
+
+@forward("MeanVarianceNormalization")
+def _mean_variance(step: Step) -> Array:
+    axes = tuple(step.attributes.get("axes", (0, 2, 3)))
+    centred = step.x - step.x.mean(axis=axes, keepdims=True)
+    return np.asarray(centred / (np.sqrt(np.square(centred).mean(axis=axes, keepdims=True)) + 1e-9))
+
+
 def _lrn_divisor(step: Step) -> Array:
     a, x = step.attributes, step.x
     before, size = (a["size"] - 1) // 2, a["size"]
