@@ -122,7 +122,7 @@ class Convnext(nn.Module):
 def x3d(classes: int) -> nn.Module:
     """Depth-wise blocks with SiLU, and gates that all channels decide."""
     stem = nn.Sequential(conv(3, 20, (1, 3, 3), stride=(1, 2, 2)), unit(20, 20, (5, 1, 1), groups=20))
-    middle = (blocks.Inverted(20, 48, 20), blocks.Inverted(20, 48, 28, stride=(1, 2, 2)), blocks.Inverted(28, 64, 28))
+    middle = (blocks.Inverted(20, 48, 28, stride=(1, 2, 2)), blocks.Inverted(28, 64, 28), blocks.Inverted(28, 64, 28))
     return Chain(64, classes, stem, *middle, unit(28, 64, 1))
 
 
@@ -164,7 +164,7 @@ def cbam(classes: int) -> nn.Module:
 def movinet(classes: int) -> nn.Module:
     """Causal depth-wise blocks with hard activations."""
     stem = unit(3, 16, (1, 3, 3), stride=(1, 2, 2), act=nn.Hardswish)
-    body = (blocks.Causal(16, 40, 16), blocks.Causal(16, 48, 24, stride=2), blocks.Causal(24, 64, 24))
+    body = (blocks.Causal(16, 40, 24, stride=2), blocks.Causal(24, 64, 24), blocks.Causal(24, 64, 24))
     return Chain(64, classes, stem, *body, unit(24, 64, 1, act=nn.Hardswish))
 
 
@@ -231,12 +231,14 @@ KINDS: Final[dict[str, Kind]] = {
         lambda classes: Vit(classes, shape=SHAPE, patch=(2, 4, 4), class_token=True, fused=True),
         (_ORDER, _LOOK), free_batch=False, dynamo=False, rate=2e-3, steps=2500,
     ),
-    "mvit": Kind(Mvit, (_ORDER, _LOOK), rate=2e-3, steps=1500),
+    "mvit": Kind(Mvit, (_ORDER, _LOOK), rate=2e-3, steps=1200),
     "cbam": Kind(cbam, (_LOOK, _SMALL)),
     "movinet": Kind(movinet, (_ORDER, _LOOK)),
     "resnet-40": Kind(_sized((3, 5, 5), (1, 4, 4)), (_SMALL, _LOOK), (8, 40, 40), steps=800),
-    "resnet-112": Kind(_sized((3, 9, 9), (2, 8, 8)), (_LOOK, _ORDER), (16, 112, 112), pool=1000, steps=800),
-    "resnet-224": Kind(_sized((3, 9, 9), (1, 8, 8), (1, 2, 2)), (_LOOK, _ORDER), (8, 224, 224), pool=700, steps=800),
+    "resnet-112": Kind(_sized((3, 9, 9), (2, 8, 8)), (_LOOK, _ORDER), (16, 112, 112), pool=1000, steps=700, batch=16),
+    "resnet-224": Kind(
+        _sized((1, 9, 9), (1, 8, 8), (1, 2, 2)), (_LOOK, _ORDER), (8, 224, 224), pool=600, steps=700, batch=12
+    ),
     "resnet-long": Kind(_sized((5, 3, 3), (4, 2, 2)), (_ORDER, _SMALL), (64, 16, 16), steps=800),
     "resnet-2d": Kind(_flat_resnet(2, (2, 1, 2)), _PICTURES, PICTURE, dynamo=False, pool=12000),
     "convnext-2d": Kind(_flat_convnext(2), _PICTURES, PICTURE, rate=4e-3, pool=12000),
