@@ -1,4 +1,4 @@
-"""Relevance with nothing held is gradient times activation of the whole network: finite differences in float64."""
+"""With nothing held and norms by their slope, relevance is gradient times activation: finite differences in float64."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import twin
 from live_nets import NETS
+from slope_walk import relevance
 from small_nets import Array, Net, engine_of
 
 from cfp_onnx.graph.features import Feature, feature_of
@@ -38,7 +39,7 @@ def slopes(net: Net, feature: Feature, index: int) -> Array:
 @pytest.mark.parametrize("net", NETS, ids=lambda net: net.name)
 def test_with_nothing_held_relevance_is_the_slope_of_the_whole_network(net: Net, tmp_path: Path) -> None:
     engine = engine_of(net.model(), net.feeds(), tmp_path)
-    found = engine.relevance(net.feeds(), 1, hold=())
+    found = relevance(engine, net.feeds(), 1)
     layers = [layer for layer in engine.topology.layers if engine.depths.get(layer.index, 0) > 0]
     assert layers
     heard = 0
