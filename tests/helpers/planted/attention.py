@@ -154,8 +154,6 @@ SELF_ATTENTION = Circuit(
     (
         attended(styles.CONVOLUTION, written_out),
         attended(styles.UNFOLDED, scaled_before),
-        attended(styles.BATCH_NORM, two_heads, opset=13),
-        attended(styles.FACTORISED, packed),
         attended(styles.UNGROUPED, einsum),
         attended(styles.HALF, written_out),
         attended(styles.WRAPPED, softmax_written_out),
@@ -195,7 +193,7 @@ NON_LOCAL = Circuit(
     "a non-local block",
     over_places,
     tokens_clip,
-    (styles.CONVOLUTION, styles.BATCH_NORM, styles.FUSED, styles.HALF, styles.FIBERS, styles.EIGHT_BITS),
+    (styles.CONVOLUTION, styles.FUSED, styles.HALF, styles.FIBERS, styles.EIGHT_BITS),
     (
         Plant("embed", (0, 1, 2), needs="attention"),
         Plant("query", (0,), needs="attention"),
@@ -247,7 +245,6 @@ CLASS_TOKEN = Circuit(
         tokened(attended(styles.UNFOLDED, scaled_before), sliced),
         tokened(attended(styles.OPSET_9, two_heads, opset=11), sliced),
         tokened(attended(styles.FACTORISED, packed), gathered),
-        tokened(attended(styles.HALF, einsum), gathered),
         tokened(attended(styles.WRAPPED, written_out), sliced),
     ),
     (

@@ -69,7 +69,6 @@ def gated(style: Style, write: Any) -> Style:
 
 
 STYLES = (
-    gated(styles.CONVOLUTION, sigmoid),
     gated(styles.BATCH_NORM, hard_sigmoid),
     gated(styles.UNFOLDED, written_out),
     gated(styles.FRAMES, clipped_line),

@@ -124,7 +124,6 @@ NORM = Circuit(
         normed(styles.UNFOLDED, powers),
         normed(styles.BATCH_NORM, products),
         normed(styles.FIBERS, mean_variance),
-        normed(styles.HALF, powers),
     ),
     PLANTS,
 )
@@ -202,7 +201,6 @@ GROUP_NORM = Circuit(
         normed(styles.BATCH_NORM, reshaped_instance_norm),
         normed(styles.FIBERS, reshaped_powers),
         normed(styles.UNGROUPED, reshaped_layer_norm),
-        normed(styles.HALF, reshaped_instance_norm),
     ),
     (Plant("kernels", (5,), needs="norms"), Plant("kernels", against=(4, 6), blind=("zplus", "mean", "published"))),
 )

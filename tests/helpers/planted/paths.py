@@ -51,7 +51,7 @@ def branches(w: Writer, x: str) -> str:
     """Two branches side by side; the next layer reads kernel 2 of the second, and of the first nothing."""
     stem = w.layer("stem", x, edge_kernels(6, 25))
     narrow = w.layer("narrow", stem, small((4, 6), 26, 2))
-    wide = w.layer("wide", stem, np.random.default_rng(27).uniform(-0.1, 0.15, (5, 6, 3, 3, 3)))
+    wide = w.layer("wide", stem, np.random.default_rng(27).uniform(-0.2, 0.3, (5, 6, 1, 3, 3)))
     after = np.concatenate([np.zeros((5, 4, 1, 1, 1)), small((5, 5), 28)], axis=1)
     after[0, 6] = 2
     weight = np.random.default_rng(29).uniform(0, 0.2, (3, 5))
