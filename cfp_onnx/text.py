@@ -38,6 +38,11 @@ def listed(names: Sequence[str], most: int) -> str:
     return ", ".join(names[:most]) + more
 
 
+def either(names: Sequence[str]) -> str:
+    """Names in a sentence, any one of them: ``a, b or c``."""
+    return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else "".join(names)
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error of somebody else's, short enough for one sentence."""
     lines = str(error).strip().splitlines()
@@ -94,6 +99,7 @@ def figure_table(first: str, figures: Iterable[str]) -> Table:
 __all__ = [
     "PRINTED_WIDTH",
     "described",
+    "either",
     "fact_table",
     "figure_table",
     "first_line",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
 from cfp_onnx.errors import UsageError
+from cfp_onnx.text import either
 
 PROGRAM = "cfp-onnx"
 
@@ -69,7 +70,7 @@ class Option(NamedTuple):
 def alternatives(names: Iterable[str], default: str = "") -> str:
     """Names as a help text lists them: ``a (default), b or c``."""
     listed = [f"{name} (default)" if name == default else name for name in names]
-    return f"{', '.join(listed[:-1])} or {listed[-1]}" if len(listed) > 1 else "".join(listed)
+    return either(listed)
 
 
 def count(text: str) -> int:

@@ -7,6 +7,7 @@ import html
 from cfp_onnx.pyramid.drawings import evenly_spaced
 from cfp_onnx.pyramid.headers import class_name
 from cfp_onnx.pyramid.media import Media
+from cfp_onnx.pyramid.question import rather_than
 from cfp_onnx.pyramid.tube_pictures import overview_address
 from cfp_onnx.pyramid.tubes import Tubes
 from cfp_onnx.pyramid.values import Findings, Kernel, ranks_in_layers
@@ -35,7 +36,8 @@ def notebook_html(pyramid: Findings, tubes: Tubes | None, media: Media | None) -
     depths = evenly_spaced(sorted(pyramid.levels), NOTEBOOK_DEPTHS)
     some = f"<p>{len(depths)} of {len(pyramid.levels)} depths</p>" if len(depths) < len(pyramid.levels) else ""
     rows = "".join(_row(depth, pyramid.levels[depth]) for depth in depths)
-    answer = f"score {target.score:.4g}, rule {_escaped(pyramid.run.rule)}"
+    against = rather_than(target, pyramid.run)
+    answer = f"{against and f'{_escaped(against)}, '}score {target.score:.4g}, rule {_escaped(pyramid.run.rule)}"
     return (
         f"<div><p><b>class {_escaped(class_name(target.index, target.label))}</b>, {answer}</p>{image}"
         f"<table><tr><th scope='col'>depth</th><th scope='col' style='{_CELL}'>strongest kernels of each layer</th>"

@@ -11,9 +11,10 @@ from rich.text import Text
 from rich.tree import Tree
 
 from cfp_onnx.pyramid.headers import RunHeader, TopClass, class_name
+from cfp_onnx.pyramid.question import HELD, held, question
 from cfp_onnx.pyramid.tree_lines import counted, coverage_text, layer_title, text_line
 from cfp_onnx.pyramid.values import Edge, Findings, LayerResult, Link, LinkSource
-from cfp_onnx.text import fact_table, printable
+from cfp_onnx.text import either, fact_table, printable
 
 BAR = 12
 """Characters of the longest bar."""
@@ -30,9 +31,6 @@ LINE = 56
 TOP_LINE = 85
 """Characters that the strongest classes may take on one line."""
 
-HELD = ("positional", "active", "zplus")
-"""Rules that hold gates."""
-
 
 @dataclass(frozen=True)
 class _View:
@@ -42,6 +40,7 @@ class _View:
         pyramid: The result to show.
         edges: Edges by layer and kernel.
         gates: Layers that feed a gate.
+        held: What was held at its recorded value.
         kernels: Most kernels per layer.
         links: Most channels per kernel.
     """
@@ -49,14 +48,15 @@ class _View:
     pyramid: Findings
     edges: Mapping[tuple[str, int], Edge]
     gates: set[str | None]
+    held: tuple[str, ...]
     kernels: int
     links: int
 
     def why_silent(self, layer: LayerResult) -> str:
         """Why no kernel of a layer has any relevance."""
-        if self.pyramid.run.rule not in HELD:
-            return "nothing arrives"
-        return "held (gate)" if layer.name in self.gates else "held, or nothing of it fires"
+        if "gates" in self.held and layer.name in self.gates:
+            return "held (gate)"
+        return "held, or nothing of it fires" if self.held else "nothing arrives, or nothing of it fires"
 
 
 def pyramid_tree(pyramid: Findings, *, kernels: int = 5, links: int = 3) -> RenderableType:
@@ -71,6 +71,7 @@ def pyramid_tree(pyramid: Findings, *, kernels: int = 5, links: int = 3) -> Rend
         pyramid=pyramid,
         edges={(e.layer, e.kernel): e for e in pyramid.edges},
         gates={s.layer for e in pyramid.edges for c in e.channels for s in c.sources if s.via == "gate"},
+        held=held(pyramid.run),
         kernels=kernels,
         links=links,
     )
@@ -86,7 +87,8 @@ def pyramid_tree(pyramid: Findings, *, kernels: int = 5, links: int = 3) -> Rend
                 _add_classifier(branch, layer, view)
             else:
                 _add_layer(branch, layer, view)
-    return Group(*_header(pyramid), Text(), root, Text(), *_footer(pyramid))
+    answer = text_line("class ", question(pyramid.target, pyramid.run), style="bold")
+    return Group(answer, Text(), *_header(pyramid), Text(), root, Text(), *_footer(pyramid))
 
 
 def _header(pyramid: Findings) -> list[RenderableType]:
@@ -99,6 +101,7 @@ def _header(pyramid: Findings) -> list[RenderableType]:
         ("class", f"{class_name(target.index, target.label)}   score {_number(target.score)}", ""),
         ("top 5", _top(target.top), ""),
         ("rule", _rule(run), ""),
+        ("holds", ", ".join(held(run)) or "nothing", ""),
     ]  # fmt: skip
     out: list[RenderableType] = [fact_table([*rows, ("coverage", coverage_text(pyramid.coverage), "")])]
     top = target.top[0] if target.top else None
@@ -129,8 +132,9 @@ def _rule(run: RunHeader) -> str:
 def _footer(pyramid: Findings) -> list[RenderableType]:
     lines = ["Ranks hold within a layer (% of its strongest kernel); never compare numbers across layers."]
     silent = any(not any(x.relevance) for x in pyramid.layers if x.depth > 0)
-    if silent and pyramid.run.rule in HELD:
-        lines.append("held: it only steers a gate, a normalisation or attention, which the rule keeps fixed.")
+    names = [HELD.get(name, name) for name in held(pyramid.run)]
+    if silent and names:
+        lines.append(f"held: it only steers {either(names)}, which the rule keeps fixed.")
     return [Text(line, style="dim") for line in lines]
 
 
@@ -140,7 +144,7 @@ def _add_classifier(branch: Tree, layer: LayerResult, view: _View) -> None:
         if name == layer.name:
             text = f"{len(edge.channels)} of {counted(layer.channels, 'feature')} chosen"
             node.label = layer_title(layer, text)
-            _add_links(node, edge, max(view.links, 5))
+            _add_links(node, edge, max(view.links, 5), view)
 
 
 def _add_layer(branch: Tree, layer: LayerResult, view: _View) -> None:
@@ -158,7 +162,7 @@ def _add_layer(branch: Tree, layer: LayerResult, view: _View) -> None:
         item = node.add(_kernel_line("", kernel, width, layer.relevance[kernel] / scale))
         edge = view.edges.get((layer.name, kernel))
         if edge is not None and rank < LINKED:
-            _add_links(item, edge, view.links)
+            _add_links(item, edge, view.links, view)
     if len(chosen) > view.kernels:
         node.add(Text(f"... {len(chosen) - view.kernels} more chosen", style="dim"))
     against = min(range(layer.kernels), key=lambda k: layer.relevance[k])
@@ -179,18 +183,18 @@ def _bar(share: float) -> str:
     return "█" * (eighths // 8) + ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")[eighths % 8]
 
 
-def _add_links(item: Tree, edge: Edge, links: int) -> None:
+def _add_links(item: Tree, edge: Edge, links: int, view: _View) -> None:
     ordered = sorted(edge.channels, key=lambda c: -c.weight)
     top = max((abs(c.weight) for c in ordered), default=0.0) or 1.0
     for link in ordered[:links]:
-        _add_link(item, link, top)
+        _add_link(item, link, top, view)
     if len(ordered) > links:
         item.add(Text(f"... {counted(len(ordered) - links, 'more channel')}", style="dim"))
     if not ordered:
         item.add(Text("no channel speaks for it", style="dim"))
 
 
-def _add_link(item: Tree, link: Link, top: float) -> None:
+def _add_link(item: Tree, link: Link, top: float, view: _View) -> None:
     """One channel and what feeds it: on one line, or a line per source where that is too long."""
     head = Text(f"channel {link.channel}  {100 * link.weight / top:+.0f} %  from ")
     sources = sorted(link.sources, key=lambda s: -s.share)
@@ -198,7 +202,7 @@ def _add_link(item: Tree, link: Link, top: float) -> None:
         item.add(head.append("unknown (not traced)", style="red"))
         return
     alone = sum(s.via != "gate" for s in sources) == 1
-    parts = [_source(s, alone=alone) for s in sources[:SOURCES]]
+    parts = [_source(s, alone=alone, held="gates" in view.held) for s in sources[:SOURCES]]
     if len(sources) > SOURCES:
         parts.append(f"{len(sources) - SOURCES} more")
     if len(parts) == 1 or sum(map(len, parts)) <= LINE:
@@ -209,7 +213,7 @@ def _add_link(item: Tree, link: Link, top: float) -> None:
         node.add(Text(part))
 
 
-def _source(source: LinkSource, *, alone: bool) -> str:
+def _source(source: LinkSource, *, alone: bool, held: bool) -> str:
     if source.layer is None:
         name = f"the input's channel {source.kernel}"
     else:
@@ -217,7 +221,7 @@ def _source(source: LinkSource, *, alone: bool) -> str:
     share = f"{100 * source.share:.0f} %" if source.share >= 0.005 else "<1 %"
     notes = [] if alone else [share]
     if source.via == "gate":
-        notes = ["gate, held"]
+        notes = ["gate, held" if held else "gate"]
     elif source.via != "chain":
         notes.append(source.via)
     return f"{name} ({' '.join(notes)})" if notes else name
@@ -231,4 +235,4 @@ def _note(text: str) -> Text:
     return Text(f"note      {printable(text)}", style="yellow")
 
 
-__all__ = ["BAR", "HELD", "LINE", "LINKED", "SOURCES", "TOP_LINE", "pyramid_tree"]
+__all__ = ["BAR", "LINE", "LINKED", "SOURCES", "TOP_LINE", "pyramid_tree"]

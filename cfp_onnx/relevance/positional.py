@@ -217,6 +217,9 @@ class Positional:
             g = self._pool_field(g, y, name)
         if effect.rectifier:
             return probe.mask(probe.add("Greater", [y, probe.number(0.0)]), g)
+        if effect.zero == 0.0 and probe.opset >= 11:  # before, Equal takes no float
+            at_zero = probe.add("Equal", [x, probe.number(0.0)])
+            return probe.add("Mul", [g, probe.where(at_zero, probe.number(effect.slope), probe.add("Div", [y, x]))])
         near = SMOOTH if effect.zero != 0.0 else TINY
         size = probe.add("Abs", [x])
         far = probe.add("Greater", [size, probe.number(near)])

@@ -11,7 +11,8 @@ from cfp_onnx.report.page import document, embedded
 FORMAT = 1
 
 SCRIPTS = (
-    "dom.js", "model.js", "tubes.js", "pyramid.js", "topology.js", "tables.js", "answer.js", "detail.js", "app.js",
+    "dom.js", "question.js", "model.js", "tubes.js", "pyramid.js", "topology.js", "tables.js", "answer.js", "detail.js",
+    "app.js",
 )  # fmt: skip
 """Parts of the page's one script, in the order in which they need each other."""
 

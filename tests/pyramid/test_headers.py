@@ -17,8 +17,8 @@ KEYS = {
     "model": ["file", "sha256", "producer", "opset"],
     "input": ["file", "sha256", "shape", "layout"],
     "run": [
-        "rule", "class_step", "theta", "top_k", "depth", "gates", "provider", "onnxruntime", "output_difference",
-        "undefined", "negative_sums", "links_omitted",
+        "rule", "class_step", "theta", "top_k", "depth", "holds", "against", "rivals", "provider", "onnxruntime",
+        "output_difference", "undefined", "negative_sums", "links_omitted",
     ],
     "target": ["output", "index", "label", "score", "top"],
     "coverage": ["channels", "layers", "operators_unknown"],
@@ -62,6 +62,7 @@ def test_what_a_run_does_not_report_is_not_in_its_json():
     assert "top_k" in run
     assert "gates" not in run
     assert list(replace(run, gates="frozen"))[4:7] == ["depth", "gates", "provider"]
+    assert list(replace(run, holds=(), rivals=()))[4:8] == ["depth", "holds", "rivals", "provider"]
 
 
 def test_headers_cannot_be_changed_and_can_be_copied():
@@ -105,6 +106,9 @@ def test_whole_numbers_are_written_again_as_they_were(tmp_path):
     ("name", "key", "wrong"),
     [
         ("run", "gates", 3),
+        ("run", "holds", "norms"),
+        ("run", "against", 3),
+        ("run", "rivals", [[1, None]]),
         ("run", "onnxruntime", ["1.31"]),
         ("run", "negative_sums", "none"),
         ("run", "links_omitted", -1),

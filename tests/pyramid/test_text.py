@@ -104,6 +104,58 @@ def test_strongest_kernels_their_feeders_and_the_one_against():
     assert "8 kernels, held (gate)" in text
 
 
+def asked(**changes):
+    """The first line, where the run differs."""
+    return draw(result(run=replace(result().run, **changes))).splitlines()[0].strip()
+
+
+RIVALS = (TopClass(0, "run", 0.8), TopClass(3, None, 0.12))
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"against": "mean", "rivals": ()}, "class 2 swim, rather than the mean of the others"),
+        ({"against": "best", "rivals": RIVALS[:1]}, "class 2 swim, rather than 0 run"),
+        ({"against": "run", "rivals": RIVALS[:1]}, "class 2 swim, rather than 0 run"),
+        ({"against": "3", "rivals": RIVALS[1:]}, "class 2 swim, rather than 3"),
+        ({"against": "rivals", "rivals": RIVALS}, "class 2 swim, rather than 0 run (80 %), 3 (12 %) and others"),
+        ({"against": "rivals", "rivals": (TopClass(0, "run", 0.999),)}, "class 2 swim, rather than 0 run (100 %)"),
+        ({"against": "rivals", "rivals": ()}, "class 2 swim, rather than the others as they compete"),
+        ({"class_step": "contribution"}, "class 2 swim"),
+    ],
+)
+def test_the_first_sentence_names_the_class_and_its_rival(changes, line):
+    assert asked(holds=(), **changes) == line
+
+
+def test_older_files_were_set_against_the_mean_of_the_others():
+    assert asked() == "class 2 swim, rather than the mean of the others"
+    assert asked(class_step="weights") == "class 2 swim"
+    alone = replace(result().target, top=result().target.top[:1])
+    assert draw(result(target=alone)).splitlines()[0].strip() == "class 2 swim"
+
+
+@pytest.mark.parametrize(
+    ("holds", "row", "source", "silent", "footer"),
+    [
+        (None, "norms, attention, gates", "(gate, held)", "held (gate)", "a normalisation, attention or a gate"),
+        ((), "nothing", "(gate)", "nothing arrives, or nothing of it fires", None),
+        (("gates",), "gates", "(gate, held)", "held (gate)", "a gate"),
+        (("norms", "attention"), "norms, attention", "(gate)", "held, or nothing of it fires",
+         "a normalisation or attention"),
+    ],
+)  # fmt: skip
+def test_what_is_held_is_said_and_only_that(holds, row, source, silent, footer):
+    text = draw(result(run=replace(result().run, holds=holds)))
+    lines = text.splitlines()
+    assert next(line for line in lines if line.startswith("holds")).split(maxsplit=1)[1].strip() == row
+    assert f"se:1 {source}" in text
+    assert f"8 kernels, {silent}" in text
+    said = [line.strip() for line in lines if line.startswith("held: ")]
+    assert said == ([] if footer is None else [f"held: it only steers {footer}, which the rule keeps fixed."])
+
+
 def test_limits_are_kept():
     text = draw(result(), kernels=2, links=1)
     assert "... 5 more chosen" in text

@@ -13,6 +13,7 @@ function makeAnswer(model, app) {
   byId("answer-files").textContent = `${shortened(fileName(pyramid.model.file), 60)}  \u00b7  ${shortened(fileName(pyramid.input.file), 60)}`;
   byId("answer-title").replaceChildren(el("span", { text: className(target, 80), title: titled(target.label ?? "") }),
     el("small", { text: target.label === null ? "" : `class ${target.index}` }), el("small", { text: `score ${number(target.score)}` }));
+  byId("answer-question").textContent = question(target, model.run);
   byId("answer-lede").textContent = lede(model, own, top);
   byId("top").append(...bars(top, target));
   byId("sure").append(...doubts(model, own, top).map(check));
@@ -110,12 +111,11 @@ function check([fine, what, text]) {
 }
 
 function reading(model) {
-  const { run } = model;
-  const held = HELD.has(run.rule) ? "Gates, normalisation and attention are held fixed: influence that runs only through them is not shown." : "Influence through gates is not followed.";
   return [
     "Relevance is ranked within a layer. A kernel with 100\u00a0% is the strongest of its layer; its number cannot be compared with another layer's.",
     "A kernel's tube shows where that kernel fires, for whatever reason. Only the class's own tube, which is relevance at every place and time, is evidence for the class.",
-    `This is no proof of cause. Two kernels that do the same work share its relevance, and removing one of them may change nothing. ${held}`,
+    `This is no proof of cause. Two kernels that do the same work share its relevance, and removing one of them may change nothing.`,
+    heldWords(model.run),
   ];
 }
 
@@ -220,12 +220,17 @@ function kernelsAt(model, depth) {
 
 // ---------------------------------------------------------------------------------------- provenance
 
+const SETTINGS = ["rule", "class_step", "theta", "top_k", "depth"];
+
+/** Keys of a run that its settings tell in words. */
+const ASKED = ["holds", "against", "rivals", "gates"];
+
 function makeFacts(model) {
   const { pyramid, run, coverage, facts } = model;
   const groups = [
     ["Model", pyramid.model], ["Input", { ...pyramid.input, pictures: model.media.note }],
-    ["Settings", Object.fromEntries(["rule", "class_step", "theta", "top_k", "depth", "gates"].filter((key) => key in run).map((key) => [key, run[key]]))],
-    ["Run", { ...Object.fromEntries(Object.entries(run).filter(([key]) => !["rule", "class_step", "theta", "top_k", "depth", "gates"].includes(key))), output: model.target.output }],
+    ["Settings", { ...Object.fromEntries(SETTINGS.filter((key) => key in run).map((key) => [key, run[key]])), holds: heldIn(run).join(", ") || "nothing", against: ratherThan(model.target, run).replace("rather than ", "") || "nothing" }],
+    ["Run", { ...Object.fromEntries(Object.entries(run).filter(([key]) => ![...SETTINGS, ...ASKED].includes(key))), output: model.target.output }],
     ["Coverage", { channels: coveragePercent(coverage.channels), layers: coveragePercent(coverage.layers), "unknown operators": (coverage.operators_unknown ?? []).join(", ") || "none" }],
     ["This report", facts],
   ];

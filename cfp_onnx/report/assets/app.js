@@ -243,7 +243,7 @@ function begin() {
     app.detail = makeDetail(model, app);
     app.on("depth", app.pyramid.later);
     const first = model.depths.map((depth) => strongestAt(model, depth)).find(Boolean);
-    byId("link-legend").append(...linkLegend(new Set(model.links.via), model.layers.some((x) => x.walked && x.groups > 1 && x.family !== "depthwise")),
+    byId("link-legend").append(...linkLegend(model.run, new Set(model.links.via), model.layers.some((x) => x.walked && x.groups > 1 && x.family !== "depthwise")),
       el("span", { class: "legend-item note", text: "wider: a larger part of what the kernel above receives; small pictures: the tube's maximum over time" }));
     app.pyramid.draw();
     if (first) app.select(keyOf(first.layer.index, first.kernel));

@@ -179,7 +179,7 @@ function makeDetail(model, app) {
     const via = links.via[one.source];
     const words = [`channel ${links.channel[one.channel]}`];
     if (share < 0.995 && via !== "gate") words.push(`${percent(share)} of it`);
-    if (via !== "chain") words.push(via === "gate" ? "gate, held" : via);
+    if (via !== "chain") words.push(viaWords(model.run, via));
     const name = index < 0 ? el("span", { text: `the input's channel ${unit}` })
       : el("button", { type: "button", class: "link-button", data: { key: keyOf(index, unit) } }, el("b", { text: keyOf(index, unit) === model.root ? className(model.target) : `kernel ${unit}` }), el("span", { class: "mono", text: model.layers[index].short, title: titled(model.layers[index].name) }));
     const weight = strength(links, one);
@@ -228,7 +228,7 @@ function makeDetail(model, app) {
     if (!wires.length) return null;
     const shown = wires.slice(0, 24).map(([index, via]) => el("li", {},
       index === null ? el("span", { text: "the input" }) : el("button", { type: "button", class: "link-button mono", data: { layer: index }, title: titled(model.layers[index].name), text: model.layers[index].short }),
-      el("span", { class: "note", text: via === "gate" ? "gate, held" : via })));
+      el("span", { class: "note", text: viaWords(model.run, via) })));
     return el("section", { class: "links-of" }, el("h4", { text: `${head} (${wires.length})` }), el("ul", {}, shown), wires.length > 24 ? el("p", { class: "note", text: `and ${wires.length - 24} more` }) : null);
   }
 

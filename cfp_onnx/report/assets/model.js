@@ -10,9 +10,6 @@ const kernelOf = (key) => key % KEY;
 /** Characters of a layer's name that are shown. */
 const LONGEST_NAME = 46;
 
-/** Rules that hold gates, normalisation and attention. */
-const HELD = new Set(["positional", "active", "zplus"]);
-
 function readModel(payload) {
   const { pyramid, topology, names } = payload;
   const layers = names.map((name, index) => ({
@@ -187,8 +184,9 @@ function readTubes(model) {
 /** Why no kernel of a layer was chosen. */
 function whyEmpty(model, layer) {
   if (layer.largest > 0) return layer.top > 0 ? "none reached the threshold" : "nothing speaks for the class";
-  if (!HELD.has(model.run.rule)) return "nothing arrives";
-  return model.gates.has(layer.index) ? "held (gate)" : "held, or nothing of it fires";
+  const held = heldIn(model.run);
+  if (held.includes("gates") && model.gates.has(layer.index)) return "held (gate)";
+  return held.length ? "held, or nothing of it fires" : "nothing arrives, or nothing of it fires";
 }
 
 function kernelName(model, key) {

@@ -123,9 +123,9 @@ function makeTopology(model, app) {
     const swatches = Array.from({ length: STEPS }, (_, i) => el("span", { class: `swatch q${i}` }));
     byId("network-legend").replaceChildren(
       el("span", { class: "legend-item" }, el("span", { text: percent(least) }), el("span", { class: "swatches" }, swatches), el("span", { text: percent(most) }), el("span", { text: words })),
-      el("span", { class: "legend-item" }, el("span", { class: "swatch held" }), "held or silent"),
+      el("span", { class: "legend-item" }, el("span", { class: "swatch held" }), heldIn(model.run).length ? "held or silent" : "silent"),
       el("span", { class: "legend-item" }, el("span", { class: "swatch unwalked" }), "not walked"),
-      ...linkLegend(new Set(plan.wires.map((wire) => wire.via)), plan.fibers));
+      ...linkLegend(model.run, new Set(plan.wires.map((wire) => wire.via)), plan.fibers));
   }
 
   function mark() {
@@ -314,8 +314,8 @@ function neighbour(plan, here, key) {
 }
 
 /** Samples of the lines that occur. */
-function linkLegend(vias, fibers) {
-  const words = { chain: "chain", branch: "branch", shortcut: "shortcut (into an Add)", gate: "gate (held)" };
+function linkLegend(run, vias, fibers) {
+  const words = { chain: "chain", branch: "branch", shortcut: "shortcut (into an Add)", gate: heldIn(run).includes("gates") ? "gate (held)" : "gate" };
   const sample = (look) => svg("svg", { width: 44, height: 12, "aria-hidden": "true" }, svg("path", { class: `link ${look}`, d: "M2 6H42" }));
   const items = VIAS.filter((via) => vias.has(via)).map((via) => el("span", { class: "legend-item" }, sample(`${via} w3`), words[via]));
   if (fibers) items.push(el("span", { class: "legend-item" }, el("span", { class: "fiber-mark" }), "fibers (groups)"));

@@ -1,0 +1,1 @@
+"""Scores of single kernels by others' methods, in PyTorch; runs in an environment of its own."""

@@ -1,0 +1,101 @@
+"""The page says which question it answers: rather than what, and with what held; files of before are read as before."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import report_payloads as payloads
+from browser_report import Report
+
+from cfp_onnx.report.pyramid_page import render_pyramid
+
+pytest.importorskip("playwright.sync_api")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on PATH"),
+]
+
+LIVE = "Nothing is held. What a kernel does to normalisation, attention and gates counts too."
+GATES = "Gates are held fixed: influence that runs only through them is not shown."
+NORMS = "Normalisation is held fixed: influence that runs only through it is not shown."
+ALL = "Normalisation, attention and gates are held fixed: influence that runs only through them is not shown."
+
+
+@pytest.fixture
+def asked(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Report]]:
+    """Opens the page of the built-in network whose run has other keys; None takes one away."""
+    contexts = []
+
+    def opened(**run: Any) -> Report:
+        payload = payloads.demo()
+        keys = {k: v for k, v in {**payload["pyramid"]["run"], **run}.items() if v is not None}
+        payload["pyramid"] = {**payload["pyramid"], "run": keys}
+        (tmp_path / "page.html").write_text(render_pyramid(payload), encoding="utf-8")
+        contexts.append(browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce"))
+        return Report(contexts[-1], tmp_path / "page.html")
+
+    yield opened
+    for context in contexts:
+        context.close()
+
+
+def fact(page: Any, name: str) -> str:
+    """What stands behind a name among the settings."""
+    card = page.locator("#facts section", has_text="Settings")
+    return str(card.locator(f"dt:text-is('{name}') + dd").inner_text())
+
+
+CLOCKWISE = [4, "clockwise", 0.83]
+
+
+@pytest.mark.parametrize(
+    ("run", "sentence", "against"),
+    [
+        ({}, "right, rather than the mean of the others", "the mean of the others"),
+        ({"against": "best", "rivals": [[4, "clockwise", 1.0]]}, "right, rather than clockwise", "clockwise"),
+        ({"against": "4", "rivals": [[4, None, 1.0]]}, "right, rather than class 4", "class 4"),
+        (
+            {"against": "rivals", "rivals": [CLOCKWISE, [0, "left", 0.1]]},
+            "right, rather than clockwise (83\u00a0%), left (10\u00a0%) and others",
+            "clockwise (83\u00a0%), left (10\u00a0%) and others",
+        ),
+        ({"against": None, "rivals": [], "class_step": "contribution"}, "right", "nothing"),
+        ({"against": None, "rivals": None, "holds": None}, "right, rather than the mean of the others",
+         "the mean of the others"),
+        ({"against": None, "rivals": None, "holds": None, "class_step": "weights"}, "right", "nothing"),
+    ],
+)  # fmt: skip
+def test_the_class_and_its_rival_stand_at_the_top(asked, run, sentence, against):
+    report = asked(**run)
+    assert report.page.locator("#answer-question").inner_text() == sentence
+    assert fact(report.page, "against") == against
+    report.check()
+
+
+@pytest.mark.parametrize(
+    ("holds", "sentence", "words", "gates", "swatch"),
+    [
+        ([], LIVE, "nothing", "gate", "silent"),
+        (None, ALL, "norms, attention, gates", "gate (held)", "held or silent"),
+        (["gates"], f"{GATES} What a kernel does to normalisation and attention counts too.", "gates", "gate (held)",
+         "held or silent"),
+        (["norms"], f"{NORMS} What a kernel does to attention and gates counts too.", "norms", "gate",
+         "held or silent"),
+    ],
+)  # fmt: skip
+def test_what_is_held_is_said_and_only_that(asked, holds, sentence, words, gates, swatch):
+    report = asked(holds=holds, gates="frozen" if holds is None else None)
+    report.scroll_through()
+    page = report.page
+    assert page.locator("#reading p").last.inner_text() == sentence
+    assert fact(page, "holds") == words
+    legend = page.locator("#network-legend .legend-item").all_inner_texts()
+    assert {gates, swatch} <= set(legend)
+    assert gates in page.locator("#link-legend .legend-item").all_inner_texts()
+    page.locator("#network-box .layer[aria-label^='node_conv3d_12,']").press("Enter")
+    assert ("gate, held" in page.locator("#detail").inner_text()) is (gates == "gate (held)")
+    report.check()
