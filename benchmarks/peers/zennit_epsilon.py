@@ -73,6 +73,32 @@ class Operation(nn.Module):
         return ("bias", "constant2") if n == 2 else (f"weight{n}", f"constant{n}")
 
 
+class Scaled(nn.Module):
+    """A batch norm that follows no convolution.
+
+    Args:
+        norm: Its node.
+        x: Its inputs.
+    """
+
+    def __init__(self, norm: Node, x: Sequence[Tensor]) -> None:
+        super().__init__()
+        factor, offset = affine(norm, x[1:])
+        along = (1, -1, *[1] * (x[0].ndim - 2))
+        self.weight = nn.Parameter(factor.reshape(along), requires_grad=False)
+        self.bias = nn.Parameter(offset.reshape(along), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C, ...)`` to the same shape."""
+        return x * self.weight + self.bias
+
+
+def affine(norm: Node, x: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Factor and offset of a batch norm, ``(C,)`` each, from its scale, offset, mean and variance."""
+    factor = x[0] / (x[3] + norm.attributes.get("epsilon", 1e-5)).sqrt()
+    return factor, x[1] - x[2] * factor
+
+
 class Summed(nn.Module):
     """The sum over a last axis: zennit's rules take one tensor."""
 
@@ -122,7 +148,9 @@ class Epsilon:
         assert isinstance(y, Tensor)
         return y
 
-    def _operation(self, node: Node, dynamic: Sequence[bool], x: Sequence[Tensor]) -> Operation:
+    def _operation(self, node: Node, dynamic: Sequence[bool], x: Sequence[Tensor]) -> nn.Module:
+        if node.op == "BatchNormalization":
+            return Scaled(node, x)
         whole = self._constants(node, x)
         return Operation(node, [None if n < len(dynamic) and dynamic[n] else c for n, c in enumerate(whole)])
 
@@ -140,11 +168,9 @@ class Epsilon:
         norm = self.folded.get(node.outputs[0])
         if node.op != "Conv" or norm is None:
             return list(x)
-        scale, offset, mean, variance = (self.graph.constants[i] for i in norm.inputs[1:5])
-        factor = scale / (variance + norm.attributes.get("epsilon", 1e-5)).sqrt()
-        bias = x[2] if len(x) > 2 and x[2].numel() else torch.zeros_like(mean)
-        weight = x[1] * factor.reshape(-1, *[1] * (x[1].ndim - 1))
-        return [x[0], weight, (bias - mean) * factor + offset]
+        factor, offset = affine(norm, [self.graph.constants[i] for i in norm.inputs[1:5]])
+        bias = x[2] * factor + offset if len(x) > 2 and x[2].numel() else offset
+        return [x[0], x[1] * factor.reshape(-1, *[1] * (x[1].ndim - 1)), bias]
 
 
 def zennit_epsilon(q: Question) -> list[Tensor]:

@@ -88,6 +88,12 @@ class Sampled:
     samples: Array
 
 
+def short(value: float) -> str:
+    """Two places, without a 0 in front of the point."""
+    text = f"{value:.2f}"
+    return "0" if text in {"0.00", "-0.00"} else text.replace("0.", ".", 1) if abs(value) < 1 else text
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A mean and its 95 % interval; all three are NaN where there was nothing to take a mean of."""
@@ -97,7 +103,9 @@ class Estimate:
     high: float
 
     def __str__(self) -> str:
-        return "" if math.isnan(self.mean) else f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
+        """Two places, without the 0 in front of the point: ``.93 [.91, .95]``."""
+        mean, low, high = (short(v) for v in (self.mean, self.low, self.high))
+        return "" if math.isnan(self.mean) else f"{mean} [{low}, {high}]"
 
 
 def of_clips(values: Array) -> Sampled | None:

@@ -10,7 +10,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.truth.figures import Estimate, Sampled, agreement, draws, estimate, of_clips, spearman, spearman_rows
+from benchmarks.truth.figures import (
+    Estimate,
+    Sampled,
+    agreement,
+    draws,
+    estimate,
+    of_clips,
+    short,
+    spearman,
+    spearman_rows,
+)
 from benchmarks.truth.measuring import Measured
 
 Array = NDArray[Any]
@@ -221,7 +231,7 @@ def _by_layer(one: Measured) -> str:
     rows = []
     for n, layer in enumerate(one.removed.layers):
         rho = (clip_by_clip(one, v, way="live", margin="mean", layers=np.array([n])).mean() for v in one.relevance)
-        rows.append([layer.name, str(layer.depth), str(layer.kernels), *(f"{r:.2f}" for r in rho)])
+        rows.append([layer.name, str(layer.depth), str(layer.kernels), *(short(float(r)) for r in rho)])
     return _rows(["layer", "depth", "kernels", *one.relevance], rows)
 
 

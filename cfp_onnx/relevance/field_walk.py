@@ -75,6 +75,9 @@ class FieldRule(Protocol):
     def judge(self, tensor: str, field: Field) -> str:
         """Relevance at each element of a tensor where kernels are judged; its sum is the kernels' relevance."""
 
+    def correction(self, feature: Feature) -> str | None:
+        """What is added to the relevance of the kernels judged at a tensor, (kernels,); None for nothing."""
+
     def pass_layer(self, layer: KernelLayer, index: int, field: Field) -> Iterator[Handed]:
         """What part `index` of a layer hands to its input; its links go to `Walk.messages`."""
 
@@ -219,7 +222,9 @@ class Walk:
     def _note(self, layer: KernelLayer, feature: Feature, field: Field) -> None:
         relevance = self._rule.judge(feature.tensor, field)
         axes = [a for a in range(len(self.value.shape(feature.tensor))) if a != feature.axis]
-        self.relevance[layer.index] = self.probe.reduce("ReduceSum", relevance, axes, keep=False)
+        found = self.probe.reduce("ReduceSum", relevance, axes, keep=False)
+        more = self._rule.correction(feature)
+        self.relevance[layer.index] = found if more is None else self.probe.add("Add", [found, more])
         if self._places:
             self.maps[layer.index] = self.probe.reduce("ReduceSum", relevance, [feature.axis], keep=False)
             self.volumes[layer.index] = relevance

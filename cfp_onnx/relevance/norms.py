@@ -35,6 +35,23 @@ class Statistics:
     deviation: str
 
 
+@dataclass(frozen=True)
+class Slope:
+    """What the field of a norm's input is made of.
+
+    Attributes:
+        found: The norm's statistics.
+        centred: Whether a mean is taken off.
+        h: Field of the output times the weight, over the deviation, less its mean where one is taken off.
+        along: Mean of `h` times the normed input.
+    """
+
+    found: Statistics
+    centred: bool
+    h: str
+    along: str
+
+
 def statistics(probe: Probe, node: Node, effect: fx.Normalise, x: str, shape: tuple[int, ...]) -> Statistics:
     """The statistics of a norm, recomputed from its input as nodes of a probe.
 
@@ -62,29 +79,31 @@ def epsilon(node: Node) -> float:
     return float(node.attributes.get("epsilon", least))
 
 
-def norm_field(
-    probe: Probe, node: Node, effect: fx.Normalise, x: str, g: str, shape: tuple[int, ...], held: frozenset[str]
-) -> str:
-    """Field of the input of a norm.
+def slope(probe: Probe, found: Statistics, g: str, *, centred: bool) -> Slope:
+    """What the field of a norm's input is made of.
 
     Args:
         probe: Where the nodes go.
-        node: The norm.
-        effect: Its effect, of kind ``norm``.
-        x: Its float32 input.
-        g: Field of its output, times the weight.
-        shape: Shape of the input.
-        held: What is held: ``norms`` the deviation, ``means`` the mean.
+        found: The norm's statistics.
+        g: Field of its output times the weight, in their view.
+        centred: Whether a mean is taken off.
     """
-    found = statistics(probe, node, effect, x, shape)
-    h = probe.add("Div", [g if found.view == shape else probe.reshape(g, found.view), found.deviation])
-    out = h
-    if effect.centred and "means" not in held:
-        out = probe.add("Sub", [out, probe.reduce("ReduceMean", h, found.axes, keep=True)])
-    if "norms" not in held:
-        along = probe.reduce("ReduceMean", probe.add("Mul", [h, found.normed]), found.axes, keep=True)
-        out = probe.add("Sub", [out, probe.add("Mul", [found.normed, along])])
-    return out if found.view == shape else probe.reshape(out, shape)
+    h = probe.add("Div", [g, found.deviation])
+    if centred:
+        h = probe.add("Sub", [h, probe.reduce("ReduceMean", h, found.axes, keep=True)])
+    along = probe.reduce("ReduceMean", probe.add("Mul", [h, found.normed]), found.axes, keep=True)
+    return Slope(found, centred, h, along)
+
+
+def live_field(probe: Probe, parts: Slope) -> str:
+    """Field of the input of a norm of which nothing is held, in the view of its statistics."""
+    return probe.add("Sub", [parts.h, probe.add("Mul", [parts.found.normed, parts.along])])
+
+
+def held_field(probe: Probe, found: Statistics, g: str, *, centred: bool) -> str:
+    """Field of the input of a norm whose deviation is held; `centred` says whether its mean is taken off and live."""
+    h = probe.add("Div", [g, found.deviation])
+    return probe.add("Sub", [h, probe.reduce("ReduceMean", h, found.axes, keep=True)]) if centred else h
 
 
 def softmax_field(probe: Probe, effect: fx.Normalise, y: str, g: str) -> str:
@@ -149,5 +168,6 @@ def _quotient(probe: Probe, top: str, bottom: str) -> str:
 
 
 __all__ = [
-    "TINY", "Statistics", "epsilon", "length_field", "norm_field", "softmax_field", "statistic_field", "statistics",
+    "TINY", "Slope", "Statistics", "epsilon", "held_field", "length_field", "live_field", "slope", "softmax_field",
+    "statistic_field", "statistics",
 ]  # fmt: skip

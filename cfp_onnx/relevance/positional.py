@@ -15,12 +15,15 @@ from onnx import TensorProto
 
 from cfp_onnx.errors import ModelError
 from cfp_onnx.graph import effects as fx
+from cfp_onnx.graph.features import Feature
 from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.parts import Part
 from cfp_onnx.graph.states import State
+from cfp_onnx.graph.written_norms import written_norm
 from cfp_onnx.model import Node
 from cfp_onnx.relevance import movement, norms, pooling, products, slopes
 from cfp_onnx.relevance.adjoint import forward, transposed
+from cfp_onnx.relevance.exact_norms import SUMS, ExactNorms
 from cfp_onnx.relevance.field_walk import Field, Handed, Message, Walk, of_kind, total
 from cfp_onnx.relevance.holds import HOLDS
 from cfp_onnx.values import Array
@@ -39,10 +42,20 @@ class Positional:
         pooled: Whether activated maps are pooled first (rule `active`).
         hold: What keeps its recorded value: ``norms`` (the deviation), ``attention`` (its weights), ``gates``, and
             for the places of a class ``means`` (those that norms take off).
+        sums: How many sums of a trunk may lie between a kernel and a live norm that is taken exactly; None for the
+            slope of every norm.
         folding: Whether the scale of an affine map behind a convolution goes into the transposed weights.
     """
 
-    def __init__(self, walk: Walk, *, pooled: bool = False, hold: Collection[str] = (), folding: bool = True) -> None:
+    def __init__(
+        self,
+        walk: Walk,
+        *,
+        pooled: bool = False,
+        hold: Collection[str] = (),
+        folding: bool = True,
+        sums: int | None = SUMS,
+    ) -> None:
         self._walk = walk
         self._hold = frozenset(hold)
         self._probe = walk.probe
@@ -50,6 +63,7 @@ class Positional:
         self._pooled = pooled
         self._folding = folding
         self._scaled: dict[str, Array] = {}
+        self._exact = None if sums is None or self._hold & {"norms", "means"} else ExactNorms(walk, sums)
 
     def settle(self, tensor: str, arrived: Sequence[Field]) -> Field:  # noqa: ARG002 - the same at every tensor
         """The sum of what all readers handed down."""
@@ -58,6 +72,10 @@ class Positional:
     def judge(self, tensor: str, field: Field) -> str:
         """Effective weight times value, element by element."""
         return self._probe.add("Mul", [field.name, self._value(tensor)])
+
+    def correction(self, feature: Feature) -> str | None:
+        """What the slopes of norms leave out, where nothing of a norm is held."""
+        return None if self._exact is None else self._exact.correction(feature)
 
     def pass_layer(self, layer: KernelLayer, index: int, field: Field) -> Iterator[Handed]:
         """The transposed operator with the layer's own weights."""
@@ -255,9 +273,7 @@ class Positional:
         if softmax and "attention" not in self._hold:
             yield Handed(name, norms.softmax_field(probe, effect, y, g), shape)
         elif effect.kind == "norm":
-            if effect.scale is not None:
-                g = self._times(g, np.asarray(effect.scale()))
-            yield Handed(name, norms.norm_field(probe, node, effect, x, g, shape, self._hold), shape)
+            yield Handed(name, self._normed(node, effect, g, shape), shape)
         elif effect.kind in {"l1", "l2"} and "norms" not in self._hold:
             yield Handed(name, norms.length_field(probe, effect, x, y, g), shape)
         else:
@@ -265,14 +281,49 @@ class Positional:
             ratio = probe.add("Div", [y, probe.where(far, x, probe.number(1.0))])
             yield Handed(name, probe.mask(far, probe.add("Mul", [g, ratio])), shape)
 
+    def _normed(self, node: Node, effect: fx.Normalise, g: str, shape: tuple[int, ...]) -> str:
+        """Field of the input of a norm over values of the clip."""
+        probe, name = self._probe, node.inputs[effect.source]
+        if effect.scale is not None:
+            g = self._times(g, np.asarray(effect.scale()))
+        found = norms.statistics(probe, node, effect, self._value(name), shape)
+        g = g if found.view == shape else probe.reshape(g, found.view)
+        centred = effect.centred and "means" not in self._hold
+        if "norms" in self._hold:
+            field = norms.held_field(probe, found, g, centred=centred)
+        else:
+            parts = norms.slope(probe, found, g, centred=centred)
+            field = norms.live_field(probe, parts)
+            if self._exact is not None:
+                self._exact.note(name, lambda: parts)
+        return field if found.view == shape else probe.reshape(field, shape)
+
     def _through_gate(self, node: Node, effect: fx.Gate, g: str) -> Iterator[Handed]:
         """A gate is live unless its role is held; what is made of the same elements is an activation."""
         value, gate = node.inputs[effect.value], node.inputs[effect.gate]
         if effect.own:
             live = value == gate and node.outputs[0] not in self._walk.topology.carrying  # a square that only steers
         else:
-            live = self._walk.topology.role(value, gate) not in self._hold
+            role = self._walk.topology.role(value, gate)
+            live = role not in self._hold
+            if role == "norms" and self._exact is not None:
+                self._note_written(self._exact, node, effect, g)
         yield from products.gated(self._walk, node, effect, g, live=live)
+
+    def _note_written(self, exact: ExactNorms, node: Node, effect: fx.Gate, g: str) -> None:
+        """Remember a norm that the file writes out, where this product is its last step."""
+        found = written_norm(self._walk.topology, node, effect)
+        if found is None:
+            return
+        probe, factor = self._probe, self._value(node.inputs[effect.gate])
+
+        def slope() -> norms.Slope:
+            deviation = factor if effect.reciprocal else probe.add("Reciprocal", [factor])
+            normed = node.outputs[0]
+            recorded = norms.Statistics(self._value.shape(normed), found.axes, self._value(normed), deviation)
+            return norms.slope(probe, recorded, g, centred=found.centred)
+
+        exact.note(found.source, slope)
 
 
 def active(walk: Walk) -> Positional:

@@ -17,6 +17,7 @@ from onnx import helper
 
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.affine import affine_of
+from cfp_onnx.graph.features import Feature
 from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.parts import Part
 from cfp_onnx.model import Node
@@ -73,6 +74,9 @@ class ZPlus:
     def judge(self, tensor: str, field: Field) -> str:  # noqa: ARG002 - the same at every tensor
         """What arrived is the relevance already."""
         return field.name
+
+    def correction(self, feature: Feature) -> None:
+        """Nothing: what is handed down is shared out."""
 
     def pass_layer(self, layer: KernelLayer, index: int, field: Field) -> Iterator[Handed]:
         """Each input takes its share of what the kernels' positive products add up to."""

@@ -85,6 +85,12 @@ def test_seeds_that_differ_widen_the_interval_of_their_kind() -> None:
     assert np.isnan(figures.estimate([[], []]).mean)
 
 
+def test_figures_are_printed_to_two_places() -> None:
+    assert str(figures.Estimate(0.934, 0.9, 1.0)) == ".93 [.90, 1.00]"
+    assert str(figures.Estimate(-0.104, -0.996, -0.001)) == "-.10 [-1.00, 0]"
+    assert str(figures.estimate([])) == ""
+
+
 def test_margins_are_a_logit_less_what_it_is_held_against() -> None:
     whole = np.array([1.0, 2.0, 6.0])
     removed = np.array([[0.0, 0.0, 3.0], [7.0, 2.0, 6.0]])

@@ -1,0 +1,138 @@
+"""What a norm's output loses when a kernel's addend is taken out of its input, exactly instead of by the slope.
+
+With d the centred input, n = d / sigma, h = g * weight / sigma less its mean over the set of N elements, and
+l = mean(h * n), a kernel whose addend of the input is a has, over its own part of the set and b = a / sigma,
+
+    sigma'^2 / sigma^2 = 1 - (2 sum(b n) - sum(b^2)) / N - (sum(b) / N)^2
+    drop - slope = (1 - sigma / sigma') (N l sigma - sum(a h)) + l sigma sum(b n)
+
+where the last term of sigma' is there only if a mean is taken off (docs/method.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+from cfp_onnx.graph.features import Feature
+from cfp_onnx.relevance import factors
+from cfp_onnx.relevance.addends import Addends
+from cfp_onnx.relevance.factors import Axes
+from cfp_onnx.relevance.field_walk import Walk, total
+from cfp_onnx.relevance.norms import Slope
+from cfp_onnx.runtime.probe import Probe
+
+SUMS = 4
+"""How many sums of a trunk lie at most between a kernel and a norm that is taken exactly."""
+
+LEAST = 1e-6
+"""Least share of the variance that is taken to be left; without a kernel that is the whole set it is the epsilon."""
+
+
+class ExactNorms:
+    """Adds to the relevance of kernels what the slopes of norms leave out.
+
+    Args:
+        walk: The walk that it serves.
+        sums: How many sums may lie between a kernel and a norm.
+    """
+
+    def __init__(self, walk: Walk, sums: int = SUMS) -> None:
+        self._walk = walk
+        self._sums = sums
+        self._passed: list[tuple[str, Callable[[], Slope]]] = []
+
+    def note(self, tensor: str, slope: Callable[[], Slope]) -> None:
+        """Remember a norm that the walk passes.
+
+        Args:
+            tensor: Its input; where the file takes the mean off in a step of its own, what it is taken off.
+            slope: Makes what its field is made of.
+        """
+        self._passed.append((tensor, cache(slope)))
+
+    def correction(self, feature: Feature) -> str | None:
+        """What is added to the relevance of the kernels judged at a tensor, (kernels,); None for nothing."""
+        if not self._passed:
+            return None
+        addends = Addends(self._walk, feature, self._sums)
+        names = []
+        for tensor, slope in self._passed:
+            if tensor in addends.axes:
+                parts = slope()
+                axes = factors.reshaped(addends.axes[tensor], parts.found.view)
+                if axes is not None:
+                    names.append(_kernels(self._walk.probe, parts, addends.name(tensor), axes))
+        return total(self._walk.probe, names) if names else None
+
+
+def _kernels(probe: Probe, slope: Slope, addend: str, axes: Axes) -> str:
+    """Drop less slope, summed over all but the kernels, (kernels,)."""
+    sizes = factors.sizes(axes)
+    rows = _Rows(probe, slope, axes)
+    value = rows.short_of(probe, rows.full(addend))
+    kernels = factors.kernel_order(axes)
+    others = [a for a in range(len(sizes)) if a not in kernels]
+    value = probe.reduce("ReduceSum", value, others, keep=False)
+    order = list(np.argsort(np.argsort(kernels)))
+    if order != sorted(order):
+        value = probe.add("Transpose", [value], perm=[int(i) for i in order])
+    return probe.reshape(value, (-1,))
+
+
+class _Rows:
+    """A norm's recorded statistics with an axis for each factor of its input."""
+
+    def __init__(self, probe: Probe, slope: Slope, axes: Axes) -> None:
+        found = slope.found
+        sizes = factors.sizes(axes)
+        inside = [a in found.axes for a, axis in enumerate(axes) for _ in axis]
+        kernels = factors.kernel_order(axes)
+        self._probe = probe
+        self._sizes = sizes
+        self._reshape = sizes != found.view
+        self._small = tuple(1 if i else n for i, n in zip(inside, sizes, strict=True))
+        self._part = [a for a, i in enumerate(inside) if i and a not in kernels]
+        self._count = float(np.prod([n for i, n in zip(inside, sizes, strict=True) if i]))
+        self._lone = all(sizes[a] == 1 for a in self._part)
+        self._centred = slope.centred
+        self._normed, self._h = self.full(found.normed), self.full(slope.h)
+        self._deviation, self._along = self._set(found.deviation), self._set(slope.along)
+
+    def full(self, name: str) -> str:
+        """A tensor of the input's size."""
+        return self._probe.reshape(name, self._sizes) if self._reshape else name
+
+    def _set(self, name: str) -> str:
+        return self._probe.reshape(name, self._small) if self._reshape else name
+
+    def short_of(self, probe: Probe, a: str) -> str:
+        """Drop less slope for each kernel and set."""
+        count = self._count
+        pull = probe.add("Mul", [self._along, self._deviation])
+        shares = probe.add("Div", [a, self._deviation])
+        bn = self._summed(probe.add("Mul", [shares, self._normed]))
+        bb = self._summed(probe.add("Mul", [shares, shares]))
+        ah = self._summed(probe.add("Mul", [a, self._h]))
+        gone = probe.add("Sub", [probe.add("Add", [bn, bn]), bb])
+        left = probe.add("Sub", [probe.number(1.0), probe.add("Mul", [gone, probe.number(1 / count)])])
+        if self._centred:
+            moved = bb if self._lone else self._squared(self._summed(shares))
+            left = probe.add("Sub", [left, probe.add("Mul", [moved, probe.number(1 / count**2)])])
+        left = probe.add("Max", [left, probe.number(LEAST)])
+        ratio = probe.add("Reciprocal", [probe.add("Sqrt", [left])])
+        rest = probe.add("Sub", [probe.add("Mul", [pull, probe.number(count)]), ah])
+        bent = probe.add("Mul", [probe.add("Sub", [probe.number(1.0), ratio]), rest])
+        return probe.add("Add", [bent, probe.add("Mul", [pull, bn])])
+
+    def _summed(self, name: str) -> str:
+        """Sum over each kernel's part of each set."""
+        return name if self._lone else self._probe.reduce("ReduceSum", name, self._part, keep=True)
+
+    def _squared(self, name: str) -> str:
+        return self._probe.add("Mul", [name, name])
+
+
+__all__ = ["LEAST", "SUMS", "ExactNorms"]
