@@ -1,9 +1,10 @@
-"""Our measures rank what is worse as worse: tubes that are spoiled in five steps."""
+"""Our measures rank what is worse as worse: relevance and tubes that are spoiled in five steps."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,19 +13,60 @@ import pytest
 
 from benchmarks import tubes
 from benchmarks.motion import clips
+from benchmarks.truth import subjects, tables
+from benchmarks.truth.measuring import Measured, measure
+from benchmarks.truth.variants import named
+from benchmarks.zoo import catalogue
 
 Array = npt.NDArray[Any]
 
 STEPS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 """Share of what is told that is chance."""
+REPEATS = 2
+ASKED = {"live, best other": "positional, against best", "live, rivals": "positional, against rivals"}
+"""Figures of a margin that the rule must be asked for by name."""
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    """A residual network of the zoo, four clips of each of two classes."""
+    entry = next(e for e in catalogue.entries() if e.kind == "resnet")
+    subject = subjects.of_zoo(entry, 8, tmp_path_factory.mktemp("zoo"))
+    return measure(subject, named({"positional", *ASKED.values()}))
+
+
+def mixed(values: Array, share: float, rng: np.random.Generator) -> Array:
+    """Noise of the values' own size in the place of a share of them."""
+    return (1 - share) * values / values.std() + share * rng.standard_normal(values.shape)
 
 
 def shuffled(values: Array, share: float, rng: np.random.Generator) -> Array:
-    """A share of the values handed round."""
+    """A share of the values handed round; with a larger share the same ones and more."""
     out, order = values.copy(), rng.permutation(len(values))
     some = order[: round(share * len(values))]
     out[some] = values[rng.permutation(some)]
     return out
+
+
+def spoiled(measured: Measured, variant: str, how: Callable[..., Array], seed: int) -> Measured:
+    """A rule told ever worse: variants named after the share that is chance."""
+    told = {}
+    for share in STEPS:
+        rng = np.random.default_rng(seed)
+        layers = measured.relevance[variant]
+        told[str(share)] = [np.stack([how(clip, share, rng) for clip in layer]) for layer in layers]
+    return replace(measured, relevance=told)
+
+
+@pytest.mark.parametrize("how", [mixed, shuffled])
+@pytest.mark.parametrize("figure", tables.FIGURES)
+def test_a_rule_told_worse_has_a_smaller_figure(figure: str, how: Callable[..., Array], measured: Measured) -> None:
+    variant = ASKED.get(figure, "positional")
+    table = tables.Table([spoiled(measured, variant, how, seed) for seed in range(REPEATS)])
+    found = [table.estimate(str(share), figure).mean for share in STEPS]
+    assert all(better > worse for better, worse in itertools.pairwise(found)), found
+    assert found[0] > 0.5
+    assert found[-1] < 0.3
 
 
 # ------------------------------------------------------------------------------------------------ tubes
@@ -37,10 +79,10 @@ MEASURES: Mapping[str, Callable[[Array, Array, Array], float]] = {
 """What is said of a tube, (T, H, W), by the masks of the mover that it is for and of the other."""
 
 
-def smooth(tube: Array, times: int) -> Array:
-    """Mean over three neighbours along each axis, so many times."""
-    for axis in list(range(tube.ndim)) * times:
-        tube = (np.roll(tube, 1, axis) + tube + np.roll(tube, -1, axis)) / 3
+def smooth(tube: Array, reach: int) -> Array:
+    """Mean over three places along each axis, so far from each other."""
+    for axis in range(tube.ndim):
+        tube = (np.roll(tube, reach, axis) + tube + np.roll(tube, -reach, axis)) / 3
     return tube
 
 
@@ -52,7 +94,9 @@ def noisy(tube: Array, step: int, rng: np.random.Generator) -> Array:
 
 def blurred(tube: Array, step: int, _rng: np.random.Generator) -> Array:
     """Wider and wider."""
-    return smooth(tube, 3 * step * step)
+    for reach in range(1, 2 * step + 1):
+        tube = smooth(tube, reach)
+    return tube
 
 
 def shifted(tube: Array, step: int, _rng: np.random.Generator) -> Array:
