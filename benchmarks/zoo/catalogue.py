@@ -158,7 +158,7 @@ def table() -> str:
         kinds.setdefault(entry.kind, []).append(entry)
     for kind, found in kinds.items():
         size = " x ".join(map(str, found[0].shape))
-        cells = [f"{', '.join(e.families)}: {e.accuracy:.3f}" for e in found]
+        cells = [f"{', '.join(e.families)}: {e.accuracy:.3f}" for e in found] + ["-"] * (2 - len(found))
         lines.append(f"| `{kind}` | {size} | {found[0].parameters} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -222,35 +222,35 @@ KINDS: Final[dict[str, Kind]] = {
     ),
     "groupnorm": Kind(lambda classes: Resnet(classes, groups=4), (_ORDER, _SMALL), dynamo=False),
     "x3d": Kind(x3d, (_SMALL, _LOOK), dynamo=False),
-    "r2plus1d": Kind(r2plus1d, (_LOOK, _ORDER)),
+    "r2plus1d": Kind(r2plus1d, (_LOOK, _ORDER), steps=800),
     "slowfast": Kind(SlowFast, (_ORDER, _SMALL), dynamo=False),
     "mfnet": Kind(mfnet, (_SMALL, _ORDER), dynamo=False),
     "inception": Kind(inception, (_LOOK, _SMALL), dynamo=False),
-    "densenet": Kind(densenet, (_ORDER, _LOOK), dynamo=False),
+    "densenet": Kind(densenet, (_ORDER, _LOOK), dynamo=False, steps=800),
     "vit-class": Kind(
         lambda classes: Vit(classes, shape=SHAPE, patch=(2, 4, 4), class_token=True, fused=True),
         (_ORDER, _LOOK), free_batch=False, dynamo=False, rate=2e-3, steps=2500,
     ),
-    "mvit": Kind(Mvit, (_ORDER, _LOOK), rate=2e-3, steps=1200),
+    "mvit": Kind(Mvit, (_ORDER, _LOOK), rate=2e-3, steps=1100),
     "cbam": Kind(cbam, (_LOOK, _SMALL)),
     "movinet": Kind(movinet, (_ORDER, _LOOK)),
     "resnet-40": Kind(_sized((3, 5, 5), (1, 4, 4)), (_SMALL, _LOOK), (8, 40, 40), steps=800),
-    "resnet-112": Kind(_sized((3, 9, 9), (2, 8, 8)), (_LOOK, _ORDER), (16, 112, 112), pool=1000, steps=700, batch=16),
+    "resnet-112": Kind(_sized((3, 9, 9), (2, 8, 8)), (_LOOK, _ORDER), (16, 112, 112), pool=800, steps=600, batch=16),
     "resnet-224": Kind(
-        _sized((1, 9, 9), (1, 8, 8), (1, 2, 2)), (_LOOK, _ORDER), (8, 224, 224), pool=600, steps=700, batch=12
+        _sized((1, 9, 9), (1, 8, 8), (1, 2, 2)), (_LOOK, _ORDER), (8, 224, 224), pool=500, steps=600, batch=12
     ),
     "resnet-long": Kind(_sized((5, 3, 3), (4, 2, 2)), (_ORDER, _SMALL), (64, 16, 16), steps=800),
     "resnet-2d": Kind(_flat_resnet(2, (2, 1, 2)), _PICTURES, PICTURE, dynamo=False, pool=12000),
     "convnext-2d": Kind(_flat_convnext(2), _PICTURES, PICTURE, rate=4e-3, pool=12000),
     "vit-mean-2d": Kind(
         lambda classes: Vit(classes, shape=PICTURE, patch=(4, 4), width=24), _PICTURES, PICTURE,
-        rate=2e-3, steps=2500, pool=12000,
+        rate=2e-3, steps=1500, pool=12000,
     ),
     "resnet-1d": Kind(_flat_resnet(1, (2, 1, 2)), _SIGNALS, SIGNAL, dynamo=False, pool=12000),
     "convnext-1d": Kind(_flat_convnext(1), _SIGNALS, SIGNAL, rate=4e-3, pool=12000),
     "vit-mean-1d": Kind(
         lambda classes: Vit(classes, shape=SIGNAL, patch=(4,), width=24), _SIGNALS, SIGNAL,
-        rate=2e-3, steps=2500, pool=12000,
+        rate=2e-3, steps=1500, pool=12000,
     ),
 }  # fmt: skip
 """Kinds of networks by name."""

@@ -40,11 +40,15 @@ def run(sessions: Sessions, request: Request) -> Found:
     expanded = [i for i in layers if depths[i] < deepest]
     shown = [i for i in layers if depths[i] > 0] if collector is not None else []
     walked, states, outputs = Walked(), network.topology.states, {}
+    same = settings.class_step == "contrast" and settings.against == "rivals"
     chunks = tube_run.passes(network, expanded, shown, volumes=request.volumes)
     for n, chunk in enumerate(chunks):
         request.progress("explaining", n, len(chunks))
         probe = sessions.field(
-            request.rule, settings.depth, replace(chunk, maps=n == 0 and collector is not None), hold=settings.hold
+            request.rule,
+            settings.depth,
+            replace(chunk, maps=n == 0 and collector is not None, same=same),
+            hold=settings.hold,
         )
         first = [*probe.relevance.values(), *probe.statistics.addends.values()] if n == 0 else []
         own = [p.name for p in network.file.outputs] if n == 0 else []
@@ -78,7 +82,7 @@ def fetch(
     if TUBE_SEED in probe.statistics.probe.seeds:
         seeds[TUBE_SEED] = classes.seed(settings.index, "contrast", settings.rivals)
     linked = [n for found in probe.links.values() for m in found for n in (m.x, m.g)]
-    maps = [*probe.activations.values(), *probe.maps.values(), *probe.volumes.values()]
+    maps = [*probe.activations.values(), *probe.maps.values(), *probe.volumes.values(), *probe.seen.values()]
     wanted = [n for n in dict.fromkeys([*names, *linked, *maps]) if n not in feeds]
     results = dict(zip(wanted, runtime.run(probe.session, wanted, {**feeds, **seeds}), strict=True))
     return {**results, **{k: np.asarray(v, np.float32) for k, v in feeds.items()}}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
+import numpy as np
 
 from cfp_onnx.errors import UsageError
 from cfp_onnx.pyramid.headers import CoverageHeader, InputHeader, ModelHeader, RunHeader, TargetHeader
@@ -105,18 +106,38 @@ class Pyramid:
             raise KeyError(f"no {kind} tube of {what} was recorded; {hint}")
         return mine[kernel].at(media.size)
 
-    def class_tube(self, depth: int) -> Array:
-        """Where the evidence for the class lies at a depth (rule `zplus`), (T, H, W) float32 per clip pixel.
+    def class_tube(self, depth: int | None = None, *, signed: bool = False) -> Array:
+        """Where in the clip the evidence for the class lies, against its rivals; or where a depth holds it.
+
+        A depth's own map shows where its layers hold what speaks for the class. Below the first layers receptive
+        fields and attention have mixed places, so it is no statement about the clip (docs/method.md, tubes).
+
+        Args:
+            depth: A depth for its own map, per clip pixel; None for the class's tube over the clip, whose largest
+                absolute value is 1.
+            signed: Whether what speaks against the class is there too, below 0.
+
+        Returns:
+            (T, H, W) float32; T is 1 for pictures, T and H are 1 for one-dimensional data.
 
         Raises:
-            KeyError: If it was not recorded.
+            KeyError: If it was not recorded, or the depth does not say where.
         """
         found, media = self._recorded()
+        if depth is None:
+            own = found.of("evidence", "class")
+            if not own:
+                raise KeyError("no class tube was recorded: no relevance came down to the clip or its first layers")
+            values = own[0].at(media.size)
+            return values if signed else np.maximum(values, 0)
         mine = {t.depth: t for t in found.of("relevance", "depth")}
         if depth not in mine:
             there = ", ".join(str(d) for d in sorted(mine)) or "none"
-            raise KeyError(f"no class tube of depth {depth} was recorded; depths recorded: {there}")
-        return mine[depth].at(media.size)
+            nowhere = [note for note in found.notes if note.startswith(f"depth {depth} does not say where")]
+            reason = nowhere[0] if nowhere else f"no class tube of depth {depth} was recorded"
+            raise KeyError(f"{reason}; depths recorded: {there}")
+        values = mine[depth].at(media.size)
+        return values if signed else np.maximum(values, 0)
 
     def _recorded(self) -> tuple[Tubes, Media]:
         if self.tubes is None or self.media is None:
