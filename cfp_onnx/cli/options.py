@@ -135,7 +135,10 @@ def tube(text: str) -> tuple[str, str]:
 PRESETS = ("resnet3d", "resnet50-3d", "resnet101-3d", "resnet152-3d", "resnext101-3d", "mfnet", "i3d", "imagenet")
 """What is suggested for ``--preset``: the names of `cfp_onnx.clips.presets.PRESETS`, which takes long to import."""
 
-TUBES = tuple(f"{kind}{unit}" for kind in ("activation", "relevance") for unit in ("", ":kernel", ":layer", ":depth"))
+TUBES = (
+    "evidence",
+    *(f"{kind}{unit}" for kind in ("activation", "relevance") for unit in ("", ":kernel", ":layer", ":depth")),
+)
 """What is suggested for ``--tube``."""
 
 CLIP = (
@@ -167,8 +170,8 @@ RUN = (
 DRAWING = (
     Option(
         "--tube", "tube", tube, "KIND[:UNIT]",
-        "tubes to draw: activation or relevance of each kernel, layer or depth, such as activation:layer; repeat "
-        "for several (the class's relevance and the strongest kernel at up to four depths)",
+        "tubes to draw: evidence for and against the class, or activation or relevance of each kernel, layer or "
+        "depth, such as activation:layer; repeat for several (evidence, and the strongest kernel at up to four depths)",
         (), suggestions=TUBES, repeatable=True,
     ),
     Option("--tube-top", "tube_top", count, "N", "most tubes per depth that --tube draws (3)", 3),

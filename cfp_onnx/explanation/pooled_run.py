@@ -9,7 +9,7 @@ import numpy as np
 
 from cfp_onnx import runtime
 from cfp_onnx.explanation import field_run, tube_run
-from cfp_onnx.explanation.sessions import Sessions
+from cfp_onnx.explanation.sessions import TUBE_RULE, Sessions
 from cfp_onnx.explanation.values import Found, Request
 from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.topology import shared_states
@@ -19,9 +19,6 @@ from cfp_onnx.relevance.rules import Rule, rule_named
 from cfp_onnx.relevance.statistics import Statistics
 from cfp_onnx.relevance.values import Walked
 from cfp_onnx.values import Array
-
-TUBE_RULE = "zplus"
-"""The rule that says where the evidence for a class lies, whatever rule chose the kernels."""
 
 
 def run(sessions: Sessions, request: Request) -> Found:
@@ -42,12 +39,15 @@ def run(sessions: Sessions, request: Request) -> Found:
     def taps(layer: KernelLayer) -> list[Array]:
         return [statistics.tap_means(p, results) for p in layer.parts]
 
-    walked = request.rule.pooled().run(
-        PooledRun(network.topology, network.depths, settings, states, means, taps, sessions.mean_weights)
+    walked, *rather = (
+        request.rule.pooled().run(
+            PooledRun(network.topology, network.depths, asked, states, means, taps, sessions.mean_weights)
+        )
+        for asked in (settings, *request.rather)
     )
     if request.collector is not None:
         _record_tubes(sessions, request, request.collector, walked)
-    return Found(walked, states, {p.name: results[p.name] for p in network.file.outputs})
+    return Found(walked, states, {p.name: results[p.name] for p in network.file.outputs}, tuple(rather))
 
 
 def read_statistics(
@@ -71,12 +71,14 @@ def read_statistics(
 
 def _record_tubes(sessions: Sessions, request: Request, collector: TubeCollector, walked: Walked) -> None:
     """Tubes of what a pooled rule chose, from further passes."""
-    network, settings = sessions.network, replace(request.settings, class_step="contrast")
+    network = sessions.network
+    rivals = request.settings.rivals
+    settings = replace(request.settings, class_step="contrast", against="rivals", others=rivals)
     shown = [i for i in walked.relevance if network.depths[i] > 0]
     chunks = tube_run.passes(network, [], shown, volumes=request.volumes)
     for n, chunk in enumerate(chunks):
         request.progress("recording tubes", n, len(chunks))
-        probe = sessions.field(rule_named(TUBE_RULE), settings.depth, replace(chunk, maps=n == 0))
+        probe = sessions.field(rule_named(TUBE_RULE), settings.depth, replace(chunk, maps=n == 0, same=True), hold=())
         results = field_run.fetch(sessions, probe, request.feeds, [], settings)
         tube_run.collect(collector, network, probe, results, walked)
         del probe, results  # before the next session is made

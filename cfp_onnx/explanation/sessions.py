@@ -12,13 +12,15 @@ from cfp_onnx import runtime
 from cfp_onnx.errors import RunError
 from cfp_onnx.explanation.network import Network
 from cfp_onnx.graph.features import Feature
+from cfp_onnx.graph.first_layers import first_features
 from cfp_onnx.graph.parts import Part
 from cfp_onnx.relevance import pooled_walk
 from cfp_onnx.relevance.field_walk import Message, Walk
+from cfp_onnx.relevance.holds import HOLDS
+from cfp_onnx.relevance.positional import Positional
 from cfp_onnx.relevance.rules import Rule
 from cfp_onnx.relevance.statistics import Statistics
 from cfp_onnx.relevance.values import deepest_level
-from cfp_onnx.relevance.zplus import absorbing
 from cfp_onnx.runtime.probe import TUBE_SEED, Probe
 from cfp_onnx.values import Array
 
@@ -30,9 +32,11 @@ class Wanted:
     Attributes:
         linked: Layers whose links are computed.
         shown: Layers whose activation maps are returned.
-        maps: Whether the class's relevance of every layer walked is returned, place by place.
+        maps: Whether the class's relevance of every layer walked is returned, place by place, and what the class's own
+            tube is made of.
         volumes: Whether the relevance of each kernel of the `shown` layers is returned, place by place.
         places: Whether `maps` are the rule's own whatever the rule, which costs no second walk.
+        same: Whether the class's tubes ask the same question as the ranking: the class against its rivals.
         taps: Tensors of the model that are returned, as float32.
     """
 
@@ -41,10 +45,14 @@ class Wanted:
     maps: bool = False
     volumes: bool = False
     places: bool = False
+    same: bool = False
     taps: tuple[str, ...] = ()
 
 
 NOTHING_MORE = Wanted()
+
+TUBE_RULE = "positional"
+"""The rule whose relevance has places that can be trusted."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,8 @@ class FieldProbe:
         features: Layer index to where its kernels are judged.
         activations: Layer index to the name of that tensor, where it was asked for.
         maps: Layer index to the class's relevance summed over its kernels, where it was asked for.
+        seen: Where the class's own tube comes from: relevance summed over the kernels, at the clip and at the maps of
+            the first layers.
         volumes: Layer index to the relevance of all its kernels, place by place, where it was asked for.
         taps: Tensor of the model to the name of its float32 form, where it was asked for.
     """
@@ -70,6 +80,7 @@ class FieldProbe:
     features: Mapping[int, Feature]
     activations: Mapping[int, str]
     maps: Mapping[int, str]
+    seen: Mapping[Feature, str]
     volumes: Mapping[int, str]
     taps: Mapping[str, str]
 
@@ -151,10 +162,13 @@ class Sessions:
     def _make_field(self, rule: Rule, hold: tuple[str, ...], depth: int | None, wanted: Wanted) -> FieldProbe:
         network, make = self.network, rule.field().make
         probe = Probe(network.model.opset)
-        own = wanted.places or ((wanted.maps or wanted.volumes) and not rule.second_walk)
+        tubes = wanted.maps or wanted.volumes
+        own = wanted.places or (tubes and (not rule.second_walk or self._one_walk(rule, hold, same=wanted.same)))
+        seen = self._first_maps() if wanted.maps else ()
         walk = Walk(
             network.topology, network.target, depths=network.depths, depth=depth, rule=lambda w: make(w, hold),
             probe=probe, linked=wanted.linked, places=own,
+            seen={f.tensor: f.axis for f in seen} if own else None,
         )  # fmt: skip
         walk.run()
         probe.outputs.extend(walk.relevance.values())
@@ -162,28 +176,39 @@ class Sessions:
         statistics = Statistics.begin(network.topology, probe, walk.value)
         if wanted.linked:
             statistics.want_addends(self._joints(depth))
-        placed = walk if own else self._second_walk(walk, depth, wanted)
+        placed = walk if own or not tubes else self._held_walk(walk, depth, seen)
         maps = placed.maps if wanted.maps or wanted.places else {}
         volumes = {i: placed.volumes[i] for i in wanted.shown if i in placed.volumes} if wanted.volumes else {}
         activations = {i: walk.value(walk.features[i].tensor) for i in wanted.shown if i in walk.features}
         taps = {t: walk.value(t) for t in wanted.taps}
-        probe.outputs.extend([*maps.values(), *volumes.values(), *activations.values(), *taps.values()])
+        clip = {f: placed.seen[f.tensor] for f in seen if f.tensor in placed.seen}
+        probe.outputs.extend([*clip.values(), *maps.values(), *volumes.values(), *activations.values(), *taps.values()])
         constant = network.program.is_constant
         probe.outputs = [o for o in probe.outputs if not constant(o)]
         return FieldProbe(
-            self._session(probe), walk.relevance, walk.messages, statistics, walk.features, activations, maps, volumes,
-            taps,
+            self._session(probe), walk.relevance, walk.messages, statistics, walk.features, activations, maps, clip,
+            volumes, taps,
         )  # fmt: skip
 
-    def _second_walk(self, first: Walk, depth: int | None, wanted: Wanted) -> Walk:
-        """A further walk in the same graph, by `zplus`, for the places of the class's relevance."""
+    def _one_walk(self, rule: Rule, hold: Sequence[str], *, same: bool) -> bool:
+        """Whether the ranking's walk is the tubes' too: by the same rule and question, and nothing more to hold."""
+        return same and rule.name == TUBE_RULE and not (self.network.topology.steers or hold)
+
+    def _first_maps(self) -> tuple[Feature, ...]:
+        """The clip, and the maps of the first layers behind norm and activation."""
+        network = self.network
+        clip = network.clip_input()
+        return (Feature(clip, network.axes[clip]), *first_features(network.topology, clip, network.target))
+
+    def _held_walk(self, first: Walk, depth: int | None, seen: Sequence[Feature]) -> Walk:
+        """A further walk in the same graph with all held, means too, for the places of the class's evidence."""
         network = self.network
         walk = Walk(
-            network.topology, network.target, depths=network.depths, depth=depth, rule=absorbing, probe=first.probe,
-            value=first.value, seed=TUBE_SEED, places=True,
+            network.topology, network.target, depths=network.depths, depth=depth,
+            rule=lambda w: Positional(w, hold=(*HOLDS, "means")), probe=first.probe, value=first.value, seed=TUBE_SEED,
+            places=True, seen={f.tensor: f.axis for f in seen},
         )  # fmt: skip
-        if (wanted.maps or wanted.volumes) and first.features:  # a classifier alone has no maps
-            walk.run()
+        walk.run()
         return walk
 
     def statistics(self, rule: Rule, depth: int | None) -> tuple[Any, Statistics]:

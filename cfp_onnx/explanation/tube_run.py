@@ -55,6 +55,7 @@ def collect(
         walked: Relevance and chosen kernels.
     """
     layers = network.topology.layers
+    collector.add_evidence([(feature, results[name]) for feature, name in probe.seen.items()])
     for i, name in probe.maps.items():
         collector.add_relevance(layers[i], probe.features[i], results[name])
     for i, name in probe.activations.items():

@@ -96,6 +96,14 @@ class Topology:
         return carrying(self.program, self.effects, self.layers)
 
     @cached_property
+    def steers(self) -> bool:
+        """Whether something can be held: a norm of the clip's own statistics, an attention or a gate."""
+        return any(
+            isinstance(e, fx.Normalise | fx.Mix) or (isinstance(e, fx.Gate) and not e.own)
+            for e in self.effects.values()
+        )
+
+    @cached_property
     def _weighted(self) -> frozenset[str]:
         return frozenset(p.node.name for layer in self.layers for p in layer.parts)
 

@@ -33,11 +33,21 @@ def colormap() -> Picture:
     return np.ascontiguousarray(cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO)[:, 0, ::-1])
 
 
+FOR, AGAINST = (214, 40, 57), (29, 105, 196)
+"""RGB of what speaks for and against, where one map shows both."""
+
+
+def is_signed(low: float, high: float) -> bool:
+    """Whether a scale has two signs: its colours then run from one colour through none to the other."""
+    return low < 0 and low == -high
+
+
 def overlay(frames: Picture, tube: Array, *, low: float, high: float, opacity: float = 0.8) -> Picture:
     """Lays a tube over its frames.
 
     With n = (v - low) / (high - low), clipped to 0..1, a pixel of colour f becomes (1 - a) g + a c(n): g is f with
     less saturation, c the colour map and a = opacity · n. So 0 leaves the paler frame, and weak looks weak.
+    A scale from -h to h has two signs: a = opacity · |v| / h, in one colour above 0 and in another below.
     A map without any variation, or a scale without extent, colours nothing.
 
     Args:
@@ -77,7 +87,11 @@ def blend(frame: Picture, values: Array | None, low: float, high: float, opacity
     """Draws one frame ``(H, W, 3)`` under one map ``(H, W)``, as `overlay` says; with None without a map."""
     grey = cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY)[:, :, None].astype(np.float32)
     pale = frame + _DESATURATED * (grey - frame)
-    if values is not None:
+    if values is not None and is_signed(low, high):
+        part = np.clip(values.astype(np.float64) / high, -1, 1).astype(np.float32)[:, :, None]
+        colour = np.where(part > 0, np.array(FOR, np.float32), np.array(AGAINST, np.float32))
+        pale += opacity * np.abs(part) * (colour - pale)
+    elif values is not None:
         part = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1).astype(np.float32)
         alpha = (opacity * part)[:, :, None]
         pale += alpha * (colormap()[np.rint(part * 255).astype(np.intp)] - pale)

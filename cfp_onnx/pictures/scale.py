@@ -75,7 +75,9 @@ def scale_of(
     words = [f"{shared}: {number_text(low)} to {number_text(high)}; {map_range}"]
     if high <= low:
         return Scale(low, high, unit, (*words, "a scale without extent: nothing is drawn"), drawn=False)
-    if smallest < low <= float(tube.min()):
+    if low < 0 and low == -high:
+        words.append("above 0 it speaks for, below 0 against")
+    elif smallest < low <= float(tube.min()):
         words.append("negative values are drawn by their size")
     elif largest <= low:
         words.append(f"nothing of this map is above {number_text(low)}: no colours")

@@ -16,7 +16,7 @@ ANIMATIONS = ("mp4", "gif", "none")
 DRAWN = 3
 """Most tubes of a depth that are drawn unless more are asked for."""
 
-USUAL_UNIT = {"activation": "kernel", "relevance": "depth"}
+USUAL_UNIT = {"activation": "kernel", "relevance": "depth", "evidence": "class"}
 """Unit of a kind of tube where none is named."""
 
 DEFAULT_DEPTHS = 4
@@ -28,8 +28,8 @@ class Drawing:
     """Which tubes are drawn into files.
 
     Attributes:
-        kind: ``activation`` or ``relevance``.
-        unit: One tube for each ``kernel``, ``layer`` or ``depth``.
+        kind: ``activation``, ``relevance`` or ``evidence``.
+        unit: One tube for each ``kernel``, ``layer`` or ``depth``; of evidence the ``class``.
         limit: Most tubes per depth, the strongest.
     """
 
@@ -38,12 +38,17 @@ class Drawing:
     limit: int = DRAWN
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS or self.unit not in UNITS:
+        if not _is_kind(self.kind, self.unit):
             raise UsageError(
-                f"a tube is {' or '.join(KINDS)} of one {', '.join(UNITS)}; {self.kind!r} of {self.unit!r} is neither"
+                f"a tube is activation or relevance of one {', '.join(UNITS[:-1])}, or evidence of the class; "
+                f"{self.kind!r} of {self.unit!r} is neither"
             )
         if self.limit < 1:
             raise UsageError(f"the number of tubes is {self.limit}, it must be at least 1")
+
+
+def _is_kind(kind: str, unit: str) -> bool:
+    return kind in KINDS and unit in UNITS and (kind == "evidence") == (unit == "class")
 
 
 @dataclass(frozen=True)
@@ -82,9 +87,9 @@ def tube_kind(text: str) -> tuple[str, str]:
     """
     kind, colon, unit = text.partition(":")
     unit = unit if colon else USUAL_UNIT.get(kind, "")
-    if kind not in KINDS or unit not in UNITS:
+    if not _is_kind(kind, unit):
         raise UsageError(
-            f"{text!r} must be activation or relevance, then :kernel, :layer or :depth where that is wanted"
+            f"{text!r} must be evidence, activation or relevance; the last two may take :kernel, :layer or :depth"
         )
     return kind, unit
 
@@ -112,10 +117,10 @@ def tubes_to_draw(tubes: Tubes, drawings: Sequence[Drawing] | None, pyramid: Map
         UsageError: If the relevance of single kernels is asked for and was not recorded.
     """
     shares = _shares(pyramid)
-    asked = (Drawing("relevance", "depth"), Drawing("activation", "kernel", 1)) if drawings is None else drawings
+    asked = (Drawing("evidence", "class"), Drawing("activation", "kernel", 1)) if drawings is None else drawings
     found = [t for drawing in asked for t in select(tubes, drawing, shares)]
     if drawings is None:
-        kept = set(evenly_spaced(sorted({t.depth for t in found}), DEFAULT_DEPTHS))
+        kept = {0, *evenly_spaced(sorted({t.depth for t in found if t.depth}), DEFAULT_DEPTHS)}
         found = [t for t in found if t.depth in kept]
     unique: dict[object, Tube] = {}
     for tube in found:

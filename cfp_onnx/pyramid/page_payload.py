@@ -131,7 +131,11 @@ def _maps(tubes: Tubes | None, budget: int, notes: list[str]) -> tuple[list[dict
     """Maps of depths and kernels as bytes on their depth's scale, as many as the budget holds, the class's first."""
     if tubes is None:
         return [], []
-    wanted = [*tubes.of("relevance", "depth"), *_by_rank(tubes.of("activation", "kernel"))]
+    wanted = [
+        *tubes.of("evidence", "class"),
+        *tubes.of("relevance", "depth"),
+        *_by_rank(tubes.of("activation", "kernel")),
+    ]
     scales = {key: tubes.scale(*key) for key in dict.fromkeys((t.kind, t.depth) for t in wanted)}
     maps, spent, omitted, averaged = [], 0, 0, 0
     for tube in wanted:
@@ -142,12 +146,14 @@ def _maps(tubes: Tubes | None, budget: int, notes: list[str]) -> tuple[list[dict
         spent += small.values.size
         averaged += small is not tube
         maps.append(_map(small, tube, scales[tube.kind, tube.depth].high))
+        if tube.kind == "evidence":
+            maps.append(_map(small, tube, scales[tube.kind, tube.depth].high, sign=-1))
     if omitted:
         notes.append(f"{omitted} more tubes did not fit into this page; {TUBES_FILE} holds them")
     if averaged:
         notes.append(f"{averaged} fine maps are averaged over neighbouring elements for this page")
     return maps, [
-        {"kind": kind, "depth": depth, "low": s.low, "high": s.high, "unit": s.unit}
+        {"kind": kind, "depth": depth, "low": max(s.low, 0.0), "high": s.high, "unit": s.unit}
         for (kind, depth), s in scales.items()
     ]
 
@@ -176,13 +182,14 @@ def _averaged(tube: Tube) -> Tube:
     return replace(tube, values=values.astype(np.float32), centres=(centres[0], centres[1], centres[2]))
 
 
-def _map(small: Tube, tube: Tube, high: float) -> dict[str, Any]:
-    level = np.clip(drawn_values(small.values, tube.kind) / (high or 1.0), 0, 1)
+def _map(small: Tube, tube: Tube, high: float, *, sign: int = 1) -> dict[str, Any]:
+    """A map as the page takes it; of evidence, what speaks for the class and what speaks against it are two maps."""
+    level = np.clip(sign * drawn_values(small.values, tube.kind) / (high or 1.0), 0, 1)
     return {
-        "kind": tube.kind, "depth": tube.depth, "layer": tube.layer, "kernel": tube.kernel,
+        "kind": tube.kind if sign > 0 else "against", "depth": tube.depth, "layer": tube.layer, "kernel": tube.kernel,
         "shape": list(small.values.shape), "centres": [np.round(c, 3).tolist() for c in small.centres],
         "data": _base64(np.rint(level * 255).astype(np.uint8).tobytes()),
-        "min": float(tube.values.min()), "max": float(tube.values.max()), "constant": tube.constant,
+        "min": float((sign * tube.values).min()), "max": float((sign * tube.values).max()), "constant": tube.constant,
     }  # fmt: skip
 
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import networkx as nx
+import numpy as np
 
 from cfp_onnx.errors import UsageError
 from cfp_onnx.pyramid.headers import CoverageHeader, InputHeader, ModelHeader, RunHeader, TargetHeader
 from cfp_onnx.pyramid.media import Media
 from cfp_onnx.pyramid.tubes import Tubes
-from cfp_onnx.pyramid.values import Edge, Kernel, LayerResult
+from cfp_onnx.pyramid.values import Alternative, Edge, Kernel, LayerResult, levels_json
 from cfp_onnx.text import listed, plain_text
 from cfp_onnx.values import Array, Progress
 
@@ -39,6 +40,7 @@ class Pyramid:
         layers: Layers walked, in execution order.
         levels: Depth to the kernels chosen there, strongest first within a layer.
         edges: Expanded kernels.
+        rather: What else the class was set against, each with a walk of its own.
         tubes: Saliency tubes, where they were asked for.
         media: The clip as people see it.
         topology: The whole network, as in ``inspect --json``.
@@ -53,6 +55,7 @@ class Pyramid:
     layers: tuple[LayerResult, ...]
     levels: Mapping[int, tuple[Kernel, ...]]
     edges: tuple[Edge, ...]
+    rather: tuple[Alternative, ...] = ()
     tubes: Tubes | None = field(default=None, compare=False)
     media: Media | None = field(default=None, compare=False)
     topology: Mapping[str, Any] | None = field(default=None, compare=False)
@@ -80,6 +83,31 @@ class Pyramid:
             return self.levels.get(depth, ())
         return tuple(k for d in sorted(self.levels) for k in self.levels[d])
 
+    def rather_than(self, against: str | int) -> Pyramid:
+        """The same explanation with the class set against something else, of which a walk was made too.
+
+        Relevance, chosen kernels and links are those of that walk; the present ones stand in `rather` in its place.
+        Tubes stay as they are: the class's own does not depend on it, and kernels chosen only there may have none.
+
+        Args:
+            against: As it was asked for: ``mean``, ``rivals``, ``best`` or a class.
+
+        Raises:
+            KeyError: If no such walk was made.
+        """
+        names = [a.run.against for a in self.rather]
+        if str(against) not in names:
+            there = ", ".join(map(str, names)) or "none"
+            raise KeyError(f"no walk against {str(against)!r} was made; others that were: {there}")
+        place = names.index(str(against))
+        own = Alternative(self.run, {x.name: x.relevance for x in self.layers}, self.levels, self.edges)
+        other = self.rather[place]
+        return replace(
+            self, run=other.run, levels=other.levels, edges=other.edges,
+            layers=tuple(replace(x, relevance=other.relevance[x.name]) for x in self.layers),
+            rather=(*self.rather[:place], own, *self.rather[place + 1 :]),
+        )  # fmt: skip
+
     def tube(self, layer: str, kernel: int | None = None, *, kind: str | None = None) -> Array:
         """A saliency tube at the clip's size.
 
@@ -105,18 +133,38 @@ class Pyramid:
             raise KeyError(f"no {kind} tube of {what} was recorded; {hint}")
         return mine[kernel].at(media.size)
 
-    def class_tube(self, depth: int) -> Array:
-        """Where the evidence for the class lies at a depth (rule `zplus`), (T, H, W) float32 per clip pixel.
+    def class_tube(self, depth: int | None = None, *, signed: bool = False) -> Array:
+        """Where in the clip the evidence for the class lies, against its rivals; or where a depth holds it.
+
+        A depth's own map shows where its layers hold what speaks for the class. Below the first layers receptive
+        fields and attention have mixed places, so it is no statement about the clip (docs/method.md, tubes).
+
+        Args:
+            depth: A depth for its own map, per clip pixel; None for the class's tube over the clip, whose largest
+                absolute value is 1.
+            signed: Whether what speaks against the class is there too, below 0.
+
+        Returns:
+            (T, H, W) float32; T is 1 for pictures, T and H are 1 for one-dimensional data.
 
         Raises:
-            KeyError: If it was not recorded.
+            KeyError: If it was not recorded, or the depth does not say where.
         """
         found, media = self._recorded()
+        if depth is None:
+            own = found.of("evidence", "class")
+            if not own:
+                raise KeyError("no class tube was recorded: no relevance came down to the clip or its first layers")
+            values = own[0].at(media.size)
+            return values if signed else np.maximum(values, 0)
         mine = {t.depth: t for t in found.of("relevance", "depth")}
         if depth not in mine:
             there = ", ".join(str(d) for d in sorted(mine)) or "none"
-            raise KeyError(f"no class tube of depth {depth} was recorded; depths recorded: {there}")
-        return mine[depth].at(media.size)
+            nowhere = [note for note in found.notes if note.startswith(f"depth {depth} does not say where")]
+            reason = nowhere[0] if nowhere else f"no class tube of depth {depth} was recorded"
+            raise KeyError(f"{reason}; depths recorded: {there}")
+        values = mine[depth].at(media.size)
+        return values if signed else np.maximum(values, 0)
 
     def _recorded(self) -> tuple[Tubes, Media]:
         if self.tubes is None or self.media is None:
@@ -136,11 +184,9 @@ class Pyramid:
             "target": self.target.to_json(),
             "coverage": self.coverage.to_json(),
             "layers": [x.to_json() for x in self.layers],
-            "levels": [
-                {"depth": d, "kernels": [{"layer": n, "kernel": k, "relevance": r} for n, k, r in self.levels[d]]}
-                for d in sorted(self.levels)
-            ],
+            "levels": levels_json(self.levels),
             "edges": [e.to_json() for e in self.edges],
+            **({"rather": [a.to_json() for a in self.rather]} if self.rather else {}),
         }
 
     def to_networkx(self) -> nx.MultiDiGraph:

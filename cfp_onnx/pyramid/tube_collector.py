@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,7 @@ from cfp_onnx.graph.features import Feature
 from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.positions import Grid, grid_of, positions, spatial_axes
 from cfp_onnx.graph.topology import Topology
+from cfp_onnx.pyramid.evidence import evidence, smoothed
 from cfp_onnx.pyramid.resampling import Centres, Size, add_maps, density
 from cfp_onnx.pyramid.tubes import Tube, Tubes, mark_constant
 from cfp_onnx.values import Array
@@ -53,6 +54,7 @@ class TubeCollector:
     _items: list[Tube] = field(default_factory=list)
     _levels: dict[int, list[tuple[Array, Centres]]] = field(default_factory=dict)
     _grids: dict[tuple[str, int], Grid] = field(default_factory=dict)
+    _nowhere: dict[int, list[tuple[int, ...]]] = field(default_factory=dict)
     omitted: int = 0
     _bytes: int = 0
 
@@ -128,10 +130,34 @@ class TubeCollector:
         summed = grid.total(_items(np.asarray(total, np.float32), grid, 0, summed=True)).reshape(
             [len(c) for c in centres]
         )
-        values = density(summed, centres, self.size)
         depth = self.depths[layer.index]
+        if not tells_places(summed.shape, self.size):
+            self._nowhere.setdefault(depth, []).append(summed.shape)
+            return
+        values = density(smoothed(summed), centres, self.size)
         self._items.append(Tube("relevance", depth, layer.name, None, values, centres))
         self._levels.setdefault(depth, []).append((values, centres))
+        self._bytes += values.nbytes
+
+    def add_evidence(self, maps: Sequence[tuple[Feature, Array]]) -> None:
+        """Make the class's own tube of what a walk left at the clip and at the first layers.
+
+        Args:
+            maps: Where the relevance lies, and its sum over the kernels there: the tensor's axes without the kernels',
+                batch first.
+        """
+        found = []
+        for feature, total in maps:
+            grid = self._grid(feature)
+            centres = self._centres(grid)
+            items = _items(np.asarray(total, np.float32), grid, 0, summed=True)
+            values = grid.total(items).reshape([len(c) for c in centres])
+            if values.size > 1:
+                found.append((values, centres))
+        if not found:
+            return
+        values, centres = evidence(found, self.size)
+        self._items.append(Tube("evidence", 0, None, None, values, centres))
         self._bytes += values.nbytes
 
     def finish(self) -> Tubes:
@@ -141,12 +167,30 @@ class TubeCollector:
             values, centres = add_maps(maps)
             levels.append(Tube("relevance", depth, None, None, values, centres))
         notes = []
+        for depth, shapes in sorted(self._nowhere.items()):
+            if depth not in self._levels:
+                grids = sorted({" x ".join(map(str, shape)) for shape in shapes})
+                notes.append(f"depth {depth} does not say where: its maps have {', '.join(grids)} places")
         if self.omitted:
             notes.append(
                 f"{self.omitted} chosen kernels have no tube of their own: at most {PER_LAYER} per layer, "
                 "the strongest, are kept"
             )
         return mark_constant(self.size, [*levels, *self._items], notes)
+
+
+LEAST_GRID = 4
+"""Fewest places along height and width of a map that says where; with fewer, things far apart share one."""
+
+
+def tells_places(shape: tuple[int, ...], size: Size) -> bool:
+    """Whether the class's map of a layer has enough places to say where.
+
+    Args:
+        shape: (t, h, w) of the map.
+        size: Frames, height and width of the clip; axes of length 1 are not asked.
+    """
+    return all(n >= min(LEAST_GRID, most) for n, most in zip(shape[1:], size[1:], strict=True)) and max(shape) > 1
 
 
 def _items(values: Array, grid: Grid, axis: int, *, summed: bool) -> Array:
@@ -167,4 +211,6 @@ def kernels_with_tubes(relevance: Array, chosen: Array) -> tuple[Array, int]:
     return np.concatenate([kept, np.setdiff1d(against, kept)]).astype(np.int64), int(chosen.size - kept.size)
 
 
-__all__ = ["AGAINST", "BYTES", "PER_LAYER", "TubeCollector", "clip_size", "kernels_with_tubes"]
+__all__ = [
+    "AGAINST", "BYTES", "LEAST_GRID", "PER_LAYER", "TubeCollector", "clip_size", "kernels_with_tubes", "tells_places",
+]  # fmt: skip

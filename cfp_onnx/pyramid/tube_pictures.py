@@ -26,8 +26,11 @@ NOTEBOOK_BYTES = 480_000
 OVERVIEW_DEPTHS = 16
 """Most rows of the overview; of more depths, as many evenly spaced ones."""
 
-UNIT_WORDS = {"activation": "activation", "relevance": "relevance per pixel"}
-CLASS_WORDS = "where the evidence for the class lies (rule zplus)"
+UNIT_WORDS = {
+    "activation": "activation", "relevance": "relevance per pixel", "evidence": "evidence, share of the strongest",
+}  # fmt: skip
+EVIDENCE_WORDS = "where in the clip the evidence for the class lies, and against it"
+CLASS_WORDS = "where this depth holds what speaks for the class"
 KERNEL_WORDS = "where it fires"
 
 
@@ -57,7 +60,8 @@ class TubePictures:
         volume = tube.at(self.media.size)
         scale = self.tubes.scale(tube.kind, tube.depth)
         options: dict[str, Any] = {
-            "low": scale.low, "high": scale.high, "unit": UNIT_WORDS[tube.kind], "scope": f"depth {tube.depth}",
+            "low": scale.low, "high": scale.high, "unit": UNIT_WORDS[tube.kind],
+            "scope": f"depth {tube.depth}" if tube.depth else "",
             "constant": tube.constant, "extremes": _extremes(tube),
             "title": tube_title(tube, self.subject), "subtitle": self._subtitle(tube),
         }  # fmt: skip
@@ -91,41 +95,45 @@ class TubePictures:
         return None if picture is None else encode.write_png(path, picture)
 
     def levels(self, depths: int, columns: int = 8) -> Array | None:
-        """The class's tubes of at most so many depths over frames, (h, w, 3) uint8; None where there are none.
+        """The class's tube, then the maps of at most so many depths; (h, w, 3) uint8, None where there are none.
 
         Args:
             depths: Most rows; of more depths, as many evenly spaced ones.
             columns: Most frames per row.
         """
-        found = self.tubes.of("relevance", "depth")
-        if self.media.frames is None or not found:
+        own, found = self.tubes.of("evidence", "class"), self.tubes.of("relevance", "depth")
+        if self.media.frames is None or not (own or found):
             return None
-        rows = [self._level(tube) for tube in evenly_spaced(found, depths)]
-        some = "" if len(rows) == len(found) else f"; {len(rows)} of {len(found)} depths"
-        return sheets.levels(self.media.frames, rows, title=self.subject, subtitle=CLASS_WORDS + some, columns=columns)
+        kept = evenly_spaced(found, depths)
+        some = "" if len(kept) == len(found) else f"; {len(kept)} of {len(found)} depths"
+        words = "; ".join(w for w, there in ((EVIDENCE_WORDS, own), (f"below, {CLASS_WORDS}{some}", found)) if there)
+        rows = [self._level(tube) for tube in (*own, *kept)]
+        return sheets.levels(self.media.frames, rows, title=self.subject, subtitle=words, columns=columns)
 
     def _level(self, tube: Tube) -> sheets.Level:
         scale = self.tubes.scale(tube.kind, tube.depth)
         return sheets.Level(
-            f"depth {tube.depth}", tube.at(self.media.size), scale.low, scale.high, UNIT_WORDS[tube.kind],
+            f"depth {tube.depth}" if tube.depth else "the class", tube.at(self.media.size), scale.low, scale.high,
+            UNIT_WORDS[tube.kind],
             tube.constant, _extremes(tube),
         )  # fmt: skip
 
     def _subtitle(self, tube: Tube) -> str:
         t, h, w = tube.values.shape
         frames, height, width = self.media.size
-        words = CLASS_WORDS if tube.kind == "relevance" else KERNEL_WORDS
+        words = {"relevance": CLASS_WORDS, "evidence": EVIDENCE_WORDS}.get(tube.kind, KERNEL_WORDS)
         return f"{words}; map {t} x {h} x {w} over a clip of {frames} x {height} x {width}"
 
 
 def overview_address(tubes: Tubes, media: Media, target: TargetHeader) -> str | None:
-    """The class's tubes of at most four depths as a ``data:`` address of a PNG; None where there is no picture.
+    """The class's tube and maps of depths, four rows at most, as a ``data:`` address of a PNG; None without pictures.
 
     It shows six frames, or fewer where they would take more than `NOTEBOOK_BYTES`.
     """
     drawn = TubePictures(tubes, media, class_title(target.index, target.label), "none")
+    rows = DEFAULT_DEPTHS - len(tubes.of("evidence", "class"))
     for columns in range(6, 0, -1):
-        picture = drawn.levels(DEFAULT_DEPTHS, columns)
+        picture = drawn.levels(rows, columns)
         if picture is None:
             return None
         data = encode.encode_png(picture)
@@ -156,10 +164,12 @@ def tube_title(tube: Tube, subject: str) -> str:
         tube: The tube.
         subject: The class, in words.
     """
+    if tube.kind == "evidence":
+        return f"{subject}: evidence for and against"
     where = f"depth {tube.depth}" if tube.layer is None else tube.layer
     if tube.kernel is not None:
         where = f"kernel {tube.kernel} of {tube.layer}"
-    return f"{subject}: {'evidence' if tube.kind == 'relevance' else 'activation'} at {where}"
+    return f"{subject}: {tube.kind} at {where}"
 
 
 _LIKE_OURS = re.compile(r"-[0-9a-f]{8}$|_kernel[0-9]+$")
@@ -168,6 +178,8 @@ _LIKE_OURS = re.compile(r"-[0-9a-f]{8}$|_kernel[0-9]+$")
 
 def file_stem(tube: Tube) -> str:
     """A file name without suffix that says what a tube is and that every file system takes."""
+    if tube.kind == "evidence":
+        return "class_evidence"
     parts = [f"depth{tube.depth}"]
     if tube.layer is not None:
         slug = re.sub(r"[^A-Za-z0-9_-]+", "-", tube.layer).strip("-")[:48]
@@ -180,6 +192,6 @@ def file_stem(tube: Tube) -> str:
 
 
 __all__ = [
-    "CLASS_WORDS", "KERNEL_WORDS", "NOTEBOOK_BYTES", "OVERVIEW_DEPTHS", "UNIT_WORDS", "TubePictures", "class_title",
-    "file_stem", "overview_address", "tube_title",
+    "CLASS_WORDS", "EVIDENCE_WORDS", "KERNEL_WORDS", "NOTEBOOK_BYTES", "OVERVIEW_DEPTHS", "UNIT_WORDS", "TubePictures",
+    "class_title", "file_stem", "overview_address", "tube_title",
 ]  # fmt: skip

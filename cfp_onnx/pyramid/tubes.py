@@ -14,10 +14,10 @@ import numpy as np
 from cfp_onnx.pyramid.resampling import Centres, Size, add_maps, resample
 from cfp_onnx.values import Array
 
-KINDS = ("activation", "relevance")
+KINDS = ("activation", "relevance", "evidence")
 
 
-UNITS = ("kernel", "layer", "depth")
+UNITS = ("kernel", "layer", "depth", "class")
 
 
 SATURATED = 0.005
@@ -33,9 +33,9 @@ class Scale:
     """What the colours of one depth mean.
 
     Attributes:
-        low: Value drawn as nothing.
+        low: Value drawn as nothing; of evidence, which has two signs, the end of the colours against the class.
         high: Value drawn with the last colour.
-        unit: ``activation``, or ``relevance`` per clip pixel.
+        unit: ``activation``, ``relevance`` per clip pixel, or ``evidence`` as a share of the strongest.
     """
 
     low: float
@@ -48,8 +48,9 @@ class Tube:
     """One saliency volume.
 
     Attributes:
-        kind: ``activation`` (where it fires) or ``relevance`` (the class's evidence, rule `zplus`).
-        depth: Depth of its layers.
+        kind: ``activation`` (where it fires), ``relevance`` (where a layer or depth holds what speaks for the class)
+            or ``evidence`` (where in the clip the evidence for the class lies, and against it).
+        depth: Depth of its layers; 0 for the class's own tube over the clip.
         layer: Layer name; None for all layers of the depth.
         kernel: Kernel; None for the whole layer or depth.
         values: (t, h, w) float32 at the layer's own resolution.
@@ -97,7 +98,8 @@ class Tubes:
         A few elements can dominate relevance, so the largest half percent of each tube's elements may lie above it.
         """
         mine = [t for t in self.items if t.kind == kind and t.depth == depth]
-        return Scale(0.0, max((_top(t.values, kind) for t in mine), default=0.0), kind)
+        high = max((_top(t.values, kind) for t in mine), default=0.0)
+        return Scale(-high if kind == "evidence" else 0.0, high, kind)
 
     def find(self, kind: str, *, depth: int | None = None, layer: str | None = None, kernel: int | None = None) -> Tube:
         """The tube of a kernel (layer and kernel given), of a layer, or of a depth.
@@ -117,8 +119,8 @@ class Tubes:
 
 
 def _top(values: Array, kind: str) -> float:
-    """The value that gets the last colour: of activations, whose absolute values are drawn, the largest of these."""
-    if kind == "activation":
+    """The value that gets the last colour: of activations and evidence, drawn by their size, the largest absolute."""
+    if kind != "relevance":
         return float(np.abs(values).max(initial=0.0))
     largest = max(float(values.max(initial=0.0)), 0.0)
     usual = float(np.quantile(values, 1.0 - SATURATED, method="higher")) if values.size else 0.0
@@ -126,9 +128,9 @@ def _top(values: Array, kind: str) -> float:
 
 
 def unit_of(tube: Tube) -> str:
-    """What a tube belongs to: a ``kernel``, ``layer`` or ``depth``."""
+    """What a tube belongs to: a ``kernel``, ``layer``, ``depth``, or the ``class``."""
     if tube.layer is None:
-        return "depth"
+        return "class" if tube.kind == "evidence" else "depth"
     return "layer" if tube.kernel is None else "kernel"
 
 

@@ -99,6 +99,8 @@ class Walk:
         value: Tensors of the model as float32, where another walk of the same probe made some already.
         seed: Name of the graph input that holds the field at the target.
         places: Whether relevance place by place is wanted too.
+        seen: Tensors whose relevance place by place is wanted, with their kernel axis; an input of the model among
+            them takes the walk down to it, whatever the depth.
 
     Attributes:
         relevance: Layer index to the output that holds its kernels' relevance.
@@ -107,6 +109,7 @@ class Walk:
         maps: Layer index to its relevance summed over the kernels, the feature's axes without the kernels'; where
             `places` asks for it.
         volumes: Layer index to the relevance at each element of the feature; where `places` asks for it.
+        seen: Tensor to its relevance summed over its kernel axis, where it was asked for and the walk came by.
     """
 
     def __init__(
@@ -122,6 +125,7 @@ class Walk:
         value: Values | None = None,
         seed: str = SEED,
         places: bool = False,
+        seen: Mapping[str, int] | None = None,
     ) -> None:
         self.topology = topology
         self.program = topology.program
@@ -136,7 +140,10 @@ class Walk:
         self.messages: dict[tuple[int, int], tuple[Message, ...]] = {}
         self.maps: dict[int, str] = {}
         self.volumes: dict[int, str] = {}
+        self.seen: dict[str, str] = {}
         self._places = places
+        self._wanted = dict(seen or {})
+        self._inputs = [p.name for p in self.program.model.inputs if p.name in self._wanted]
         self._seed = seed
         self._parts = {p.node.name: (layer, k) for layer in topology.layers for k, p in enumerate(layer.parts)}
         self._ends = {p.output: p.node.name for layer in topology.layers for p in layer.parts}
@@ -147,6 +154,8 @@ class Walk:
             if 0 < depths.get(layer.index, -1) <= self.limit:
                 self.features[layer.index] = found = feature_of(topology, layer, target)
                 self._judged.setdefault(found.tensor, []).append(layer)
+        if self._inputs:  # the walk goes on below the depth at which kernels are judged
+            self.limit = max(depths.values(), default=0) + 1
         self._useful = self._reach()
         self._rule = rule(self)
 
@@ -192,6 +201,9 @@ class Walk:
                 if any(o in self._scores for o in live):
                     self._scores.update(node.inputs)
                 self._take(self._rule.hand_down(node, self.topology.passing(node), fields))
+        for name in self._inputs:
+            if name in self._arrived:
+                self._settle(name)
 
     def _expands(self, layer: KernelLayer) -> bool:
         """Whether something is handed below a layer: the classifier always, others above the depth limit."""
@@ -199,7 +211,7 @@ class Walk:
 
     def _reach(self) -> set[str]:
         """Tensors through which a layer within the depth limit can still be reached."""
-        useful: set[str] = set()
+        useful: set[str] = set(self._inputs)
         inner = {n for layer in self.topology.layers for p in layer.parts for n in p.nodes[1:]}
         for node in self.program.nodes:
             place = self._parts.get(node.name)
@@ -217,6 +229,9 @@ class Walk:
         self._arrived[tensor] = [field]
         for layer in self._judged.get(tensor, []):
             self._note(layer, self.features[layer.index], field)
+        if tensor in self._wanted:
+            relevance = self._rule.judge(tensor, field)
+            self.seen[tensor] = self.probe.reduce("ReduceSum", relevance, [self._wanted[tensor]], keep=False)
         return field
 
     def _note(self, layer: KernelLayer, feature: Feature, field: Field) -> None:

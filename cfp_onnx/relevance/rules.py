@@ -60,8 +60,8 @@ class Rule:
         default_step: The one it takes by itself.
         holds: What it keeps at its recorded value by itself: some of `HOLDS`.
         lets_choose: Whether it can be asked to hold something else.
-        second_walk: Whether the class's tubes come from a further walk, by `zplus`, because the rule's own relevance
-            has no places, or terms that cancel.
+        second_walk: Whether the class's tubes come from a further walk, by `positional` with all held, because the
+            rule's own relevance has no places, or terms that cancel.
         sentence: What it does, for people.
     """
 

@@ -14,7 +14,13 @@ from cfp_onnx.pyramid.drawings import Drawing, DrawingOptions
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(("fire", "kernel"), "'fire'"), (("activation", "pixel"), "'pixel'"), (("activation", "kernel", 0), "at least 1")],
+    [
+        (("fire", "kernel"), "'fire'"),
+        (("activation", "pixel"), "'pixel'"),
+        (("activation", "kernel", 0), "at least 1"),
+        (("evidence", "depth"), "'depth'"),
+        (("activation", "class"), "'class'"),
+    ],
 )
 def test_a_drawing_that_is_none_is_named(arguments, said):
     with pytest.raises(UsageError, match=said):
@@ -41,15 +47,19 @@ def test_the_same_tube_asked_for_twice_is_drawn_once(shallow):
         ("relevance", ("relevance", "depth")),
         ("relevance:kernel", ("relevance", "kernel")),
         ("activation:layer", ("activation", "layer")),
+        ("evidence", ("evidence", "class")),
+        ("evidence:class", ("evidence", "class")),
     ],
 )
 def test_kinds_of_tubes_as_they_are_typed(text, pair):
     assert drawings.tube_kind(text) == pair
 
 
-@pytest.mark.parametrize("text", ["", "heat", "activation:", "relevance:pixel", ":kernel"])
+@pytest.mark.parametrize(
+    "text", ["", "heat", "activation:", "relevance:pixel", ":kernel", "evidence:kernel", "relevance:class"]
+)
 def test_what_is_no_kind_of_tube_is_named(text):
-    with pytest.raises(UsageError, match=f"{text!r} must be activation or relevance"):
+    with pytest.raises(UsageError, match=f"{text!r} must be evidence, activation or relevance"):
         drawings.tube_kind(text)
 
 

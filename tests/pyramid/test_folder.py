@@ -53,12 +53,12 @@ def test_by_default_the_class_and_the_strongest_kernel_of_each_depth_are_drawn(s
     told = []
     shallow.save(tmp_path, animation="none", progress=lambda *a: told.append(a))
     stems = {f.stem for f in (tmp_path / "tubes").glob("*.npz")}
-    expected = {"depth1_relevance", "depth2_relevance"}
+    expected = {"class_evidence"}
     for depth in (1, 2):
         k = shallow.kernels(depth)[0]
         expected.add(f"depth{depth}_{k.layer}_kernel{k.kernel}_activation")
     assert stems == expected
-    assert told == [("drawing tubes", n, 4) for n in range(4)]
+    assert told == [("drawing tubes", n, 3) for n in range(3)]
     picture(tmp_path / "tubes" / "class.png")
 
 
@@ -141,9 +141,9 @@ def test_tubes_asked_for_on_the_command_line(demo, tmp_path, capsys, options, ki
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--tube", "heat"), "'heat' must be activation or relevance"),
+        (("--tube", "heat"), "'heat' must be evidence, activation or relevance"),
         (("--tube", "activation:"), "'activation:' must be"),
-        (("--tube", "relevance:pixel"), "must be activation or relevance"),
+        (("--tube", "relevance:pixel"), "must be evidence, activation or relevance"),
         (("--tube", "activation", "--tube-top", "0"), "not a whole number"),
         (("--animation", "avi"), "avi"),
     ],

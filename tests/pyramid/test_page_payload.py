@@ -150,8 +150,14 @@ def test_a_small_map_is_kept_as_it_is(rng):
 
 def test_a_map_in_the_page_is_its_share_of_the_depths_scale(shallow):
     held = page_payload.payload(shallow.to_json(), None, shallow.tubes, shallow.media, {})
-    one = held["tubes"]["maps"][0]
+    first, second, one = held["tubes"]["maps"][:3]
     assert (one["kind"], one["depth"], one["layer"]) == ("relevance", 1, None)
+    (own,) = shallow.tubes.of("evidence", "class")
+    for shown, sign in ((first, 1), (second, -1)):
+        assert (shown["kind"], shown["depth"], shown["layer"]) == ("evidence" if sign > 0 else "against", 0, None)
+        levels = np.frombuffer(base64.b64decode(shown["data"]), np.uint8).reshape(shown["shape"])
+        np.testing.assert_allclose(levels / 255, np.clip(sign * own.values, 0, 1), atol=0.5 / 255 + 1e-6)
+        assert (shown["min"], shown["max"]) == (float((sign * own.values).min()), float((sign * own.values).max()))
     tube = shallow.tubes.find("relevance", depth=1)
     high = shallow.tubes.scale("relevance", 1).high
     levels = np.frombuffer(base64.b64decode(one["data"]), np.uint8).reshape(one["shape"])

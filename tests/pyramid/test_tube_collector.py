@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
+import slow_evidence
 import twin
 from position_nets import CHECKED
 from small_nets import Net
@@ -23,9 +24,8 @@ from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.graph.features import feature_of
 from cfp_onnx.model import load
 from cfp_onnx.pyramid import resampling, tubes
-from cfp_onnx.pyramid.result import Pyramid
+from cfp_onnx.pyramid.evidence import FAR, NEAR, NEAR_FRAMES
 from cfp_onnx.pyramid.tube_collector import PER_LAYER, clip_size, kernels_with_tubes
-from cfp_onnx.relevance.zplus import ABSORBED
 
 Array = npt.NDArray[Any]
 
@@ -94,7 +94,9 @@ def test_tubes_and_pictures_suit_the_input(kind: str, tmp_path: Path) -> None:
         assert found.media.frames.shape == (*size, 3)
     assert {t.at(size).shape for t in found.tubes.items} == {size}
     assert all(np.isfinite(t.values).all() for t in found.tubes.items)
-    assert all(t.values.min() >= 0 for t in found.tubes.items if t.kind == "relevance")
+    own = found.class_tube(signed=True)
+    assert np.abs(own).max() == pytest.approx(1, abs=1e-6)
+    np.testing.assert_array_equal(found.class_tube(), np.maximum(own, 0))
     assert all((np.diff(c) > 0).all() for t in found.tubes.items for c in t.centres)
 
 
@@ -118,34 +120,80 @@ def test_asking_for_tubes_changes_nothing_else(rule: str, tmp_path: Path) -> Non
         assert [c.weight for c in two.channels] == pytest.approx([c.weight for c in one.channels], rel=1e-6)
 
 
-def test_tubes_are_the_twins_relevance_and_the_kernels_own_maps(tmp_path: Path) -> None:
-    """Per clip pixel, and against the classes that compete on this clip."""
-    net = by_name("plain stack")
+def test_maps_are_the_twins_relevance_and_the_kernels_own_maps(tmp_path: Path) -> None:
+    """Per clip pixel, and against the classes that compete on this clip; of layers, the mean of three neighbours."""
+    net = by_name("residual 21")
     model, feeds = net.model(), net.feeds()
     path = saved(model, tmp_path)
     found = explain(path, feeds["x"], depth="all", theta=0, device="cpu", kernel_relevance=True)
     assert found.tubes is not None
     engine = Engine(load(path), feeds)
-    values, target = twin.evaluate(model, feeds), found.target["index"]
-    pi = np.exp(values["y"][0]) * (np.arange(5) != target)
-    truth = twin.zplus(model, feeds, target=target, others=pi / pi.sum(), absorbing=ABSORBED)
-    cell = {"c1": 1.0, "c2": 4.0, "c3": 4.0}
+    values = twin.evaluate(model, feeds)
+    truth = slow_evidence.places(model, feeds, found.target["index"])
     heard = 0.0
     for layer in engine.topology.layers:
         if engine.depths[layer.index] == 0:
             continue
         tensor = feature_of(engine.topology, layer, engine.target).tensor
         own = found.tubes.find("relevance", layer=layer.name)
-        expected = truth.places(tensor) / cell[layer.parts[0].output]
+        cell = 64 / own.values.size
+        expected = slow_evidence.box(truth[tensor].sum(axis=1), (1, 3, 3)) / 9 / cell
         heard = max(heard, float(expected.max()))
-        np.testing.assert_allclose(own.values, expected, rtol=1e-3, atol=1e-5 * expected.max())
-        np.testing.assert_array_equal(own.values, found.tubes.find("relevance", depth=own.depth).values)
+        np.testing.assert_allclose(own.values, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
+        mine = [t.values for t in found.tubes.of("relevance", "layer") if t.depth == own.depth]
+        whole = found.tubes.find("relevance", depth=own.depth).values
+        np.testing.assert_allclose(whole, sum(mine), rtol=1e-5, atol=1e-7)
         for t in found.tubes.items:
             if t.layer == layer.name and t.kernel is not None:
-                source = values[tensor] if t.kind == "activation" else truth.found[tensor] / cell[layer.parts[0].output]
-                np.testing.assert_allclose(t.values, source[:, t.kernel], rtol=1e-3, atol=1e-5 * source.max() + 1e-9)
+                source = values[tensor] if t.kind == "activation" else truth[tensor] / cell
+                size = float(np.abs(source).max())
+                np.testing.assert_allclose(t.values, source[:, t.kernel], rtol=1e-3, atol=1e-5 * size + 1e-9)
     assert heard > 0
     assert len(found.tubes.of("activation", "kernel")) == len(found.tubes.of("relevance", "kernel")) > 3
+
+
+STRIDED = Net(
+    "strided", "x=1,3,4,11,12",
+    "c1 = Conv <pads=[1,1,1,1,1,1], strides=[1,2,2]> (x, w1)\nr1 = LeakyRelu (c1)\n"
+    "v = Conv <strides=[1,3,3]> (x, w2)\nr2 = Relu (v)\nd = Conv <pads=[1,1,1,1,1,1], strides=[1,2,2]> (r1, w3)\n"
+    "k = Conv (r2, w4)\nc = Concat <axis=1> (d, k)\nf = Relu (c)",
+    {"w1": (4, 3, 3, 3, 3), "w2": (4, 3, 1, 5, 6), "w3": (4, 4, 3, 3, 3), "w4": (3, 4, 1, 1, 1)}, 21, 7,
+)  # fmt: skip
+"""Two branches that read the clip at strides of their own."""
+
+
+@pytest.mark.parametrize(
+    ("net", "first"),
+    [
+        (by_name("plain stack"), {"r1": (1, 0, 0)}),
+        (by_name("(2+1)D"), {"r1": (1, 0, 0)}),
+        (by_name("residual 21"), {"r1": (1, 0, 0)}),
+        (STRIDED, {"r1": (2, 0, 0), "r2": (3, 2, 2.5)}),
+        (SMALL["curve"], {"r1": (1, 0, 0)}),
+    ],
+    ids=lambda x: getattr(x, "name", ""),
+)
+def test_the_class_tube_is_the_recipe_on_the_twins_fields(
+    net: Net, first: dict[str, tuple[int, float, float]], tmp_path: Path
+) -> None:
+    """Relevance at the clip and at each first layer, with their signs; a row says step and first centre of a map."""
+    model, feeds = net.model(), net.feeds()
+    found = explain(saved(model, tmp_path), feeds["x"], depth=1, device="cpu")
+    truth = slow_evidence.places(model, feeds, found.target["index"])
+    size = found.tubes.size
+
+    def summed(tensor: str) -> Array:
+        total = truth[tensor].sum(axis=1)[0]
+        return total.reshape((1,) * (3 - total.ndim) + total.shape)
+
+    maps = [summed("x")]
+    for tensor, (step, top, left) in first.items():
+        own = summed(tensor)
+        t, h, w = own.shape
+        centres = (np.arange(t), np.arange(h) * step + top, np.arange(w) * step + left)
+        maps.append(slow_evidence.laid(own, centres, size))
+    expected = slow_evidence.evidence(maps, NEAR, NEAR_FRAMES if size[0] > 1 else 1, FAR)
+    np.testing.assert_allclose(found.class_tube(signed=True), expected, rtol=1e-3, atol=1e-5)
 
 
 def test_frames_that_the_network_takes_one_by_one_are_all_in_the_tube(tmp_path: Path) -> None:
@@ -174,17 +222,11 @@ def demo() -> benchmark.Explainer:
     return benchmark.Explainer(load(DEMO))
 
 
-def deepest(pyramid: Pyramid) -> Array:
-    assert pyramid.tubes is not None
-    last = max(pyramid.tubes.of("relevance", "depth"), key=lambda t: t.depth)
-    return last.at(pyramid.tubes.size)
-
-
 def test_the_class_tube_lies_on_the_mover(demo: benchmark.Explainer) -> None:
     found = []
     for seed in range(FIRST, FIRST + 5):
         one = clips.make_clip(seed)
-        found.append(benchmark.energy(deepest(demo(one.frames, one.label)), one.mask))
+        found.append(benchmark.energy(demo(one.frames, one.label).class_tube(), one.mask))
     assert np.mean(found) > 6
     assert min(found) > 2.5
 
@@ -194,9 +236,9 @@ def test_of_two_movers_the_class_tube_lies_on_its_own(demo: benchmark.Explainer)
     for seed in range(FIRST, FIRST + 5):
         two = clips.make_two_movers(seed)
         for side, label in enumerate(two.labels):
-            drawn = deepest(demo(two.frames, label))
+            drawn = demo(two.frames, label).class_tube()
             found.append(benchmark.share(drawn, two.masks[side], two.masks[1 - side]))
-    assert np.mean(found) > 0.8
+    assert np.mean(found) > 0.9
 
 
 def test_the_built_in_clip_has_tubes_of_every_depth() -> None:
@@ -206,11 +248,12 @@ def test_the_built_in_clip_has_tubes_of_every_depth() -> None:
     assert found.media.kind == "video"
     assert found.tubes.size == found.media.size == (16, 40, 40)
     depths = {layer.depth for layer in found.layers if layer.depth > 0 and any(layer.relevance)}
-    assert depths
-    assert {t.depth for t in found.tubes.of("relevance", "depth")} == depths
+    assert depths == {1, 2, 3}
+    assert {t.depth for t in found.tubes.of("relevance", "depth")} == {1, 2}, "a gate has no places"
+    assert [t.depth for t in found.tubes.of("evidence", "class")] == [0]
     chosen = {(k.layer, k.kernel) for d in depths for k in found.kernels(d)}
     assert chosen <= {(t.layer, t.kernel) for t in found.tubes.of("activation", "kernel")}
-    for kind, depth in itertools.product(tubes.KINDS, depths):
+    for kind, depth in [*itertools.product(("activation", "relevance"), (1, 2)), ("activation", 3), ("evidence", 0)]:
         scale = found.tubes.scale(kind, depth)
         mine = [t.values for t in found.tubes.items if (t.kind, t.depth) == (kind, depth)]
         above = max(float((v > scale.high).mean()) for v in mine)

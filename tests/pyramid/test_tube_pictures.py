@@ -55,7 +55,7 @@ def test_every_kind_of_every_unit_is_drawn_and_kept_as_an_array(shallow, drawn, 
         depth = int(stem.split("_")[0].removeprefix("depth"))
         assert high == shallow.tubes.scale(kind, depth).high
         if unit == "depth" and kind == "relevance":
-            np.testing.assert_array_equal(values, shallow.class_tube(depth))
+            np.testing.assert_array_equal(values, shallow.class_tube(depth, signed=True))
         elif unit == "layer" and kind == "relevance":
             (layer,) = [x for x in shallow.layers if x.depth == depth]
             np.testing.assert_array_equal(values, shallow.tube(layer.name))

@@ -62,7 +62,7 @@ def test_a_tube_is_found_by_kernel_layer_or_depth_and_missed_by_name() -> None:
         4: found.find("relevance", depth=2),
     }
     assert {k: float(t.values.flat[0]) for k, t in firsts.items()} == {1: 1, 2: 2, 3: 3, 4: 4}
-    assert [len(found.of("relevance", unit)) for unit in tubes.UNITS] == [1, 1, 2]
+    assert [len(found.of("relevance", unit)) for unit in tubes.UNITS] == [1, 1, 2, 0]
     assert found.notes == ("one left out",)
     for options, named in (
         ({"depth": 3}, "depth 3"),

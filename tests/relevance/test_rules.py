@@ -50,9 +50,9 @@ def test_a_rule_is_one_more_row(added: Rule) -> None:
 
 
 def test_without_a_second_walk_tubes_are_the_rules_own(added: Rule) -> None:
-    by_zplus = explained(rule="positional", depth=2).class_tube(depth=2)
+    held = explained(rule="positional", depth=2).class_tube(depth=2)
     found = explained(rule=added.name, depth=2).class_tube(depth=2)
-    assert np.allclose(found, by_zplus, rtol=1e-4, atol=1e-6 * by_zplus.max()) is added.second_walk
+    assert np.allclose(found, held, rtol=1e-4, atol=1e-6 * held.max()) is added.second_walk
 
 
 def test_names_and_steps_are_consistent() -> None:

@@ -168,32 +168,40 @@ function pill(layer, kernel) {
 
 // -------------------------------------------------------------------------------------------- player
 
-/** The clip with the class's tube at the depth of the slider. */
+/** The clip with the class's own tube, or with the map of the slider's depth. */
 function player(model, app) {
   const host = byId("player");
   const { media } = model;
   const caption = byId("player-title");
   const legend = el("div");
   const near = el("div", { class: "near" });
-  const hasTubes = model.classMaps.size + model.firingMaps.size > 0;
+  const hasTubes = model.evidence.size + model.classMaps.size + model.firingMaps.size > 0;
+  const views = [["evidence", "evidence for the class"], ["against", "evidence against it"]].filter(([kind]) => model.evidence.has(kind));
   const hasPictures = media.kind === "curve" ? Boolean(media.curve?.length) : media.frames.length > 0;
   if (!hasTubes && !hasPictures) {
     caption.textContent = "No pictures and no tubes";
     furnish(host, {}, [el("p", { class: "note", text: "This report was written without frames and without tubes. Kernels, links and numbers are complete." }), app.depthField("Depth"), near]);
   } else {
     const screen = makeScreen(app.scene, 720);
-    host.append(el("div", { class: "stage" }, screen.node), el("div", { class: "controls" }, ...app.transport(), app.depthField("Depth"), ...app.overlayFields()), legend, near,
+    let view = views.length ? "evidence" : "depth";
+    const choice = views.length ? el("select", { on: { input: () => { view = choice.value; show(); } } },
+      [...views, ["depth", "where the depth holds it"]].map(([value, text]) => el("option", { value, text }))) : null;
+    host.append(el("div", { class: "stage" }, screen.node), el("div", { class: "controls" }, ...app.transport(), choice ? labelled("Map", choice) : null, app.depthField("Depth"), ...app.overlayFields()), legend, near,
       el("p", { class: "note", text: [media.note, ...model.tubes.notes].map(sentence).join(" ") }));
     const draw = () => screen.draw(app.state, playerWords(model, screen.map, app.state));
     app.showing(screen.node, draw);
-    app.on("depth", ({ depth }) => {
-      screen.map = model.classMaps.get(depth) ?? model.firingMaps.get(depth) ?? null;
-      const fires = screen.map?.kind === "activation";
-      caption.replaceChildren(...(fires
-        ? ["Where the kernels of depth ", el("strong", { text: depth }), " fire, weighted by relevance: no evidence for the class by itself"]
-        : ["Where depth ", el("strong", { text: depth }), " speaks for ", el("strong", { text: className(model.target) })]));
-      legend.replaceChildren(colourLegend(screen.map, `the class at depth ${depth}`));
+    const show = () => {
+      const { depth } = app.state;
+      screen.map = view === "depth" ? model.classMaps.get(depth) ?? model.firingMaps.get(depth) ?? null : model.evidence.get(view);
+      caption.replaceChildren(...playerTitle(model, screen.map, view, depth));
+      legend.replaceChildren(colourLegend(screen.map, view === "depth" ? `the class at depth ${depth}` : "the class"));
       draw();
+    };
+    let first = true;
+    app.on("depth", () => {
+      if (!first && choice) choice.value = view = "depth";
+      first = false;
+      show();
     });
   }
   app.on("depth", ({ depth }) => near.replaceChildren(...kernelsAt(model, depth)));
@@ -203,10 +211,21 @@ function player(model, app) {
   });
 }
 
+function playerTitle(model, map, view, depth) {
+  const name = el("strong", { text: className(model.target) });
+  if (view === "evidence") return ["Where in the clip the evidence for ", name, " lies"];
+  if (view === "against") return ["Where in the clip something speaks against ", name];
+  const at = el("strong", { text: depth });
+  if (map?.kind === "activation") return ["Where the kernels of depth ", at, " fire, weighted by relevance: no evidence for the class by itself"];
+  const grid = map ? ` (${map.shape.join(" × ")} places)` : "";
+  return ["Where depth ", at, " holds what speaks for ", name, grid];
+}
+
 function playerWords(model, map, state) {
   const what = model.media.kind === "video" ? `Frame ${state.frame + 1} of ${model.media.size[0]}` : model.media.kind === "curve" ? "The input signal" : model.media.kind === "image" ? "The input picture" : "A map";
   if (!map) return `${what}, without a tube`;
-  return `${what}, with ${map.kind === "relevance" ? "the class's relevance" : "the activation of the kernels"} at depth ${map.depth}${map.constant ? ", which is constant" : `, from ${number(map.min)} to ${number(map.max)}`}`;
+  const shown = { relevance: `the class's relevance at depth ${map.depth}`, evidence: "the evidence for the class", against: "the evidence against the class" };
+  return `${what}, with ${shown[map.kind] ?? `the activation of the kernels at depth ${map.depth}`}${map.constant ? ", which is constant" : `, from ${number(map.min)} to ${number(map.max)}`}`;
 }
 
 function kernelsAt(model, depth) {

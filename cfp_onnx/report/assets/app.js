@@ -195,7 +195,7 @@ function firstDepth(model) {
 
 /** The frame at which the first class tube is strongest: the one to show while nothing moves. */
 function brightest(model) {
-  const map = model.classMaps.get(firstDepth(model));
+  const map = model.evidence.get("evidence") ?? model.classMaps.get(firstDepth(model));
   const [frames] = model.media.size;
   if (!map || map.constant || frames < 2) return 0;
   const [t, h, w] = map.shape;

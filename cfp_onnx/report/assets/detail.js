@@ -75,7 +75,7 @@ function makeDetail(model, app) {
   }
 
   function mapOf(key) {
-    return key === model.root ? model.classMaps.get(app.state.depth) : model.maps.get(key);
+    return key === model.root ? model.evidence.get("evidence") ?? model.classMaps.get(app.state.depth) : model.maps.get(key);
   }
 
   function kernelBlock(key, paired) {

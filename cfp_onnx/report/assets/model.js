@@ -171,11 +171,17 @@ function readTubes(model) {
   const { scales, maps } = model.tubes;
   model.scales = new Map(scales.map((scale) => [`${scale.kind} ${scale.depth}`, scale]));
   model.maps = new Map();
-  model.classMaps = new Map(); // depth: the class's relevance, evidence
+  model.evidence = new Map(); // "evidence" or "against": the class's own tube over the clip
+  model.classMaps = new Map(); // depth: where it holds what speaks for the class
   model.firingMaps = new Map(); // depth: where its kernels fire, no evidence
   for (const map of maps) {
     map.scale = model.scales.get(`${map.kind} ${map.depth}`) ?? { low: 0, high: map.max ?? 1, unit: map.kind };
     const own = map.kind === "relevance";
+    if (map.kind === "evidence" || map.kind === "against") {
+      map.scale = model.scales.get(`evidence ${map.depth}`) ?? { low: 0, high: 1, unit: "evidence" };
+      model.evidence.set(map.kind, map);
+      continue;
+    }
     if (map.layer === null) (own ? model.classMaps : model.firingMaps).set(map.depth, map);
     else if (map.kernel !== null && (!own || !model.maps.has(keyOf(map.layer, map.kernel)))) model.maps.set(keyOf(map.layer, map.kernel), map);
   }

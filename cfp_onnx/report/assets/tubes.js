@@ -309,8 +309,11 @@ function colourLegend(map, what) {
 function scaleWords(map) {
   const { low, high } = map.scale;
   const rounded = (value) => (value !== null && Math.abs(value) < 1e-6 * Math.abs(high) ? 0 : value);
-  const words = [`One scale for depth ${map.depth}: ${number(low)} to ${number(high)}; this map's own range is ${number(rounded(map.min))} to ${number(rounded(map.max))}.`];
-  if (map.min < low) words.push(map.kind === "relevance" ? "Negative relevance is drawn as nothing." : "Negative values are drawn by their size.");
+  const ends = `${number(low)} to ${number(high)}; this map's own range is ${number(rounded(map.min))} to ${number(rounded(map.max))}.`;
+  const own = map.kind === "evidence" || map.kind === "against";
+  const words = [own ? `One scale for what speaks for the class and against it: ${ends}` : `One scale for depth ${map.depth}: ${ends}`];
+  if (own && map.min < low) words.push(map.kind === "evidence" ? "What speaks against the class is another map." : "What speaks for the class is another map.");
+  else if (map.min < low) words.push(map.kind === "relevance" ? "Negative relevance is drawn as nothing." : "Negative values are drawn by their size.");
   if (map.max > high) words.push("Values above it are drawn in the last colour.");
   return words.join(" ");
 }
