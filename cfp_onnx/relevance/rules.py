@@ -130,7 +130,7 @@ class Rule:
 def _positional(walk: Walk, hold: tuple[str, ...]) -> FieldRule:
     from cfp_onnx.relevance.positional import Positional
 
-    return Positional(walk, hold=hold)
+    return Positional(walk, hold=hold, whole=False)
 
 
 def _active(walk: Walk, _hold: tuple[str, ...]) -> FieldRule:

@@ -16,7 +16,9 @@ from cfp_onnx.runtime.probe import SEED
 
 Array = npt.NDArray[Any]
 
-SLOPES = replace(RULES["positional"], walk=FieldWalk(lambda walk, hold: Positional(walk, hold=hold, sums=None)))
+SLOPES = replace(
+    RULES["positional"], walk=FieldWalk(lambda walk, hold: Positional(walk, hold=hold, sums=None, whole=True))
+)
 
 
 def relevance(
