@@ -108,6 +108,8 @@ def explain(
     clock.lap("topology")
     plain = engine.plain(fed.feeds)
     index = engine.pick_class(plain, target, names)
+    if against is None and engine.classes()[0] < 2:
+        settings = replace(settings, against=None)
     clock.lap("plain")
     pyramid = engine.pyramid(
         fed, replace(settings, index=index), rule=rule, labels=names, plain=plain, tubes=tubes,

@@ -142,13 +142,14 @@ class Engine:
             class_step: ``contrast`` or ``contribution``.
             depth: Deepest level; None for all.
             hold: What is held at its recorded value; None for what the rule holds by itself.
-            against: What the class is set against under ``contrast``: ``mean``, ``rivals``, ``best`` or a class.
+            against: What the class is set against under ``contrast``: ``mean``, ``rivals``, ``best`` or a class; None
+                for the mean, which needs no scores.
 
         Raises:
             UsageError: If the rule cannot do what is asked for.
         """
         others = None
-        if resolved(against, class_step) not in {None, "mean"}:
+        if against is not None and resolved(against, class_step) != "mean":
             others = self.others(self.plain(feeds)[self.output], index, against, self.file.labels)
         probe = self.field_probe(rule, depth, hold=hold)
         names = list(probe.relevance.values())

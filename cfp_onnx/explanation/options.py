@@ -121,8 +121,8 @@ class WalkOptions:
         )  # fmt: skip
 
 
-AGAINST = "mean"
-"""What a class is set against by default."""
+AGAINST = "rivals"
+"""What a class is set against by default: of the three the one that is least wrong about either margin."""
 
 
 def resolved(against: str | int | None, step: str) -> str | int | None:

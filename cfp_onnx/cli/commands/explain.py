@@ -43,8 +43,8 @@ def add_options(parser: Parser) -> None:
         "--against",
         action="append",
         metavar="CLASS",
-        help=f"what the class is set against: {alternatives(AGAINST)} (mean); repeat to switch between several in the "
-        "report",
+        help=f"what the class is set against: {alternatives(AGAINST, 'rivals')}; repeat to switch between several "
+        "in the report",
     )
     add_shared(parser, CLIP)
     add_shared(parser, DRAWING)
