@@ -55,7 +55,7 @@ CLOCKWISE = [4, "clockwise", 0.83]
 @pytest.mark.parametrize(
     ("run", "sentence", "against"),
     [
-        ({}, "right, rather than the mean of the others", "the mean of the others"),
+        ({"against": "mean", "rivals": []}, "right, rather than the mean of the others", "the mean of the others"),
         ({"against": "best", "rivals": [[4, "clockwise", 1.0]]}, "right, rather than clockwise", "clockwise"),
         ({"against": "4", "rivals": [[4, None, 1.0]]}, "right, rather than class 4", "class 4"),
         (

@@ -25,8 +25,9 @@ function ratherThan(target, run) {
   const named = ([index, label]) => className({ index, label }, 80);
   if (!rivals.length) return `rather than ${against === "rivals" ? "the others as they compete" : shortened(against, 80)}`;
   if (against !== "rivals") return `rather than ${named(rivals[0])}`;
-  const rest = rivals.reduce((sum, rival) => sum + rival[2], 0) < WHOLE ? " and others" : "";
-  return `rather than ${rivals.map((rival) => `${named(rival)} (${percent(rival[2])})`).join(", ")}${rest}`;
+  const first = rivals.slice(0, 2);
+  const rest = first.reduce((sum, rival) => sum + rival[2], 0) < WHOLE ? " and others" : "";
+  return `rather than ${first.map((rival) => `${named(rival)} (${percent(rival[2])})`).join(", ")}${rest}`;
 }
 
 /** Names in a sentence: `a, b and c`. */

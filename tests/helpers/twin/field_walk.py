@@ -44,6 +44,7 @@ def fields(
     target: int,
     rule: str = "positional",
     class_step: str = "contrast",
+    others: Array | None = None,
     channel_axes: Mapping[str, int | None] | None = None,
     hold: Collection[str] = HOLDS,
 ) -> TwinResult:
@@ -56,6 +57,7 @@ def fields(
         target: Class index along the flattened class axis.
         rule: ``positional`` or ``active``.
         class_step: ``contrast`` or ``contribution``.
+        others: (classes,) how much each other class counts under ``contrast``; all alike by default.
         channel_axes: Under ``active``, the channel axis of an activation's output where it is not 1; None where its
             channels have merged and nothing is pooled.
         hold: What keeps its recorded value: deviations of norms, weights of attentions, gates.
@@ -70,7 +72,7 @@ def fields(
     live = live_tensors(model, feeds)
     steering = roles(model, values, live, hold)
     start = before_final(model, output or model.graph.output[0].name)
-    found: dict[str, Array] = {start: seed(values[start], target, class_step)}
+    found: dict[str, Array] = {start: rival_seed(values[start], target, class_step, others)}
     for node in reversed(model.graph.node):
         if not any(name in found for name in node.output) or not any(name in live for name in node.input):
             continue
@@ -103,6 +105,17 @@ def seed(scores: Array, target: int, class_step: str) -> Array:
     vector[target] = 1.0
     shape = [count if i == axis else 1 for i in range(scores.ndim)]
     return np.broadcast_to(vector.reshape(shape), scores.shape).copy()
+
+
+def rival_seed(scores: Array, target: int, class_step: str, others: Array | None) -> Array:
+    """`seed`, the other classes weighted as given."""
+    if others is None or class_step != "contrast":
+        return seed(scores, target, class_step)
+    alone = seed(scores, target, "contribution")
+    for j, weight in enumerate(others):
+        if j != target:
+            alone -= weight * seed(scores, j, "contribution")
+    return alone
 
 
 def pooled(g: Array, y: Array, axis: int) -> Array:
