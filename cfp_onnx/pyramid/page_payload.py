@@ -83,13 +83,20 @@ def payload(
         links: Most links.
     """
     notes: list[str] = [] if tubes is None else list(tubes.notes)
-    edges, dropped = _strongest_links(pyramid["edges"], links, _ranks(pyramid["levels"]))
+    answers = [pyramid, *pyramid.get("rather", ())]
+    kept = [_strongest_links(a["edges"], links // len(answers), _ranks(a["levels"])) for a in answers]
+    edges, *further = (found for found, _ in kept)
+    dropped = sum(count for _, count in kept)
     if dropped:
         notes.append(f"{dropped} weaker links are left out of this page; pyramid.json holds them")
     maps, scales = _maps(tubes, budget, notes)
     return {
         "format": FORMAT,
-        "pyramid": {**pyramid, "edges": edges},
+        "pyramid": {
+            **pyramid,
+            "edges": edges,
+            "rather": [{**a, "edges": own} for a, own in zip(answers[1:], further, strict=True)],
+        },
         "topology": topology,
         "colormap": {"name": "inferno", "rgb": _base64(colours.colormap().tobytes())},
         "media": _media(media),

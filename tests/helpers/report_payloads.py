@@ -80,6 +80,14 @@ def demo_parts() -> tuple[dict[str, Any], dict[str, Any]]:
     return pyramid, topology_json(cfp.topology(DEMO))
 
 
+@functools.cache
+def several() -> dict[str, Any]:
+    """The built-in network's answer against three rivals, the strongest first."""
+    pyramid = cfp.explain(DEMO, DEMO_CLIP, depth="all", against=("best", "mean", "left")).to_json()
+    size = (16, 40, 40)
+    return payload(pyramid, demo_parts()[1], media_of("video", size), tubes(pyramid, size))
+
+
 def media_of(kind: str, size: tuple[int, int, int]) -> dict[str, Any]:
     rng = np.random.default_rng(SEED)
     count = {"video": size[0], "image": 1}.get(kind, 0)
