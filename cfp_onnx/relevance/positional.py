@@ -68,6 +68,8 @@ class Positional:
         self._scaled: dict[str, Array] = {}
         self._parts = None if whole else Shares(walk)
         self._shares: dict[str, str] = {}
+        self._made_of: dict[str, str] = {}
+        self._statistics: dict[str, norms.Statistics] = {}
         self._exact = None if sums is None or self._hold & {"norms", "means"} else ExactNorms(walk, sums)
 
     def settle(self, tensor: str, arrived: Sequence[Field]) -> Field:  # noqa: ARG002 - the same at every tensor
@@ -301,7 +303,7 @@ class Positional:
         probe, name = self._probe, node.inputs[effect.source]
         if effect.scale is not None:
             g = self._times(g, np.asarray(effect.scale()))
-        found = norms.statistics(probe, node, effect, self._value(name), shape)
+        found = self._statistics[node.outputs[0]] = norms.statistics(probe, node, effect, self._value(name), shape)
         g = g if found.view == shape else probe.reshape(g, found.view)
         centred = effect.centred and "means" not in self._hold
         if "norms" in self._hold:
@@ -320,7 +322,9 @@ class Positional:
             live = value == gate and node.outputs[0] not in self._walk.topology.carrying  # a square that only steers
             found = None if live or self._parts is None else self._parts.of_product(node)
             if found is not None and self._walk.useful(found[0]):
-                yield Handed(found[0], self._probe.add("Mul", [g, found[1]]), self._value.shape(node.outputs[0]))
+                out = node.outputs[0]
+                self._made_of[out], self._shares[out] = found
+                yield Handed(found[0], self._probe.add("Mul", [g, found[1]]), self._value.shape(out))
                 return
         else:
             role = self._walk.topology.role(value, gate)
