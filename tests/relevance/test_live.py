@@ -6,34 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import twin
 from live_nets import NETS
-from slope_walk import relevance
-from small_nets import Array, Net, engine_of
+from slope_walk import relevance, slopes
+from small_nets import Net, engine_of
 
-from cfp_onnx.graph.features import Feature, feature_of
-
-STEP = 1e-5
-
-
-def margin(scores: Array, index: int) -> float:
-    flat = np.asarray(scores, np.float64).reshape(-1)
-    return float(flat[index] - np.delete(flat, index).mean())
-
-
-def slopes(net: Net, feature: Feature, index: int) -> Array:
-    """How the margin follows the factor of each kernel's map, around 1."""
-    model, feeds = net.model(), net.feeds()
-    value = twin.evaluate(model, feeds)[feature.tensor]
-    found = []
-    for kernel in range(value.shape[feature.axis]):
-        sides = []
-        for step in (STEP, -STEP):
-            changed = value.copy()
-            np.moveaxis(changed, feature.axis, 0)[kernel] *= 1 + step
-            sides.append(margin(twin.evaluate(model, feeds, held={feature.tensor: changed})["y"], index))
-        found.append((sides[0] - sides[1]) / (2 * STEP))
-    return np.array(found)
+from cfp_onnx.graph.features import feature_of
 
 
 @pytest.mark.parametrize("net", NETS, ids=lambda net: net.name)
@@ -45,7 +22,7 @@ def test_with_nothing_held_relevance_is_the_slope_of_the_whole_network(net: Net,
     heard = 0
     for layer in layers:
         feature = feature_of(engine.topology, layer, engine.target)
-        expected = slopes(net, feature, 1)
+        expected = slopes(net.model(), net.feeds(), feature, 1)
         scale = np.abs(expected).max()
         heard += scale > 1e-4
         assert layer.index in found, layer.name

@@ -109,6 +109,7 @@ class Ranked:
         self.engine = text_net.engine_of(found.model, folder, feeds=found.feeds)
         self._layers = {layer.name: layer.index for layer in self.engine.topology.layers}
         self._features = found.features
+        self._known: dict[tuple[str, tuple[str, ...] | None], dict[str, Vector]] = {}
 
     def relevance(self, rule: str, hold: tuple[str, ...] | None = None) -> dict[str, Vector]:
         """Relevance of every kernel by layer, as far as the rule reaches.
@@ -117,12 +118,17 @@ class Ranked:
             rule: One of `planted.values.RULES`.
             hold: What is held; by default what the rule holds by itself.
         """
+        if (rule, hold) not in self._known:
+            self._known[rule, hold] = self._relevance(rule, hold)
+        return self._known[rule, hold]
+
+    def _relevance(self, rule: str, hold: tuple[str, ...] | None) -> dict[str, Vector]:
         if rule in FIELDS:
             by_index = self.engine.relevance(self._feeds, 0, rule=rule, hold=hold)
         else:
             row = rule_named(rule)
             settings = Settings(THETA, None, None, row.default_step, 0)
-            request = Request(self._feeds, row, settings, None, volumes=False, progress=silent)
+            request = Request(self._feeds, row, settings, rather=(), collector=None, volumes=False, progress=silent)
             by_index = pooled_run.run(self.engine.sessions, request).walked.relevance
         found = {}
         for name, feature in self._features.items():

@@ -6,12 +6,14 @@ import numpy as np
 
 from .steps import Array, Fields, Step, adjoint, columns, forward
 
+UNCENTRED = frozenset({"RMSNormalization", "SimplifiedLayerNormalization"})
+
 
 def _norm_layout(step: Step) -> tuple[tuple[int, ...], tuple[int, ...], Array, Array]:
     """Shape to normalise in, its normalised axes, and scale and bias in the input's shape."""
     x, scale = step.x, step.need(1)
     bias = step.get(2) if step.get(2) is not None else np.zeros_like(scale)
-    if step.op in {"LayerNormalization", "RMSNormalization"}:
+    if step.op in {"LayerNormalization", *UNCENTRED}:
         axes = tuple(range(step.attributes.get("axis", -1) % x.ndim, x.ndim))
         return x.shape, axes, np.broadcast_to(scale, x.shape), np.broadcast_to(bias, x.shape)
     groups = step.attributes.get("num_groups", x.shape[1])
@@ -22,24 +24,24 @@ def _norm_layout(step: Step) -> tuple[tuple[int, ...], tuple[int, ...], Array, A
 
 
 def _deviation(step: Step, t: Array, axes: tuple[int, ...]) -> Array:
-    centred = t if step.op == "RMSNormalization" else t - t.mean(axis=axes, keepdims=True)
+    centred = t if step.op in UNCENTRED else t - t.mean(axis=axes, keepdims=True)
     power = np.mean(np.square(centred), axis=axes, keepdims=True)
     return np.sqrt(power + step.attributes.get("epsilon", 1e-5))
 
 
-@forward("LayerNormalization", "InstanceNormalization", "GroupNormalization", "RMSNormalization")
+@forward("LayerNormalization", "InstanceNormalization", "GroupNormalization", *UNCENTRED)
 def _norm(step: Step) -> Array:
     shape, axes, scale, bias = _norm_layout(step)
     t = step.x.reshape(shape)
-    centred = t if step.op == "RMSNormalization" else t - t.mean(axis=axes, keepdims=True)
+    centred = t if step.op in UNCENTRED else t - t.mean(axis=axes, keepdims=True)
     return (centred / _deviation(step, t, axes)).reshape(step.x.shape) * scale + bias
 
 
-@adjoint("LayerNormalization", "InstanceNormalization", "GroupNormalization", "RMSNormalization")
+@adjoint("LayerNormalization", "InstanceNormalization", "GroupNormalization", *UNCENTRED)
 def _norm_back(step: Step, g: Array) -> Fields:
     shape, axes, scale, _ = _norm_layout(step)
     t = step.x.reshape(shape)
-    centred = step.op != "RMSNormalization"
+    centred = step.op not in UNCENTRED
     back = _normed_back(step, t, (g * scale).reshape(shape), _deviation(step, t, axes), axes, centred=centred)
     return [back.reshape(step.x.shape)]
 
