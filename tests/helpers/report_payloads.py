@@ -76,7 +76,7 @@ def tubes(pyramid: dict[str, Any], size: tuple[int, int, int], *, per_layer: int
 
 @functools.cache
 def demo_parts() -> tuple[dict[str, Any], dict[str, Any]]:
-    pyramid = cfp.explain(DEMO, DEMO_CLIP, depth="all").to_json()
+    pyramid = cfp.explain(DEMO, DEMO_CLIP, depth="all", against="mean").to_json()
     return pyramid, topology_json(cfp.topology(DEMO))
 
 

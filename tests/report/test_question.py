@@ -59,7 +59,7 @@ CLOCKWISE = [4, "clockwise", 0.83]
         ({"against": "best", "rivals": [[4, "clockwise", 1.0]]}, "right, rather than clockwise", "clockwise"),
         ({"against": "4", "rivals": [[4, None, 1.0]]}, "right, rather than class 4", "class 4"),
         (
-            {"against": "rivals", "rivals": [CLOCKWISE, [0, "left", 0.1]]},
+            {"against": "rivals", "rivals": [CLOCKWISE, [0, "left", 0.1], [2, "up", 0.06]]},
             "right, rather than clockwise (83\u00a0%), left (10\u00a0%) and others",
             "clockwise (83\u00a0%), left (10\u00a0%) and others",
         ),
@@ -73,6 +73,9 @@ def test_the_class_and_its_rival_stand_at_the_top(asked, run, sentence, against)
     report = asked(**run)
     assert report.page.locator("#answer-question").inner_text() == sentence
     assert fact(report.page, "against") == against
+    shares = run.get("rivals") if run.get("against") == "rivals" else None
+    listed = report.page.locator("#facts dt:text-is('rivals') + dd").all_inner_texts()
+    assert listed == ([", ".join(f"{r[1]} {100 * r[2]:.0f}\u00a0%" for r in shares)] if shares else [])
     report.check()
 
 
