@@ -231,13 +231,13 @@ KINDS: Final[dict[str, Kind]] = {
         lambda classes: Vit(classes, shape=SHAPE, patch=(2, 4, 4), class_token=True, fused=True),
         (_ORDER, _LOOK), free_batch=False, dynamo=False, rate=2e-3, steps=2500,
     ),
-    "mvit": Kind(Mvit, (_ORDER, _LOOK), rate=2e-3, steps=1100),
+    "mvit": Kind(Mvit, (_ORDER, _LOOK), rate=2e-3, steps=2200),
     "cbam": Kind(cbam, (_LOOK, _SMALL)),
     "movinet": Kind(movinet, (_ORDER, _LOOK)),
     "resnet-40": Kind(_sized((3, 5, 5), (1, 4, 4)), (_SMALL, _LOOK), (8, 40, 40), steps=800),
-    "resnet-112": Kind(_sized((3, 9, 9), (2, 8, 8)), (_LOOK, _ORDER), (16, 112, 112), pool=800, steps=600, batch=16),
+    "resnet-112": Kind(_sized((3, 9, 9), (2, 8, 8)), (_LOOK, _ORDER), (16, 112, 112), pool=800, steps=1000, batch=16),
     "resnet-224": Kind(
-        _sized((1, 9, 9), (1, 8, 8), (1, 2, 2)), (_LOOK, _ORDER), (8, 224, 224), pool=500, steps=600, batch=12
+        _sized((1, 9, 9), (1, 8, 8), (1, 2, 2)), (_LOOK, _ORDER), (8, 224, 224), pool=500, steps=1500, batch=12
     ),
     "resnet-long": Kind(_sized((5, 3, 3), (4, 2, 2)), (_ORDER, _SMALL), (64, 16, 16), steps=800),
     "resnet-2d": Kind(_flat_resnet(2, (2, 1, 2)), _PICTURES, PICTURE, dynamo=False, pool=12000),

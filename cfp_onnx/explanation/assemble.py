@@ -20,7 +20,7 @@ from cfp_onnx.pyramid.headers import CoverageHeader, InputHeader, ModelHeader, R
 from cfp_onnx.pyramid.media import Media, stretched_frames
 from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.pyramid.tube_collector import clip_size
-from cfp_onnx.pyramid.values import Edge, Kernel, LayerResult, Link, LinkSource
+from cfp_onnx.pyramid.values import Alternative, Edge, Kernel, LayerResult, Link, LinkSource
 from cfp_onnx.relevance.values import Settings, Walked
 from cfp_onnx.values import Array
 
@@ -116,22 +116,17 @@ def assemble(
     """
     network, walked, settings = sessions.network, found.walked, request.settings
     file, topology = network.file, network.topology
-    if not all(np.isfinite(r).all() for r in walked.relevance.values()):
+    walks = [(settings, walked), *zip(request.rather, found.rather, strict=True)]
+    if not all(np.isfinite(r).all() for _, one in walks for r in one.relevance.values()):
         raise RunError(f"the relevance of {file.path} is not finite on this clip; its activations overflow float32")
+    run, *further = (_run_header(sessions, request, *one, found, plain, labels) for one in walks)
     return Pyramid(
         model=ModelHeader.of(file),
         input=InputHeader(
             file=clip.file, sha256=clip.sha256, shape=tuple(clip.feeds[network.model.inputs[0].name].shape),
             layout=clip.layout,
         ),
-        run=RunHeader(
-            rule=request.rule.name, class_step=settings.class_step, theta=settings.theta, top_k=settings.top_k,
-            depth=settings.depth if settings.depth is not None else "all", holds=settings.hold,
-            against=settings.against, rivals=_rivals(settings, labels),
-            provider=sessions.provider(), onnxruntime=runtime.import_onnxruntime().__version__,
-            output_difference=largest_difference(plain, found.outputs), undefined=walked.undefined,
-            negative_sums=walked.negative_sums, links_omitted=walked.omitted,
-        ),
+        run=run,
         target=TargetHeader(
             output=network.output, index=settings.index, label=label_of(labels, settings.index),
             score=float(scores[settings.index]), top=strongest(scores, labels, TOP),
@@ -140,7 +135,36 @@ def assemble(
         layers=layer_results(topology, network.depths, walked),
         levels=levels(topology, network.depths, walked),
         edges=edges(topology, walked, found.states),
+        rather=tuple(
+            Alternative(
+                run=header,
+                relevance={x.name: x.relevance for x in layer_results(topology, network.depths, one)},
+                levels=levels(topology, network.depths, one),
+                edges=edges(topology, one, found.states),
+            )
+            for header, one in zip(further, found.rather, strict=True)
+        ),
         tubes=None if request.collector is None else request.collector.finish(),
+    )  # fmt: skip
+
+
+def _run_header(
+    sessions: Sessions,
+    request: Request,
+    settings: Settings,
+    walked: Walked,
+    found: Found,
+    plain: Mapping[str, Array],
+    labels: Sequence[str] | None,
+) -> RunHeader:
+    """How one walk was made, and what it reported."""
+    return RunHeader(
+        rule=request.rule.name, class_step=settings.class_step, theta=settings.theta, top_k=settings.top_k,
+        depth=settings.depth if settings.depth is not None else "all", holds=settings.hold,
+        against=None if settings.against is None else str(settings.against), rivals=_rivals(settings, labels),
+        provider=sessions.provider(), onnxruntime=runtime.import_onnxruntime().__version__,
+        output_difference=largest_difference(plain, found.outputs), undefined=walked.undefined,
+        negative_sums=walked.negative_sums, links_omitted=walked.omitted,
     )  # fmt: skip
 
 

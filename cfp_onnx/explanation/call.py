@@ -56,7 +56,7 @@ def explain(
     top_k: int | None = None,
     depth: int | str = 3,
     hold: Sequence[str] | None = None,
-    against: str | int | None = None,
+    against: str | int | Sequence[str | int] | None = None,
     layout: str | None = None,
     labels: Sequence[str] | None = None,
     preprocess: Preprocess | None = None,
@@ -82,7 +82,8 @@ def explain(
         hold: What keeps its recorded value, some of ``norms``, ``attention`` and ``gates``; what the rule holds by
             default (`positional`: nothing).
         against: What the class is set against: ``mean`` (of all others), ``rivals`` (the others as they compete on
-            this clip), ``best`` (the strongest other) or a class, by index or label.
+            this clip), ``best`` (the strongest other) or a class, by index or label. Of several the first makes the
+            pyramid; the others' walks are kept beside it (`Pyramid.rather_than`).
         layout: Axes of the input, e.g. NCTHW; read off the model by default.
         labels: Class names; the model's metadata by default.
         preprocess: How footage becomes input; the model's metadata by default.
@@ -107,6 +108,8 @@ def explain(
     clock.lap("topology")
     plain = engine.plain(fed.feeds)
     index = engine.pick_class(plain, target, names)
+    if against is None and engine.classes()[0] < 2:
+        settings = replace(settings, against=None)
     clock.lap("plain")
     pyramid = engine.pyramid(
         fed, replace(settings, index=index), rule=rule, labels=names, plain=plain, tubes=tubes,

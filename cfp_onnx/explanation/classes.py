@@ -118,16 +118,21 @@ def others(
     Raises:
         TargetError: If there is no such class, or it is the class itself.
     """
-    if against in {None, "mean"} or classes.count < 2:
+    if against in {None, "mean"}:
         return None
+    if classes.count < 2:
+        raise TargetError(f"{file} has one class, so there is none to set it against; leave against out")
     if against == "rivals":
         return rivals
     if against == "best":
         found = int(np.argmax(np.where(np.arange(classes.count) == index, -np.inf, scores)))
     else:
-        found = pick_class(classes, scores, against, labels, file=file)
+        try:
+            found = pick_class(classes, scores, against, labels, file=file)
+        except TargetError as error:
+            raise TargetError(f"against takes mean, rivals, best or a class: {error}") from error
         if found == index:
-            raise TargetError(f"class {index} cannot be set against itself; name another with --against")
+            raise TargetError(f"class {index} cannot be set against itself; name another")
     return np.asarray(np.eye(classes.count, dtype=np.float32)[found])
 
 

@@ -142,14 +142,15 @@ class Engine:
             class_step: ``contrast`` or ``contribution``.
             depth: Deepest level; None for all.
             hold: What is held at its recorded value; None for what the rule holds by itself.
-            against: What the class is set against under ``contrast``: ``mean``, ``rivals``, ``best`` or a class.
+            against: What the class is set against under ``contrast``: ``mean``, ``rivals``, ``best`` or a class; None
+                for the mean, which needs no scores.
 
         Raises:
             UsageError: If the rule cannot do what is asked for.
         """
         others = None
-        if resolved(against, class_step) not in {None, "mean"}:
-            others = self.others(self.plain(feeds)[self.output], index, against)
+        if against is not None and resolved(against, class_step) != "mean":
+            others = self.others(self.plain(feeds)[self.output], index, against, self.file.labels)
         probe = self.field_probe(rule, depth, hold=hold)
         names = list(probe.relevance.values())
         results = runtime.run(probe.session, names, {**feeds, SEED: self.seed(index, class_step, others)})
@@ -191,22 +192,29 @@ class Engine:
         """
         plain = self.plain(clip.feeds) if plain is None else plain
         scores = self.scores(plain[self.output])
-        output = plain[self.output]
-        settings = replace(
-            settings, rivals=self.rivals(output, settings.index),
-            others=self.others(output, settings.index, settings.against, labels),
-        )  # fmt: skip
+        settings, *further = self._questions(settings, plain[self.output], labels)
         main = self.network.clip_input()
         collector = TubeCollector.of(self.topology, self.depths, main, self.axes[main]) if tubes else None
         request = Request(
-            clip.feeds, rule_named(rule), settings, collector, volumes=kernel_relevance, progress=progress or silent
-        )
+            clip.feeds, rule_named(rule), settings, tuple(further), collector, volumes=kernel_relevance,
+            progress=progress or silent,
+        )  # fmt: skip
         run = field_run.run if isinstance(request.rule.walk, FieldWalk) else pooled_run.run
         found = run(self.sessions, request)
         pyramid = assemble(self.sessions, clip, request, found, plain=plain, scores=scores, labels=labels)
         if not tubes:
             return pyramid
         return replace(pyramid, media=media_of(self.network, clip), topology=topology_json(self.network))
+
+    def _questions(self, settings: Settings, output: Array, labels: Sequence[str] | None) -> list[Settings]:
+        """The settings once for all that the class is set against, with how much each other class counts there."""
+        rivals = self.rivals(output, settings.index)
+        alone = self.network.target_classes().count < 2
+        found = []
+        for against in (settings.against, *settings.rather):
+            others = self.others(output, settings.index, against, labels)
+            found.append(replace(settings, against=None if alone else against, rivals=rivals, others=others))
+        return found
 
 
 __all__ = ["Engine"]

@@ -40,6 +40,7 @@ def run(sessions: Sessions, request: Request) -> Found:
     expanded = [i for i in layers if depths[i] < deepest]
     shown = [i for i in layers if depths[i] > 0] if collector is not None else []
     walked, states, outputs = Walked(), network.topology.states, {}
+    further = [(asked, Walked()) for asked in request.rather]
     same = settings.class_step == "contrast" and settings.against == "rivals"
     chunks = tube_run.passes(network, expanded, shown, volumes=request.volumes)
     for n, chunk in enumerate(chunks):
@@ -55,18 +56,26 @@ def run(sessions: Sessions, request: Request) -> Found:
         results = fetch(sessions, probe, request.feeds, [*own, *first], settings)
         if n == 0:
             outputs = {k: results[k] for k in own}
-            states = _take_relevance(sessions, probe, results, walked, settings)
-        linker = _Linker(walked, depths, settings)
-        for (layer, part), messages in probe.links.items():
-            linker.link(network.topology.layers[layer], part, messages, results)
+            states = _states(sessions, probe, results)
+        _take(sessions, probe, results, walked, settings)
         if collector is not None:
             tube_run.collect(collector, network, probe, results, walked)
-        del probe, results  # before the next session is made
-    return Found(walked, states, outputs)
+        del results  # before the next pass
+        for asked, found in further:
+            names = probe.relevance.values() if n == 0 else ()
+            _take(sessions, probe, fetch(sessions, probe, request.feeds, names, asked, tubes=False), found, asked)
+        del probe  # before the next session is made
+    return Found(walked, states, outputs, tuple(found for _, found in further))
 
 
 def fetch(
-    sessions: Sessions, probe: FieldProbe, feeds: Mapping[str, Array], names: Iterable[str], settings: Settings
+    sessions: Sessions,
+    probe: FieldProbe,
+    feeds: Mapping[str, Array],
+    names: Iterable[str],
+    settings: Settings,
+    *,
+    tubes: bool = True,
 ) -> dict[str, Array]:
     """One forward pass: the tensors named and everything the probe was made for.
 
@@ -76,6 +85,7 @@ def fetch(
         feeds: Arrays for all inputs.
         names: Further tensors.
         settings: The class.
+        tubes: Whether what the tubes are made of is fetched too.
     """
     classes = sessions.network.target_classes()
     seeds = {SEED: classes.seed(settings.index, settings.class_step, settings.others)}
@@ -83,15 +93,33 @@ def fetch(
         seeds[TUBE_SEED] = classes.seed(settings.index, "contrast", settings.rivals)
     linked = [n for found in probe.links.values() for m in found for n in (m.x, m.g)]
     maps = [*probe.activations.values(), *probe.maps.values(), *probe.volumes.values(), *probe.seen.values()]
-    wanted = [n for n in dict.fromkeys([*names, *linked, *maps]) if n not in feeds]
+    wanted = [n for n in dict.fromkeys([*names, *linked, *(maps if tubes else ())]) if n not in feeds]
     results = dict(zip(wanted, runtime.run(probe.session, wanted, {**feeds, **seeds}), strict=True))
     return {**results, **{k: np.asarray(v, np.float32) for k, v in feeds.items()}}
 
 
+def _states(sessions: Sessions, probe: FieldProbe, results: Mapping[str, Array]) -> Mapping[str, State]:
+    """Labels with the shares of every addend, which are the same whatever the class."""
+    network = sessions.network
+    means = {t: results[o] for t, o in probe.statistics.addends.items()}
+    return shared_states(network.topology, network.axes, means.get) if means else network.topology.states
+
+
+def _take(
+    sessions: Sessions, probe: FieldProbe, results: Mapping[str, Array], walked: Walked, settings: Settings
+) -> None:
+    """What one pass returned: with the first pass relevance and chosen kernels of every layer, and the links."""
+    if not walked.relevance:
+        _take_relevance(sessions, probe, results, walked, settings)
+    linker = _Linker(walked, sessions.network.depths, settings)
+    for (layer, part), messages in probe.links.items():
+        linker.link(sessions.network.topology.layers[layer], part, messages, results)
+
+
 def _take_relevance(
     sessions: Sessions, probe: FieldProbe, results: Mapping[str, Array], walked: Walked, settings: Settings
-) -> Mapping[str, State]:
-    """Relevance and chosen kernels of every layer; labels with the shares of every addend."""
+) -> None:
+    """Relevance and chosen kernels of every layer."""
     network = sessions.network
     for i, name in probe.relevance.items():
         walked.relevance[i] = results[name].astype(np.float64).reshape(-1)
@@ -104,8 +132,6 @@ def _take_relevance(
             walked.chosen[i] = np.zeros(0, np.int64)
         if d == 0:
             walked.chosen[i] = np.array([min(settings.index, kernels - 1)])
-    means = {t: results[o] for t, o in probe.statistics.addends.items()}
-    return shared_states(network.topology, network.axes, means.get) if means else network.topology.states
 
 
 class _Linker:

@@ -91,7 +91,8 @@ class WalkOptions:
         top_k: Most kernels per layer.
         depth: Deepest level, or ``"all"``.
         hold: What is held at its recorded value, some of norms, attention and gates; what the rule holds by default.
-        against: What the class is set against: mean (of the others), rivals, best (the strongest other) or a class.
+        against: What the class is set against: mean (of the others), rivals, best (the strongest other) or a class; of
+            several the first makes the pyramid, and the others' walks are kept beside it.
     """
 
     rule: str = DEFAULT
@@ -100,7 +101,7 @@ class WalkOptions:
     top_k: int | None = None
     depth: int | str = 3
     hold: Sequence[str] | None = None
-    against: str | int | None = None
+    against: str | int | Sequence[str | int] | None = None
 
     def settings(self) -> Settings:
         """The same as the walk takes it, with class 0.
@@ -113,18 +114,19 @@ class WalkOptions:
             raise UsageError(f"theta is {self.theta}, it must lie between 0 and 1")
         if self.top_k is not None and self.top_k < 1:
             raise UsageError(f"top-k is {self.top_k}, it must be at least 1")
+        against, rather = questions(self.against, step)
         return Settings(
             theta=self.theta, top_k=self.top_k, depth=deepest(self.depth), class_step=step, index=0,
-            hold=rule_named(self.rule).held(self.hold), against=resolved(self.against, step),
+            hold=rule_named(self.rule).held(self.hold), against=against, rather=rather,
         )  # fmt: skip
 
 
-AGAINST = "mean"
-"""What a class is set against by default."""
+AGAINST = "rivals"
+"""What a class is set against by default: of the three the one that is least wrong about either margin."""
 
 
-def resolved(against: str | int | None, step: str) -> str | None:
-    """What a class is set against, as text; None under a class step that sets it against nothing.
+def resolved(against: str | int | None, step: str) -> str | int | None:
+    """What a class is set against; None under a class step that sets it against nothing.
 
     Args:
         against: As it was asked for; None for the default.
@@ -134,10 +136,31 @@ def resolved(against: str | int | None, step: str) -> str | None:
         UsageError: If it was asked for, and the class step sets a class against nothing.
     """
     if step == "contrast":
-        return str(AGAINST if against is None else against).strip()
+        asked = AGAINST if against is None else against
+        return asked.strip() if isinstance(asked, str) else asked
     if against is not None:
         raise UsageError(f"class step {step} sets a class against nothing; --against needs --class-step contrast")
     return None
+
+
+def questions(
+    against: str | int | Sequence[str | int] | None, step: str
+) -> tuple[str | int | None, tuple[str | int, ...]]:
+    """What a class is set against first, None for nothing; and what else, one after the other.
+
+    Args:
+        against: As it was asked for.
+        step: The class step.
+
+    Raises:
+        UsageError: As `resolved` does, or if one is named twice.
+    """
+    asked = against if isinstance(against, Sequence) and not isinstance(against, str) else [against]
+    names = [name for name in (resolved(one, step) for one in asked or [None]) if name is not None]
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise UsageError(f"against names {str(name)!r} twice; give each only once")
+    return (names[0] if names else None), tuple(names[1:])
 
 
 def deepest(depth: int | str) -> int | None:
@@ -154,4 +177,4 @@ def deepest(depth: int | str) -> int | None:
     return int(text)
 
 
-__all__ = ["ClipOptions", "RunOptions", "WalkOptions", "deepest", "resolved"]
+__all__ = ["ClipOptions", "RunOptions", "WalkOptions", "deepest", "questions", "resolved"]

@@ -39,12 +39,15 @@ def run(sessions: Sessions, request: Request) -> Found:
     def taps(layer: KernelLayer) -> list[Array]:
         return [statistics.tap_means(p, results) for p in layer.parts]
 
-    walked = request.rule.pooled().run(
-        PooledRun(network.topology, network.depths, settings, states, means, taps, sessions.mean_weights)
+    walked, *rather = (
+        request.rule.pooled().run(
+            PooledRun(network.topology, network.depths, asked, states, means, taps, sessions.mean_weights)
+        )
+        for asked in (settings, *request.rather)
     )
     if request.collector is not None:
         _record_tubes(sessions, request, request.collector, walked)
-    return Found(walked, states, {p.name: results[p.name] for p in network.file.outputs})
+    return Found(walked, states, {p.name: results[p.name] for p in network.file.outputs}, tuple(rather))
 
 
 def read_statistics(

@@ -20,6 +20,7 @@ class Request:
         feeds: Arrays for all inputs.
         rule: The rule.
         settings: Threshold, depth, class.
+        rather: The same with what else the class is set against.
         collector: Gathers the tubes; None where none are wanted.
         volumes: Whether the tubes hold the relevance of single kernels too.
         progress: Told how far the work is.
@@ -28,6 +29,7 @@ class Request:
     feeds: Mapping[str, Array]
     rule: Rule
     settings: Settings
+    rather: tuple[Settings, ...]
     collector: TubeCollector | None
     volumes: bool
     progress: Progress
@@ -41,11 +43,13 @@ class Found:
         walked: Relevance, chosen kernels, links.
         states: Labels with the shares of every addend on this clip.
         outputs: The model's own outputs, with the probes in place.
+        rather: What the walks of `Request.rather` found.
     """
 
     walked: Walked
     states: Mapping[str, State]
     outputs: Mapping[str, Array]
+    rather: tuple[Walked, ...] = ()
 
 
 __all__ = ["Found", "Request"]

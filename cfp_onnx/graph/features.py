@@ -43,6 +43,8 @@ def feature_of(topology: Topology, layer: KernelLayer, target: str) -> Feature:
         name = node.outputs[0]
         state = topology.states[name]
         axes = varying_axes(state.tracks[0].labels) if state.tracks else ()
+        if _is_step(effect) and not state.tracks:
+            axes = (best.axis,)  # it only steers: it has no labels, but each element is still made from one
         if len(axes) > 1 or (layer.kernels > 1 and len(axes) != 1):
             break
         if axes and program.shapes[name][axes[0]] != layer.kernels:
@@ -50,9 +52,14 @@ def feature_of(topology: Topology, layer: KernelLayer, target: str) -> Feature:
         moved = axes[0] if axes else min(best.axis, max(0, len(program.shapes[name]) - 1))
         if not isinstance(effect, fx.Move):
             best = Feature(name, moved)
-        if is_activation(effect):
+        if is_activation(effect) and not _is_step(effect):
             break
     return best
+
+
+def _is_step(effect: fx.Effect) -> bool:
+    """Whether an activation may be one step of another that is written out, as of 1 / (1 + exp(-x))."""
+    return isinstance(effect, fx.Activation) and effect.arithmetic
 
 
 def next_step(topology: Topology, name: str) -> tuple[Node, fx.Effect] | None:
@@ -68,6 +75,8 @@ def next_step(topology: Topology, name: str) -> tuple[Node, fx.Effect] | None:
     if len(users) != 1:
         return None
     effect = topology.effects.get(users[0].name)
+    if isinstance(effect, fx.Held) and _is_step(topology.passing(users[0])):
+        effect = topology.passing(users[0])
     return None if effect is None or not _keeps_kernels(users[0], effect, name) else (users[0], effect)
 
 

@@ -16,7 +16,8 @@ from cfp_onnx.model import Node, Program
 Role = Literal["norms", "attention", "gates", "means"]
 """What a steering input is: a norm's deviation, weights of an attention, a gate, or the mean that a norm takes off."""
 
-_ROOTS = frozenset({"Sqrt", "Pow", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceSumSquare", "LpNormalization"})
+_LENGTHS = frozenset({"Sqrt", "ReduceL1", "ReduceL2", "LpNormalization"})
+_SQUASHED = frozenset({"Sigmoid", "HardSigmoid", "Tanh", "Softmax"})
 _MEANS = frozenset({"ReduceMean", "ReduceSum", "GlobalAveragePool"})
 _SOFTMAX = frozenset({"ReduceSum", "ReduceLogSumExp", "ReduceMax"})
 
@@ -60,8 +61,8 @@ def _passed(effect: fx.Effect) -> tuple[int, ...]:
 def role_of(program: Program, weighted: frozenset[str], value: str, gate: str) -> Role:
     """What a factor is to the tensor that it scales.
 
-    A factor made of the tensor's own statistics, with no layer between, is a norm's deviation, or the sum that a
-    Softmax divides by; any other is a gate.
+    A factor made of the tensor's own length, with no layer and no squashing function between, is a norm's deviation;
+    the sum of an exponential is what a Softmax divides by; any other is a gate.
 
     Args:
         program: The network.
@@ -76,7 +77,16 @@ def role_of(program: Program, weighted: frozenset[str], value: str, gate: str) -
     made = program.producers.get(value)
     if made is not None and made.op == "Exp" and ops & _SOFTMAX:
         return "attention"
-    return "norms" if ops & _ROOTS else "gates"
+    measured = ops & _LENGTHS or any(_is_root(program, n) for n in region)
+    return "norms" if measured and not ops & _SQUASHED else "gates"
+
+
+def _is_root(program: Program, node: Node) -> bool:
+    """Whether a node takes a square root, or its reciprocal, as a power."""
+    if node.op != "Pow":
+        return False
+    exponent = program.constant_or_none(node.inputs[1])
+    return exponent is not None and exponent.size == 1 and abs(float(exponent.reshape(-1)[0])) == 0.5
 
 
 def is_mean(program: Program, weighted: frozenset[str], value: str, other: str) -> bool:

@@ -127,6 +127,14 @@ class Tracing:
         if self.allow_barriers:
             self.barriers.append(node.op)
             return fx.Barrier()
+        fused = self.program.model.unexpanded.get(node.name)
+        if fused is not None:
+            raise UnsupportedOperatorError(
+                f"{self.program.model.path}: operator {node.op} at node {node.name!r} {fused}, which is not "
+                "understood; export or optimise the model without it, or pass --allow-barriers",
+                operator=node.op,
+                node=node.name,
+            )
         raise UnsupportedOperatorError(
             f"{self.program.model.path}: operator {node.op} at node {node.name!r} lies on a channel path and has no "
             "handler (or is used in a way its handler does not know); add one in "

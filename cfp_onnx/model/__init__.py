@@ -2,10 +2,11 @@
 
 A file becomes a `Model` (functions inlined, constants lifted, nodes sorted). A `Model` whose tensor shapes have been
 observed at one input size becomes a `Program`: the nodes that depend on the input's *values*, with every weight and
-every piece of shape arithmetic resolved to an array on demand.
+every piece of shape arithmetic resolved to an array on demand. Fused operators are taken apart on the way.
 """
 
 from cfp_onnx.model.conditionals import branches, take_branches
+from cfp_onnx.model.expansions import EXPANSIONS, expand
 from cfp_onnx.model.nodes import canonical_nodes
 from cfp_onnx.model.program import Program
 from cfp_onnx.model.reader import load
@@ -13,6 +14,6 @@ from cfp_onnx.model.shapes import input_shape
 from cfp_onnx.model.values import Model, Node, Port
 
 __all__ = [
-    "Model", "Node", "Port", "Program",
-    "branches", "canonical_nodes", "input_shape", "load", "take_branches",
+    "EXPANSIONS", "Model", "Node", "Port", "Program",
+    "branches", "canonical_nodes", "expand", "input_shape", "load", "take_branches",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from cfp_onnx.errors import ModelError
+from cfp_onnx.model.unpacking import unpack
 
 CALL_DEPTH_LIMIT = 64
 """Most calls of local functions within one another."""
@@ -66,7 +67,10 @@ def name_nodes(graph: ir.Graph, paths: list[tuple[str, str]]) -> None:
 
 
 def tidy(model: ir.Model) -> ir.Model:
-    """Constants as initializers of the main graph, initializers that are no inputs, nodes in execution order."""
+    """Constants as initializers of the main graph, initializers that are no inputs, nodes in execution order.
+
+    Packed inputs of attention come apart.
+    """
     for rule in (
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         passes.LiftSubgraphInitializersToMainGraphPass(),
@@ -74,6 +78,7 @@ def tidy(model: ir.Model) -> ir.Model:
         passes.TopologicalSortPass(),
     ):
         model = rule(model).model
+    unpack(model.graph)
     _hold_weights(model.graph)
     return model
 

@@ -58,6 +58,7 @@ class Model:
         outputs: Graph outputs.
         metadata: The file's metadata strings.
         graph: onnx-ir model, inlined, constants lifted, sorted; node names are unique.
+        unexpanded: Fused nodes that could not be taken apart, by name, and what each has that is not understood.
     """
 
     path: Path
@@ -68,6 +69,7 @@ class Model:
     outputs: tuple[Port, ...]
     metadata: Mapping[str, str]
     graph: ir.Model
+    unexpanded: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def labels(self) -> tuple[str, ...] | None:

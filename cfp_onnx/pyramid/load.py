@@ -13,7 +13,7 @@ from cfp_onnx.files.whole import named
 from cfp_onnx.pyramid.headers import CoverageHeader, InputHeader, ModelHeader, RunHeader, TargetHeader
 from cfp_onnx.pyramid.result import SCHEMA, SCHEMA_VERSION, Pyramid
 from cfp_onnx.pyramid.tube_file import TUBES_FILE, owner, read_tubes
-from cfp_onnx.pyramid.values import Edge, Kernel, LayerResult, Link, LinkSource
+from cfp_onnx.pyramid.values import Alternative, Edge, Kernel, LayerResult, Link, LinkSource
 
 
 def load_pyramid(path: str | os.PathLike[str]) -> Pyramid:
@@ -44,6 +44,7 @@ def _pyramid(reader: Reader) -> Pyramid:
     kernels = {x.name: x.kernels for x in layers}
     if len(kernels) < len(layers):
         raise UsageError(f"{reader.where}: two layers have one name")
+    levels, edges = _levels(reader, kernels), _edges(reader, kernels)
     return Pyramid(
         model=ModelHeader.read(reader.inner("model")),
         input=InputHeader.read(reader.inner("input")),
@@ -51,12 +52,29 @@ def _pyramid(reader: Reader) -> Pyramid:
         target=TargetHeader.read(reader.inner("target")),
         coverage=CoverageHeader.read(reader.inner("coverage")),
         layers=layers,
-        levels={
-            level.whole("depth"): tuple(_chosen(k, kernels) for k in level.objects("kernels"))
-            for level in reader.objects("levels")
-        },
-        edges=tuple(_edge(e, kernels) for e in reader.objects("edges")),
+        levels=levels,
+        edges=edges,
+        rather=tuple(_alternative(a, kernels) for a in reader.optional("rather", reader.objects) or ()),
     )
+
+
+def _levels(reader: Reader, kernels: Mapping[str, int]) -> dict[int, tuple[Kernel, ...]]:
+    return {
+        level.whole("depth"): tuple(_chosen(k, kernels) for k in level.objects("kernels"))
+        for level in reader.objects("levels")
+    }
+
+
+def _edges(reader: Reader, kernels: Mapping[str, int]) -> tuple[Edge, ...]:
+    return tuple(_edge(e, kernels) for e in reader.objects("edges"))
+
+
+def _alternative(reader: Reader, kernels: Mapping[str, int]) -> Alternative:
+    relevance = {row.text("name"): row.numbers("relevance") for row in reader.objects("layers")}
+    if {name: len(values) for name, values in relevance.items()} != kernels:
+        raise UsageError(f"{reader.where} has not the same layers and kernels as the pyramid")
+    run = RunHeader.read(reader.inner("run"))
+    return Alternative(run, relevance, _levels(reader, kernels), _edges(reader, kernels))
 
 
 def _layer(reader: Reader) -> LayerResult:

@@ -44,7 +44,7 @@ def report_html(
     media: Media | None,
     facts: Mapping[str, Any],
 ) -> str:
-    """The page; maps and links are left out until it has at most `REPORT_BYTES`.
+    """The page; maps and links, then further answers, are left out until it has at most `REPORT_BYTES`.
 
     Args:
         pyramid: The pyramid's JSON values.
@@ -53,12 +53,17 @@ def report_html(
         media: The clip as people see it.
         facts: Versions, time of day and times taken.
     """
-    budget, links = REPORT_TUBES, REPORT_LINKS
+    budget, links, answers = REPORT_TUBES, REPORT_LINKS, 1 + len(pyramid.get("rather", ()))
     while True:
-        page = render_pyramid(payload(pyramid, topology, tubes, media, facts, budget=budget, links=links))
-        if len(page.encode()) <= REPORT_BYTES or (budget < 2**16 and links < 500):
+        limits = {"budget": budget, "links": links, "answers": answers}
+        page = render_pyramid(payload(pyramid, topology, tubes, media, facts, **limits))
+        least = budget < 2**16 and links < 500
+        if len(page.encode()) <= REPORT_BYTES or (least and answers == 1):
             return page
-        budget, links = budget // 2, links // 2
+        if least:
+            budget, links, answers = REPORT_TUBES, REPORT_LINKS, answers - 1
+        else:
+            budget, links = budget // 2, links // 2
 
 
 def payload(
@@ -70,6 +75,7 @@ def payload(
     *,
     budget: int = REPORT_TUBES,
     links: int = REPORT_LINKS,
+    answers: int | None = None,
 ) -> dict[str, Any]:
     """What the page is made of, as plain JSON values.
 
@@ -81,15 +87,26 @@ def payload(
         facts: Versions, time of day and times taken.
         budget: Bytes of maps.
         links: Most links.
+        answers: How many are kept of those that set the class against something; all by default.
     """
     notes: list[str] = [] if tubes is None else list(tubes.notes)
-    edges, dropped = _strongest_links(pyramid["edges"], links, _ranks(pyramid["levels"]))
+    every = [pyramid, *pyramid.get("rather", ())]
+    shown = every[:answers]
+    if len(shown) < len(every):
+        notes.append(f"{len(every) - len(shown)} further answers did not fit into this page; pyramid.json holds them")
+    kept = [_strongest_links(a["edges"], links // len(shown), _ranks(a["levels"])) for a in shown]
+    edges, *further = (found for found, _ in kept)
+    dropped = sum(count for _, count in kept)
     if dropped:
         notes.append(f"{dropped} weaker links are left out of this page; pyramid.json holds them")
     maps, scales = _maps(tubes, budget, notes)
     return {
         "format": FORMAT,
-        "pyramid": {**pyramid, "edges": edges},
+        "pyramid": {
+            **pyramid,
+            "edges": edges,
+            "rather": [{**a, "edges": own} for a, own in zip(shown[1:], further, strict=True)],
+        },
         "topology": topology,
         "colormap": {"name": "inferno", "rgb": _base64(colours.colormap().tobytes())},
         "media": _media(media),

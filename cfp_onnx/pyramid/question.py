@@ -9,6 +9,9 @@ from cfp_onnx.pyramid.headers import RunHeader, TargetHeader, TopClass, class_na
 HELD = {"norms": "a normalisation", "attention": "attention", "gates": "a gate"}
 """What a rule may hold, as a sentence names one of each."""
 
+NAMED = 2
+"""Most rivals that a sentence names."""
+
 WHOLE = 0.995
 """Sum of the rivals' shares from which on no other class is worth a word."""
 
@@ -42,8 +45,9 @@ def rather_than(target: TargetHeader, run: RunHeader) -> str:
 def _rivals(rivals: Sequence[TopClass], *, shares: bool) -> str:
     if not shares:
         return class_name(rivals[0].class_index, rivals[0].label) if rivals else ""
-    named = [f"{class_name(c.class_index, c.label)} ({100 * c.score:.0f} %)" for c in rivals]
-    rest = [] if sum(c.score for c in rivals) >= WHOLE or not named else ["others"]
+    first = rivals[:NAMED]
+    named = [f"{class_name(c.class_index, c.label)} ({100 * c.score:.0f} %)" for c in first]
+    rest = [] if sum(c.score for c in first) >= WHOLE or not named else ["others"]
     return ", ".join(named) + "".join(f" and {word}" for word in rest)
 
 

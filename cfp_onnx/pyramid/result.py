@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from cfp_onnx.errors import UsageError
 from cfp_onnx.pyramid.headers import CoverageHeader, InputHeader, ModelHeader, RunHeader, TargetHeader
 from cfp_onnx.pyramid.media import Media
 from cfp_onnx.pyramid.tubes import NO_TUBE, Tubes, silent_at
-from cfp_onnx.pyramid.values import Edge, Kernel, LayerResult
+from cfp_onnx.pyramid.values import Alternative, Edge, Kernel, LayerResult, levels_json
 from cfp_onnx.text import listed, plain_text
 from cfp_onnx.values import Array, Progress
 
@@ -40,6 +40,7 @@ class Pyramid:
         layers: Layers walked, in execution order.
         levels: Depth to the kernels chosen there, strongest first within a layer.
         edges: Expanded kernels.
+        rather: What else the class was set against, each with a walk of its own.
         tubes: Saliency tubes, where they were asked for.
         media: The clip as people see it.
         topology: The whole network, as in ``inspect --json``.
@@ -54,6 +55,7 @@ class Pyramid:
     layers: tuple[LayerResult, ...]
     levels: Mapping[int, tuple[Kernel, ...]]
     edges: tuple[Edge, ...]
+    rather: tuple[Alternative, ...] = ()
     tubes: Tubes | None = field(default=None, compare=False)
     media: Media | None = field(default=None, compare=False)
     topology: Mapping[str, Any] | None = field(default=None, compare=False)
@@ -80,6 +82,31 @@ class Pyramid:
         if depth is not None:
             return self.levels.get(depth, ())
         return tuple(k for d in sorted(self.levels) for k in self.levels[d])
+
+    def rather_than(self, against: str | int) -> Pyramid:
+        """The same explanation with the class set against something else, of which a walk was made too.
+
+        Relevance, chosen kernels and links are those of that walk; the present ones stand in `rather` in its place.
+        Tubes stay as they are: the class's own does not depend on it, and kernels chosen only there may have none.
+
+        Args:
+            against: As it was asked for: ``mean``, ``rivals``, ``best`` or a class.
+
+        Raises:
+            KeyError: If no such walk was made.
+        """
+        names = [a.run.against for a in self.rather]
+        if str(against) not in names:
+            there = ", ".join(map(str, names)) or "none"
+            raise KeyError(f"no walk against {str(against)!r} was made; others that were: {there}")
+        place = names.index(str(against))
+        own = Alternative(self.run, {x.name: x.relevance for x in self.layers}, self.levels, self.edges)
+        other = self.rather[place]
+        return replace(
+            self, run=other.run, levels=other.levels, edges=other.edges,
+            layers=tuple(replace(x, relevance=other.relevance[x.name]) for x in self.layers),
+            rather=(*self.rather[:place], own, *self.rather[place + 1 :]),
+        )  # fmt: skip
 
     def tube(self, layer: str, kernel: int | None = None, *, kind: str | None = None) -> Array:
         """A saliency tube at the clip's size.
@@ -156,11 +183,9 @@ class Pyramid:
             "target": self.target.to_json(),
             "coverage": self.coverage.to_json(),
             "layers": [x.to_json() for x in self.layers],
-            "levels": [
-                {"depth": d, "kernels": [{"layer": n, "kernel": k, "relevance": r} for n, k, r in self.levels[d]]}
-                for d in sorted(self.levels)
-            ],
+            "levels": levels_json(self.levels),
             "edges": [e.to_json() for e in self.edges],
+            **({"rather": [a.to_json() for a in self.rather]} if self.rather else {}),
         }
 
     def to_networkx(self) -> nx.MultiDiGraph:

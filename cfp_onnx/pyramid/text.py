@@ -11,7 +11,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from cfp_onnx.pyramid.headers import RunHeader, TopClass, class_name
-from cfp_onnx.pyramid.question import HELD, held, question
+from cfp_onnx.pyramid.question import HELD, held, question, rather_than
 from cfp_onnx.pyramid.tree_lines import counted, coverage_text, layer_title, text_line
 from cfp_onnx.pyramid.values import Edge, Findings, LayerResult, Link, LinkSource
 from cfp_onnx.text import either, fact_table, printable
@@ -104,6 +104,9 @@ def _header(pyramid: Findings) -> list[RenderableType]:
         ("rule", _rule(run), ""),
         ("holds", ", ".join(held(run)) or "nothing", ""),
     ]  # fmt: skip
+    if pyramid.rather:
+        also = [printable(rather_than(target, a.run)) for a in pyramid.rather]
+        rows.append(("also", Text("\n".join(also)), ""))
     out: list[RenderableType] = [fact_table([*rows, ("coverage", coverage_text(pyramid.coverage), "")])]
     top = target.top[0] if target.top else None
     if top is not None and top.class_index != target.index:

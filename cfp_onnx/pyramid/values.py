@@ -97,6 +97,40 @@ class Edge:
         return {"layer": self.layer, "kernel": self.kernel, "channels": [c.to_json() for c in self.channels]}
 
 
+def levels_json(levels: Mapping[int, tuple[Kernel, ...]]) -> list[dict[str, Any]]:
+    """Chosen kernels by depth, as published."""
+    return [
+        {"depth": d, "kernels": [{"layer": n, "kernel": k, "relevance": r} for n, k, r in levels[d]]}
+        for d in sorted(levels)
+    ]
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """The same class set against something else: what a further walk found, in the same layers.
+
+    Attributes:
+        run: How it was walked; `RunHeader.against` and `RunHeader.rivals` say rather than what.
+        relevance: Layer name to one number per kernel, to be compared within the layer only; in execution order.
+        levels: Depth to the kernels chosen there, strongest first within a layer.
+        edges: Expanded kernels.
+    """
+
+    run: RunHeader
+    relevance: Mapping[str, tuple[float, ...]]
+    levels: Mapping[int, tuple[Kernel, ...]]
+    edges: tuple[Edge, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The published values."""
+        return {
+            "run": self.run.to_json(),
+            "layers": [{"name": name, "relevance": list(values)} for name, values in self.relevance.items()],
+            "levels": levels_json(self.levels),
+            "edges": [e.to_json() for e in self.edges],
+        }
+
+
 def ranks_in_layers(layers: Iterable[str | None]) -> list[int]:
     """The rank of each of some kernels in its layer, 0 for the strongest.
 
@@ -146,8 +180,14 @@ class Findings(Protocol):
     def edges(self) -> tuple[Edge, ...]:
         """Expanded kernels with their links."""
 
+    @property
+    def rather(self) -> tuple[Alternative, ...]:
+        """What else the class was set against."""
+
     def kernels(self, depth: int) -> tuple[Kernel, ...]:
         """Chosen kernels of a depth."""
 
 
-__all__ = ["Edge", "Findings", "Kernel", "LayerResult", "Link", "LinkSource", "ranks_in_layers"]
+__all__ = [
+    "Alternative", "Edge", "Findings", "Kernel", "LayerResult", "Link", "LinkSource", "levels_json", "ranks_in_layers",
+]  # fmt: skip

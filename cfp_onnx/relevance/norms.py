@@ -131,6 +131,36 @@ def length_field(probe: Probe, effect: fx.Normalise, x: str, y: str, g: str) -> 
     return probe.mask(alive, probe.add("Div", [probe.add("Sub", [g, turned]), safe]))
 
 
+def local_field(probe: Probe, node: Node, x: str, y: str, g: str, shape: tuple[int, ...]) -> str:
+    """Field of the input of a local response (ONNX LRN).
+
+    With D = bias + alpha / size * (squares added over a window of channels) and y = x / D^beta it is
+    g / D^beta - 2 alpha beta / size * x * (g y / D added over the windows that the channel is in).
+
+    Args:
+        probe: Where the nodes go.
+        node: The LRN.
+        x: Its float32 input.
+        y: Its output.
+        g: Field of its output.
+        shape: Shape of all three, (N, C, ...).
+    """
+    size, channels = int(node.attributes["size"]), np.arange(shape[1])
+    alpha, beta = (float(node.attributes.get(k, v)) for k, v in (("alpha", 1e-4), ("beta", 0.75)))
+    steps = channels[None, :] - channels[:, None] + (size - 1) // 2
+    window = ((steps >= 0) & (steps < size)).astype(np.float32)  # of each channel, the channels in it
+    rows = (shape[0], shape[1], int(np.prod(shape[2:])))
+    x, y, g = (probe.reshape(t, rows) for t in (x, y, g))
+    squares = probe.add("MatMul", [probe.constant(window), probe.add("Mul", [x, x])])
+    scaled = probe.add("Mul", [squares, probe.number(alpha / size)])
+    base = probe.add("Add", [scaled, probe.number(float(node.attributes.get("bias", 1.0)))])
+    own = probe.add("Div", [g, probe.add("Pow", [base, probe.number(beta)])])
+    shares = probe.add("Div", [probe.add("Mul", [g, y]), base])
+    added = probe.add("MatMul", [probe.constant(np.ascontiguousarray(window.T)), shares])
+    theirs = probe.add("Mul", [probe.add("Mul", [x, added]), probe.number(2 * alpha * beta / size)])
+    return probe.reshape(probe.add("Sub", [own, theirs]), shape)
+
+
 def statistic_field(values: Values, node: Node, effect: fx.Reduce, g: str) -> str:
     """Field of the input of a norm or another statistic over whole axes, by its slope.
 
@@ -168,6 +198,6 @@ def _quotient(probe: Probe, top: str, bottom: str) -> str:
 
 
 __all__ = [
-    "TINY", "Slope", "Statistics", "epsilon", "held_field", "length_field", "live_field", "slope", "softmax_field",
-    "statistic_field", "statistics",
+    "TINY", "Slope", "Statistics", "epsilon", "held_field", "length_field", "live_field", "local_field", "slope",
+    "softmax_field", "statistic_field", "statistics",
 ]  # fmt: skip

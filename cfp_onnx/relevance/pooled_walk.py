@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cfp_onnx.errors import UsageError
 from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.parts import Part
 from cfp_onnx.graph.states import State
@@ -94,7 +95,7 @@ def _published_class(topology: Topology, layer: KernelLayer, means: Array, setti
     part = layer.parts[0]
     weights = part.weights().reshape(part.kernels, part.channels, -1).mean(axis=2)
     index = settings.index if settings.index < layer.kernels else 0
-    scores = rules.published_class_step(weights, means, index, settings.class_step)
+    scores = rules.published_class_step(weights, means, index, settings.class_step, _others(settings, layer))
     out.relevance[layer.index][index] = 1.0
     out.chosen[layer.index] = np.array([index])
     if not np.isfinite(scores).all():
@@ -104,6 +105,16 @@ def _published_class(topology: Topology, layer: KernelLayer, means: Array, setti
     picked = np.flatnonzero(scores >= settings.theta)
     out.links[layer.index, index] = [(int(c), float(scores[c])) for c in picked]
     _hand_over(topology, layer, np.arange(layer.channels), scores, out)
+
+
+def _others(settings: Settings, layer: KernelLayer) -> Array | None:
+    """How much each other class counts, where the classifier has a kernel for each."""
+    if settings.others is not None and len(settings.others) != layer.kernels:
+        raise UsageError(
+            f"layer {layer.name!r} has {layer.kernels} kernels for {len(settings.others)} classes, so this rule cannot "
+            "set one against another; choose positional, or leave against out"
+        )
+    return settings.others
 
 
 def _over_positions(topology: Topology, layer: KernelLayer, scores: Array) -> Array:
@@ -226,8 +237,9 @@ def _mean_class(layer: KernelLayer, taps: Sequence[Array], settings: Settings, o
     z = rules.contributions(part.weights(), taps[0], part.groups)
     index = settings.index if settings.index < layer.kernels else 0
     scores = rules.class_weights(
-        z, np.ones(z.shape[1]), index, settings.class_step if settings.class_step != "weights" else "contribution"
-    )
+        z, np.ones(z.shape[1]), index, settings.class_step if settings.class_step != "weights" else "contribution",
+        _others(settings, layer),
+    )  # fmt: skip
     if settings.class_step == "weights":
         scores = part.weights()[index].reshape(part.channels, -1).mean(axis=1)
     out.relevance[layer.index][index] = float(scores.sum())

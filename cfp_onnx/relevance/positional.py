@@ -276,6 +276,10 @@ class Positional:
             yield Handed(name, self._normed(node, effect, g, shape), shape)
         elif effect.kind in {"l1", "l2"} and "norms" not in self._hold:
             yield Handed(name, norms.length_field(probe, effect, x, y, g), shape)
+        elif effect.kind == "local" and "norms" not in self._hold:
+            yield Handed(name, norms.local_field(probe, node, x, y, g, shape), shape)
+        elif effect.kind == "softmax" and node.outputs[0] not in self._walk.topology.carrying:
+            yield Handed(name, probe.add("Mul", [g, y]), shape)  # exp(x) over a sum that is held
         else:
             far = probe.add("Greater", [probe.add("Abs", [x]), probe.number(TINY)])
             ratio = probe.add("Div", [y, probe.where(far, x, probe.number(1.0))])

@@ -8,7 +8,7 @@ from cfp_onnx.errors import UsageError
 from cfp_onnx.values import Array
 
 
-def class_weights(weights: Array, features: Array, index: int, step: str) -> Array:
+def class_weights(weights: Array, features: Array, index: int, step: str, others: Array | None = None) -> Array:
     """Score of every feature for a class, before any normalisation.
 
     Args:
@@ -16,20 +16,21 @@ def class_weights(weights: Array, features: Array, index: int, step: str) -> Arr
         features: (features,) mean feature values.
         index: The class.
         step: ``weights`` | ``contribution`` | ``contrast``.
+        others: (classes,) how much each other class counts under ``contrast``; all alike by default.
 
     Returns:
-        (features,): w, w * f, or (w - mean of the other classes' w) * f.
+        (features,): w, w * f, or (w - mean of the other classes' w, weighted by `others`) * f.
     """
     row = weights[index]
     if step == "weights":
         return np.asarray(row)
     if step == "contribution" or weights.shape[0] == 1:
         return np.asarray(row * features)
-    others = (weights.sum(axis=0) - row) / (weights.shape[0] - 1)
-    return np.asarray((row - others) * features)
+    mean = (weights.sum(axis=0) - row) / (weights.shape[0] - 1) if others is None else others @ weights
+    return np.asarray((row - mean) * features)
 
 
-def published_class_step(weights: Array, features: Array, index: int, step: str) -> Array:
+def published_class_step(weights: Array, features: Array, index: int, step: str, others: Array | None = None) -> Array:
     """Normalised scores of the features for a class, minimum and maximum taken over the whole class matrix.
 
     Args:
@@ -37,6 +38,8 @@ def published_class_step(weights: Array, features: Array, index: int, step: str)
         features: (features,) mean feature values; read unless `step` is ``weights``.
         index: The class.
         step: ``weights`` (the published code), ``contribution`` (the published figure) or ``contrast``.
+        others: (classes,) what every row is less under ``contrast``: a mean of the rows with these weights. By default
+            each is less the mean of all others.
 
     Returns:
         (features,) in 0..1; NaN where all entries of the matrix are equal.
@@ -45,7 +48,8 @@ def published_class_step(weights: Array, features: Array, index: int, step: str)
     if step == "contribution":
         matrix = matrix * features
     elif step == "contrast" and len(matrix) > 1:
-        matrix = (matrix - (matrix.sum(axis=0) - matrix) / (len(matrix) - 1)) * features
+        mean = (matrix.sum(axis=0) - matrix) / (len(matrix) - 1) if others is None else others @ matrix
+        matrix = (matrix - mean) * features
     elif step not in {"weights", "contrast"}:
         raise UsageError(f"unknown class step {step!r}; choose weights, contribution or contrast")
     low, high = matrix.min(), matrix.max()

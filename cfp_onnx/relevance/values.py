@@ -42,6 +42,7 @@ class Settings:
         hold: What is held at its recorded value, of `cfp_onnx.relevance.rules.HOLDS`.
         against: What the class is set against under ``contrast``: ``mean``, ``rivals``, ``best`` or a class; None
             where it is set against nothing.
+        rather: What else it is set against, each by a walk of its own.
         others: (classes,) how much each other class counts there; None for all alike.
         rivals: (classes,) how much each other class competes with it, for the class's tubes; None for all alike.
     """
@@ -52,7 +53,8 @@ class Settings:
     class_step: str
     index: int
     hold: tuple[str, ...] = ()
-    against: str | None = "mean"
+    against: str | int | None = "mean"
+    rather: tuple[str | int, ...] = ()
     others: Array | None = None
     rivals: Array | None = None
 

@@ -51,6 +51,21 @@ def _compact_pyramid(pyramid: Mapping[str, Any], names: _Names) -> dict[str, Any
     return {
         **rest,
         "layers": [_compact_layer(layer, names) for layer in pyramid["layers"]],
+        **_compact_answer(pyramid, names),
+        "rather": [
+            {
+                "run": finite(other["run"]),
+                "relevance": [[rounded(r) for r in layer["relevance"]] for layer in other["layers"]],
+                **_compact_answer(other, names),
+            }
+            for other in pyramid.get("rather", ())
+        ],
+    }
+
+
+def _compact_answer(pyramid: Mapping[str, Any], names: _Names) -> dict[str, Any]:
+    """What was chosen, and what feeds it."""
+    return {
         "levels": [
             {
                 "depth": level["depth"],

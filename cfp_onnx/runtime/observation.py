@@ -1,4 +1,7 @@
-"""A model run once at the real input size: the shape of every tensor and the branch of every ``If``."""
+"""A model run once at the real input size: the shape of every tensor and the branch of every ``If``.
+
+One with fused operators is run once more, with ordinary nodes in their place.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from cfp_onnx.model import Model, Program, branches, canonical_nodes, take_branches
+from cfp_onnx.model import Model, Program, branches, canonical_nodes, expand, take_branches
 from cfp_onnx.runtime.device import Device
 from cfp_onnx.runtime.model_graph import Graph
 from cfp_onnx.runtime.session import run
@@ -40,6 +43,13 @@ def observe(model: Model, feeds: Mapping[str, Array]) -> Program:
         model = take_branches(
             model, {n: bool(np.asarray(v).reshape(-1)[0]) for n, v in zip(conditions, values, strict=True)}
         )
+    program = _shaped(model, feeds, device)
+    plain = expand(program)
+    return program if plain is None else _shaped(plain, feeds, device)
+
+
+def _shaped(model: Model, feeds: Mapping[str, Array], device: Device) -> Program:
+    """The model with the shape of every tensor."""
     graph = Graph.of(model, {k: v.shape for k, v in feeds.items()})
     initializers = {v.name for v in graph.proto.graph.initializer}
     nodes = canonical_nodes(model)

@@ -46,7 +46,7 @@ def test_a_movement_moves_every_element_as_the_runtime_does(row: Row, tmp_path: 
     names = dict.fromkeys(n for node, e in moves for n in [*(node.inputs[i] for i in e.sources), *node.outputs])
     probe = Probe(model.opset)
     probe.outputs = [n for n in names if not program.is_constant(n)]
-    session = runtime.Graph.of(model).with_probe(probe, keep_outputs=False).session(runtime.Device("cpu"))
+    session = runtime.Graph.of(program.model).with_probe(probe, keep_outputs=False).session(runtime.Device("cpu"))
     values = dict(zip(probe.outputs, runtime.run(session, probe.outputs, feeds), strict=True))
     assert moves
     for node, effect in moves:

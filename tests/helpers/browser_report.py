@@ -14,6 +14,7 @@ MAKERS: dict[str, Callable[[], dict[str, Any]]] = {
     "curve": lambda: payloads.demo("curve"),
     "none": lambda: payloads.demo("none"),
     "bare": payloads.bare,
+    "several": payloads.several,
     "single": payloads.single,
     "hostile": payloads.hostile,
     "big": payloads.big,

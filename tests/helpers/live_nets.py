@@ -55,6 +55,7 @@ NETS: tuple[Net, ...] = (
     norm("group", "n1 = GroupNormalization <num_groups=2> (c1, s_, o_)", {"s_": (6,), "o_": (6,)}),
     norm("layer", "n1 = LayerNormalization <axis=1> (c1, s_, o_)", {"s_": (6, 5, 4), "o_": (6, 5, 4)}),
     norm("RMS", "n1 = RMSNormalization <axis=1> (c1, s_)", {"s_": (6, 5, 4)}, 23),
+    norm("local response", "n1 = LRN <size=3, alpha=1.5, beta=0.75, bias=0.8> (c1)", {}),
     norm("L2", "n1 = LpNormalization <axis=1, p=2> (c1)", {}),
     norm("L1", "n1 = LpNormalization <axis=1, p=1> (c1)", {}),
     norm("mean and variance", "n1 = MeanVarianceNormalization <axes=[1,2,3]> (c1)", {}),

@@ -76,8 +76,16 @@ def tubes(pyramid: dict[str, Any], size: tuple[int, int, int], *, per_layer: int
 
 @functools.cache
 def demo_parts() -> tuple[dict[str, Any], dict[str, Any]]:
-    pyramid = cfp.explain(DEMO, DEMO_CLIP, depth="all").to_json()
+    pyramid = cfp.explain(DEMO, DEMO_CLIP, depth="all", against="mean").to_json()
     return pyramid, topology_json(cfp.topology(DEMO))
+
+
+@functools.cache
+def several() -> dict[str, Any]:
+    """The built-in network's answer against three rivals, the strongest first."""
+    pyramid = cfp.explain(DEMO, DEMO_CLIP, depth="all", against=("best", "mean", "left")).to_json()
+    size = (16, 40, 40)
+    return payload(pyramid, demo_parts()[1], media_of("video", size), tubes(pyramid, size))
 
 
 def media_of(kind: str, size: tuple[int, int, int]) -> dict[str, Any]:

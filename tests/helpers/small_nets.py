@@ -47,7 +47,8 @@ class Net:
             body += "\npooled = GlobalAveragePool (f)\nflat = Flatten (pooled)\ny = Gemm <transB=1> (flat, wy, by)"
             weights |= {"wy": (5, self.head), "by": (5,)}
         inputs = ", ".join(f"float[{shape}] {name}" for name, shape in (i.split("=") for i in self.inputs.split()))
-        text = f'<ir_version: 9, opset_import: ["" : {self.opset}]> net ({inputs}) => (float[N] y) {{ {body} }}'
+        domains = f'"" : {self.opset}, "com.microsoft" : 1'
+        text = f"<ir_version: 9, opset_import: [{domains}]> net ({inputs}) => (float[N] y) {{ {body} }}"
         model = onnx.parser.parse_model(text)
         for name, value in weights.items():
             for full, array in values_of(rng, name, value):

@@ -103,6 +103,72 @@ def select(op: str) -> Net:
     return Net(f"select {op}", "x=1,3,6,6", body, weights, 21, 4)
 
 
+GATE_WEIGHTS = {"w1": (6, 3, 1, 1), "b1": (6,), "w2": (4, 6, 1, 1), "b2": (4,)}
+
+
+def gated(name: str, body: str, weights: Mapping[str, Any]) -> Net:
+    """A gate that makes ``n1`` of ``c0``, between convolutions; the first is left as it is, so that signs differ."""
+    whole = f"c0 = Conv (x, w1, b1)\n{body}\nr1 = Relu (n1)\nc2 = Conv (r1, w2, b2)\nf = Relu (c2)"
+    return Net(f"gate {name}", "x=1,3,5,4", whole, {**GATE_WEIGHTS, **weights}, 18, 4)
+
+
+EXCITED = {"we1": (3, 6, 1, 1), "be1": (3,), "we2": (6, 3, 1, 1), "be2": (6,)}
+
+
+TWO = {"wa": (6, 6, 1, 1), "ba": (6,), "wb": (6, 6, 1, 1), "bb": (6,), "hw": [2, 3], "ch": [1]}
+
+
+SQUEEZE = "z = GlobalAveragePool (c0)\ne1 = Conv (z, we1, be1)\nq = Relu (e1)\ne2 = Conv (q, we2, be2)\n"
+
+
+SIMPLE = (
+    "m = ReduceMean (c0, hw)\nd = Sub (c0, m)\nq = {square}\nv = ReduceMean (q, hw)\nl = Add (v, small)\nv4 = Mul (l, four)\n"
+    "e = Div (q, v4)\nh = Add (e, half)\ns = Sigmoid (h)\nn1 = Mul (c0, s)"
+)
+
+
+GATES: tuple[Net, ...] = (
+    gated("GLU", "a = Conv (c0, wa, ba)\nb = Conv (c0, wb, bb)\ns = Sigmoid (b)\nn1 = Mul (a, s)", TWO),
+    gated("GLU of one layer, split", "a = Conv (c0, wide)\nl, r = Split <axis=1, num_outputs=2> (a)\ns = Sigmoid (r)\nn1 = Mul (l, s)",
+          {"wide": (12, 6, 1, 1)}),
+    gated("GEGLU", "a = Conv (c0, wa, ba)\nb = Conv (c0, wb, bb)\ng = Mul (b, slow)\nt = Tanh (g)\nu = Mul (b, t)\nn1 = Mul (a, u)", {**TWO, "slow": 1.7}),
+    gated("bilinear", "a = Conv (c0, wa, ba)\nb = Conv (c0, wb, bb)\nn1 = Mul (a, b)", TWO),
+    gated("own places, square as a power", SIMPLE.format(square="Pow (d, two)"),
+          {"hw": [2, 3], "small": 1e-4, "four": 4.0, "half": 0.5, "two": 2.0}),
+    gated("own places, square as a product", SIMPLE.format(square="Mul (d, d)"),
+          {"hw": [2, 3], "small": 1e-4, "four": 4.0, "half": 0.5}),
+    gated("channels and places",
+          "z = GlobalAveragePool (c0)\nt = GlobalMaxPool (c0)\nza = Conv (z, we1)\nta = Conv (t, we1)\nzr = Relu (za)\ntr = Relu (ta)\n"
+          "zb = Conv (zr, we2)\ntb = Conv (tr, we2)\nzt = Add (zb, tb)\ns = Sigmoid (zt)\nk = Mul (c0, s)\nmean = ReduceMean (k, ch)\n"
+          "top = ReduceMax (k, ch)\ncat = Concat <axis=1> (mean, top)\nsp = Conv <pads=[1,1,1,1]> (cat, wp)\nsg = Sigmoid (sp)\nn1 = Mul (k, sg)",
+          {"we1": (3, 6, 1, 1), "we2": (6, 3, 1, 1), "wp": (1, 2, 3, 3), "ch": [1]}),
+    gated("global response",
+          "q = ReduceL2 (c0, hw)\nm = ReduceMean (q, ch)\ne = Add (m, small)\ng = Div (q, e)\nw = Mul (c0, g)\nk = Mul (w, s)\nb = Add (k, o)\nn1 = Add (b, c0)",
+          {"hw": [2, 3], "ch": [1], "small": 1e-6, "s": (6, 1, 1), "o": (6, 1, 1)}),
+    gated("excitation with SiLU inside",
+          "z = GlobalAveragePool (c0)\ne1 = Conv (z, we1, be1)\ns1 = Sigmoid (e1)\nq = Mul (e1, s1)\ne2 = Conv (q, we2, be2)\ns = Sigmoid (e2)\nn1 = Mul (s, c0)", EXCITED),
+    gated("excitation by one Sigmoid more and a shift", f"{SQUEEZE}s = Sigmoid (e2)\nk = Mul (c0, s)\nn1 = Add (k, e2)", EXCITED),
+    gated("excitation by HardSigmoid, divided", f"{SQUEEZE}s = HardSigmoid <alpha=0.1, beta=0.6> (e2)\nn1 = Div (c0, s)", EXCITED),
+    gated("Softmax over places", "b = Conv (c0, wo)\nb3 = Reshape (b, flat_)\ns3 = Softmax <axis=2> (b3)\nc3 = Reshape (c0, flat_)\nk = Mul (c3, s3)\n"
+          "p = ReduceSum (k, last)\nu = Unsqueeze (p, last)\nt = Conv (u, wa, ba)\nn1 = Add (c0, t)",
+          {"wo": (1, 6, 1, 1), "wa": (6, 6, 1, 1), "ba": (6,), "flat_": [1, -1, 20], "last": [2]}),
+    gated("mixture of two stacked branches",
+          f"{SQUEEZE}a = Conv (c0, wa, ba)\nb = Conv (c0, wb, bb)\nea = Conv (q, wc)\nua = Unsqueeze (ea, ch)\nub = Unsqueeze (e2, ch)\nst = Concat <axis=1> (ua, ub)\n"
+          "w = Softmax <axis=1> (st)\nfa = Unsqueeze (a, ch)\nfb = Unsqueeze (b, ch)\nfs = Concat <axis=1> (fa, fb)\nk = Mul (fs, w)\nn1 = ReduceSum <keepdims=0> (k, ch)",
+          {**EXCITED, **TWO, "wc": (6, 3, 1, 1)}),
+    gated("mixture, Softmax written out",
+          f"{SQUEEZE}a = Conv (c0, wa, ba)\nb = Conv (c0, wb, bb)\nea = Conv (q, wc)\nxa = Exp (ea)\nxb = Exp (e2)\nsum = Add (xa, xb)\npa = Div (xa, sum)\npb = Div (xb, sum)\n"
+          "ka = Mul (a, pa)\nkb = Mul (b, pb)\nn1 = Add (ka, kb)",
+          {**EXCITED, **TWO, "wc": (6, 3, 1, 1)}),
+    gated("Sigmoid written out", "b = Conv (c0, wa, ba)\nn = Neg (b)\ne = Exp (n)\ni = Add (e, one_)\ns = Div (one_, i)\nn1 = Mul (c0, s)",
+          {"wa": (6, 6, 1, 1), "ba": (6,), "one_": 1.0}),
+    gated("lengths and products of a map",
+          "h = Relu (c0)\nl1 = ReduceL1 (c0, hw)\nss = ReduceSumSquare (c0, hw)\nle = ReduceLogSumExp (c0, hw)\nlo = Log (ss)\nre = Reciprocal (ss)\n"
+          "a = Add (l1, le)\nb = Add (lo, re)\ns0 = Add (a, b)\ns = HardSigmoid <alpha=0.0002> (s0)\nn1 = Mul (h, s)", {"hw": [1, 2, 3]}),
+)  # fmt: skip
+"""Networks whose gates squash, mix, or are made of the map itself."""
+
+
 def normalised(call: str, weights: Mapping[str, Any], opset: int = 21) -> Net:
     """A normalisation of ``c1`` between convolutions."""
     body = f"c1 = Conv (x, w1, b1)\nn1 = {call}\nr1 = Relu (n1)\nc2 = Conv (r1, w2, b2)\nf = Relu (c2)"
@@ -330,6 +396,7 @@ NETS: tuple[Net, ...] = (
  Net("dropout multi outputs","x=1,3,6,6","a = Conv (x, w)\nr = Relu (a)\nd, mk = Dropout (r)\nm, ix = MaxPool <kernel_shape=[2,2]> (d)\nc = Conv (m, v)\nf = Relu (c)",{"w":(5,3,1,1),"v":(4,5,1,1)},13,4),
  Net("logits 3d","x=1,3,6,6","a = Conv (x, w)\nr = Relu (a)\ny = Conv (r, v)",{"w":(5,3,3,3),"v":(4,5,2,2)}),
  Net("pool pad edge","x=1,3,6,6","a = Conv (x, w)\nr = Relu (a)\np = Pad <mode=\"reflect\"> (r, pd)\nc = Conv (p, v)\nf = Relu (c)",{"w":(5,3,1,1),"pd":[0,0,1,2,0,0,2,1],"v":(4,5,3,3)},21,4),
+    *GATES,
 )  # fmt: skip
 """The networks."""
 

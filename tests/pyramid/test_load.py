@@ -46,6 +46,21 @@ def test_a_json_alone_is_a_pyramid_without_tubes(pyramid, saved, tmp_path):
     assert loaded.media is None
 
 
+def test_a_file_of_before_says_that_all_was_held(pyramid, tmp_path):
+    value = pyramid.to_json()
+    value["run"] = {k: v for k, v in value["run"].items() if k not in {"holds", "against", "rivals"}}
+    value["run"] = {**value["run"], "gates": "frozen"}
+    (tmp_path / "pyramid.json").write_text(json.dumps(value))
+    loaded = cfp.load_pyramid(tmp_path)
+    assert loaded.to_json() == value
+    assert (loaded.run.holds, loaded.run.against, loaded.run.gates) == (None, None, "frozen")
+    lines = str(loaded).splitlines()
+    assert lines[0] == "class 1 right, rather than the mean of the others"
+    assert "holds     norms, attention, gates" in lines
+    loaded.save(tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "pyramid.json").read_text("utf-8")) == value
+
+
 def test_tubes_of_another_pyramid_are_left_alone(pyramid, saved, tmp_path):
     (tmp_path / "tubes.npz").write_bytes((saved / "tubes.npz").read_bytes())
     other = replace(pyramid, target=replace(pyramid.target, index=2))

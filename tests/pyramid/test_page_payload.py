@@ -7,6 +7,7 @@ import json
 
 import numpy as np
 import pytest
+from pyramids import explained
 
 from cfp_onnx.pyramid import page_payload, tubes
 from cfp_onnx.pyramid.media import Media
@@ -90,6 +91,25 @@ def test_a_page_stays_within_its_bytes_and_says_what_it_left_out(big):
     assert "weaker links are left out" in page
     strongest = {m["layer"] for m in held["tubes"]["maps"][:100] if m["kernel"] == 0}
     assert len(strongest) == min(100, len(value["layers"])), "the first of each layer before any second"
+
+
+def test_further_answers_share_the_links_and_leave_when_the_page_is_full(monkeypatch):
+    value = explained(depth=2, tubes=False, against=("rivals", "mean", "left")).to_json()
+
+    def links(found):
+        return [sum(len(e["channels"]) for e in a["edges"]) for a in (found["pyramid"], *found["pyramid"]["rather"])]
+
+    whole = page_payload.payload(value, None, None, None, {})
+    few = page_payload.payload(value, None, None, None, {}, links=9)
+    assert len(links(whole)) == 3
+    assert max(links(few)) <= 3 < min(links(whole))
+    left_out = sum(links(whole)) - sum(links(few))
+    assert f"{left_out} weaker links are left out of this page; pyramid.json holds them" in few["tubes"]["notes"]
+    first = render_pyramid(page_payload.payload(value, None, None, None, {}, answers=1, budget=0, links=300))
+    monkeypatch.setattr(page_payload, "REPORT_BYTES", len(first) + 200)
+    page = page_payload.report_html(value, topology=None, tubes=None, media=None, facts={})
+    assert len(page) <= page_payload.REPORT_BYTES
+    assert "2 further answers did not fit into this page; pyramid.json holds them" in page
 
 
 def test_the_strongest_links_are_kept(big):

@@ -25,7 +25,6 @@ from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.graph.features import feature_of
 from cfp_onnx.model import load
 from cfp_onnx.pyramid import resampling, tubes
-from cfp_onnx.pyramid.evidence import FAR, NEAR, NEAR_FRAMES
 from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.pyramid.tube_collector import PER_LAYER, clip_size, kernels_with_tubes
 
@@ -152,50 +151,6 @@ def test_maps_are_the_twins_relevance_and_the_kernels_own_maps(tmp_path: Path) -
                 np.testing.assert_allclose(t.values, source[:, t.kernel], rtol=1e-3, atol=1e-5 * size + 1e-9)
     assert heard > 0
     assert len(found.tubes.of("activation", "kernel")) == len(found.tubes.of("relevance", "kernel")) > 3
-
-
-STRIDED = Net(
-    "strided", "x=1,3,4,11,12",
-    "c1 = Conv <pads=[1,1,1,1,1,1], strides=[1,2,2]> (x, w1)\nr1 = LeakyRelu (c1)\n"
-    "v = Conv <strides=[1,2,2]> (x, w2)\nr2 = Relu (v)\nd = Conv <pads=[1,1,1,1,1,1], strides=[1,2,2]> (r1, w3)\n"
-    "k = Conv (r2, w4)\nc = Concat <axis=1> (d, k)\nf = Relu (c)",
-    {"w1": (4, 3, 3, 3, 3), "w2": (4, 3, 1, 5, 6), "w3": (4, 4, 3, 3, 3), "w4": (3, 4, 1, 2, 2)}, 21, 7,
-)  # fmt: skip
-"""Two branches that read the clip at strides of their own."""
-
-
-@pytest.mark.parametrize(
-    ("net", "first"),
-    [
-        (by_name("plain stack"), {"r1": (1, 0, 0)}),
-        (by_name("(2+1)D"), {"r1": (1, 0, 0)}),
-        (by_name("residual 21"), {"r1": (1, 0, 0)}),
-        (STRIDED, {"r1": (2, 0, 0), "r2": (2, 2, 2.5)}),
-        (SMALL["curve"], {"r1": (1, 0, 0)}),
-    ],
-    ids=lambda x: getattr(x, "name", ""),
-)
-def test_the_class_tube_is_the_recipe_on_the_twins_fields(
-    net: Net, first: dict[str, tuple[int, float, float]], tmp_path: Path
-) -> None:
-    """Relevance at the clip and at each first layer, with their signs; a row says step and first centre of a map."""
-    model, feeds = net.model(), net.feeds()
-    found = explain(saved(model, tmp_path), feeds["x"], depth=1, device="cpu")
-    truth = slow_evidence.places(model, feeds, found.target["index"])
-    size = found.tubes.size
-
-    def summed(tensor: str) -> Array:
-        total = truth[tensor].sum(axis=1)[0]
-        return total.reshape((1,) * (3 - total.ndim) + total.shape)
-
-    maps = [summed("x")]
-    for tensor, (step, top, left) in first.items():
-        own = summed(tensor)
-        t, h, w = own.shape
-        centres = (np.arange(t), np.arange(h) * step + top, np.arange(w) * step + left)
-        maps.append(slow_evidence.laid(own, centres, size))
-    expected = slow_evidence.evidence(maps, NEAR, NEAR_FRAMES if size[0] > 1 else 1, FAR)
-    np.testing.assert_allclose(found.class_tube(signed=True), expected, rtol=1e-3, atol=1e-5)
 
 
 POINTWISE = Net("pointwise", "x=1,3,6,6", "c1 = Conv (x, w1)\nf = Relu (c1)", {"w1": (4, 3, 1, 1)}, 21, 4)

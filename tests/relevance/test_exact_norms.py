@@ -36,7 +36,7 @@ def linear_tokens(name: str, body: str, weights: Mapping[str, Any], opset: int =
 
 SLOPED = {
     "layer, as TensorFlow writes it", "layer, mean of squares less square of mean", "L2, written out", "L2", "L1",
-    "global response",
+    "global response", "local response",
 }  # fmt: skip
 """Norms of `NETS` that count by their slope."""
 

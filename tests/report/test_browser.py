@@ -18,6 +18,16 @@ pytestmark = [
 ]
 
 
+def names():
+    """Layers that the page of the built-in network shows."""
+    return [layer["name"] for layer in payloads.demo()["pyramid"]["layers"]]
+
+
+def chosen():
+    """Chosen kernels on that page."""
+    return [(k["layer"], k["kernel"]) for level in payloads.demo()["pyramid"]["levels"] for k in level["kernels"]]
+
+
 @pytest.mark.parametrize("name", MAKERS)
 @pytest.mark.parametrize("width", [1280, 390])
 def test_it_opens_from_a_file_and_asks_for_nothing(opened, name, width):
@@ -191,7 +201,8 @@ def test_search_finds_layers_and_kernels(opened):
     find.press("Enter")
     assert page.locator("#detail-title").inner_text() == "Kernel 36"
     find.fill("conv3d")
-    assert page.locator(".results button").count() == 2
+    layers, kernels = [name for name in names() if "conv3d" in name], [c for c in chosen() if "conv3d" in c[0]]
+    assert page.locator(".results button").count() == len(layers) + len(kernels) == 2 + len(kernels)
     find.fill("inception.cube.1")
     assert "node_Conv_208" in page.locator(".results button").first.inner_text()
     assert "inception.cube.1.0" in page.locator("#pyramid-box .group header", has_text="node_Conv_208").inner_text()
@@ -280,19 +291,20 @@ def test_tables_sort_filter_and_copy(opened):
     head.locator("button").click()
     assert head.get_attribute("aria-sort") == "ascending"
     table.get_by_label("Filter").fill("Conv_224")
-    assert table.locator("tbody tr").count() == 3
-    assert "3 of 35 rows" in table.text_content()
+    all_rows, mine = len(chosen()), len([c for c in chosen() if c[0] == "node_Conv_224"])
+    assert table.locator("tbody tr").count() == mine > 0
+    assert f"{mine} of {all_rows} rows" in table.text_content()
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     table.get_by_role("button", name="Copy as CSV").click()
     sync.expect(table.locator(".copy")).to_have_text("Copied")
     text = page.evaluate("navigator.clipboard.readText()")
     lines = text.strip().splitlines()
     assert lines[0] == "depth,layer,kernel,relevance,share,rank,tube maximum"
-    assert len(lines) == 4
+    assert len(lines) == mine + 1
     assert all(line.startswith("5,node_Conv_224,") for line in lines[1:])
     table.get_by_label("Filter").fill("")
-    table.get_by_role("button", name="Show 10 more").click()
-    assert table.locator("tbody tr").count() == 35
+    table.get_by_role("button", name=f"Show {all_rows - 25} more").click()
+    assert table.locator("tbody tr").count() == all_rows
     table.locator("tbody .link-button").first.click()
     assert page.locator("#detail-title").inner_text().startswith("Kernel")
     report.check()

@@ -39,7 +39,13 @@ def add_options(parser: Parser) -> None:
         metavar="WHAT",
         help=f"what keeps its value when a kernel goes: some of {','.join(HOLDS)}, or all or none (positional: none)",
     )
-    add("--against", metavar="CLASS", help=f"what the class is set against: {alternatives(AGAINST)} (mean)")
+    add(
+        "--against",
+        action="append",
+        metavar="CLASS",
+        help=f"what the class is set against: {alternatives(AGAINST, 'rivals')}; repeat to switch between several "
+        "in the report",
+    )
     add_shared(parser, CLIP)
     add_shared(parser, DRAWING)
     add_shared(parser, RUN)

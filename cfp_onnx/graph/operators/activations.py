@@ -85,6 +85,8 @@ def _activation(node: Node, view: View) -> fx.Effect | None:
     if bias is not None and view.depends(node, bias):
         return None
     nonnegative, zero, slope = ACTIVATIONS[node.op]
+    if node.op == "LeakyRelu" and node.attributes.get("alpha", 0.01) == 0:
+        return _rectifier(node, view)
     if node.op == "HardSigmoid":
         zero, slope = float(node.attributes.get("beta", 0.5)), float(node.attributes.get("alpha", 0.2))
     if node.op == "Selu":

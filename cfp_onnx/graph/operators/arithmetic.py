@@ -12,6 +12,7 @@ from cfp_onnx.graph.operators.activations import ACTIVATIONS
 from cfp_onnx.graph.operators.factors import is_bounded, is_only_a_factor, is_own
 from cfp_onnx.graph.operators.registry import operator
 from cfp_onnx.graph.operators.view import View
+from cfp_onnx.graph.steering import role_of
 from cfp_onnx.model import Node
 from cfp_onnx.values import Array
 
@@ -109,14 +110,24 @@ def _div(node: Node, view: View) -> fx.Effect:
 
 
 def _product(node: Node, view: View, right: int) -> fx.Effect:
-    """Value * gate: the bounded operand is the gate, else the smaller one, else the second."""
+    """Value * gate: the bounded operand is the gate, else a norm's deviation, else the smaller one, else the second."""
     a, b = node.inputs[0], node.inputs[right]
     if not view.carries(a) or not view.carries(b):
         if not view.carries(a) and not view.carries(b):
             return fx.Held()
         return fx.Gate(0, right) if view.carries(a) else fx.Gate(right, 0)
     bounded = is_bounded(view, a), is_bounded(view, b)
-    sizes = [math.prod(view.shape(n)) for n in (a, b)]
-    first = bounded[0] and not bounded[1] if bounded[0] != bounded[1] else sizes[0] < sizes[1]
+    deviation = _is_deviation(view, b, a), _is_deviation(view, a, b)
+    if bounded[0] != bounded[1]:
+        first = bounded[0]
+    elif deviation[0] != deviation[1]:
+        first = deviation[0]
+    else:
+        first = math.prod(view.shape(a)) < math.prod(view.shape(b))
     value, gate = (right, 0) if first else (0, right)
     return fx.Gate(value, gate, own=is_own(view, a, b))
+
+
+def _is_deviation(view: View, value: str, factor: str) -> bool:
+    """Whether a factor is what a norm divides a tensor by."""
+    return value != factor and role_of(view.program, frozenset(view.parts), value, factor) == "norms"

@@ -248,7 +248,7 @@ function makeFacts(model) {
   const { pyramid, run, coverage, facts } = model;
   const groups = [
     ["Model", pyramid.model], ["Input", { ...pyramid.input, pictures: model.media.note }],
-    ["Settings", { ...Object.fromEntries(SETTINGS.filter((key) => key in run).map((key) => [key, run[key]])), holds: heldIn(run).join(", ") || "nothing", against: ratherThan(model.target, run).replace("rather than ", "") || "nothing" }],
+    ["Settings", { ...Object.fromEntries(SETTINGS.filter((key) => key in run).map((key) => [key, run[key]])), holds: heldIn(run).join(", ") || "nothing", against: ratherThan(model.target, run).replace("rather than ", "") || "nothing", ...(run.against === "rivals" && run.rivals?.length ? { rivals: run.rivals.map(([index, label, share]) => `${className({ index, label })} ${percent(share)}`).join(", ") } : {}) }],
     ["Run", { ...Object.fromEntries(Object.entries(run).filter(([key]) => ![...SETTINGS, ...ASKED].includes(key))), output: model.target.output }],
     ["Coverage", { channels: coveragePercent(coverage.channels), layers: coveragePercent(coverage.layers), "unknown operators": (coverage.operators_unknown ?? []).join(", ") || "none" }],
     ["This report", facts],

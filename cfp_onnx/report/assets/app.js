@@ -2,12 +2,13 @@
 
 const RATE = 8;
 
-function makeApp(model) {
+/** The page's one state; another answer of the same page starts where `before` left off. */
+function makeApp(model, before = {}) {
   const [frames] = model.media.size;
   const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
   const state = {
-    frame: brightest(model), playing: false, depth: firstDepth(model), opacity: 0.7, overlay: true,
-    selected: null, pinned: null, layer: null,
+    frame: brightest(model), depth: firstDepth(model), opacity: 0.7, overlay: true,
+    selected: null, pinned: null, layer: null, ...before, playing: false,
   };
   const listeners = new Map();
   const screens = new Map();
@@ -175,7 +176,7 @@ function makeApp(model) {
   app.start = () => {
     app.scene.pictures = readFrames(model.media, () => requestRedraw());
     calm.addEventListener("change", () => { if (calm.matches) app.set({ playing: false }); });
-    if (frames > 1 && model.media.kind !== "curve" && !calm.matches) app.set({ playing: true });
+    if (before.playing ?? (frames > 1 && model.media.kind !== "curve" && !calm.matches)) app.set({ playing: true });
   };
 
   let asked = false;
@@ -211,14 +212,14 @@ function brightest(model) {
 
 // --------------------------------------------------------------------------------------------- theme
 
-function makeTheme(app) {
+function makeTheme(redraw) {
   const button = byId("theme");
   const root = document.documentElement;
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const now = () => root.dataset.theme ?? (dark.matches ? "dark" : "light");
   const show = () => {
     button.textContent = now() === "dark" ? "Light theme" : "Dark theme";
-    app.redraw();
+    redraw();
   };
   button.addEventListener("click", () => { root.dataset.theme = now() === "dark" ? "light" : "dark"; show(); });
   dark.addEventListener("change", show);
@@ -229,31 +230,53 @@ function begin() {
   const payload = JSON.parse(byId("payload").textContent);
   byId("payload").remove();
   readColours(payload.colormap);
-  const model = readModel(payload);
-  const app = makeApp(model);
-  makeAnswer(model, app);
-  makeTheme(app);
-  makeFacts(model);
-  app.start();
-  performance.mark("cfp-answer");
-  // the rest after the browser had a chance to paint the answer
-  requestAnimationFrame(() => setTimeout(() => {
-    app.pyramid = makePyramid(model, app);
-    app.topology = makeTopology(model, app);
-    app.detail = makeDetail(model, app);
-    app.on("depth", app.pyramid.later);
-    const first = model.depths.map((depth) => strongestAt(model, depth)).find(Boolean);
-    byId("link-legend").append(...linkLegend(model.run, new Set(model.links.via), model.layers.some((x) => x.walked && x.groups > 1 && x.family !== "depthwise")),
-      el("span", { class: "legend-item note", text: "wider: a larger part of what the kernel above receives; small pictures: the tube's maximum over time" }));
-    app.pyramid.draw();
-    if (first) app.select(keyOf(first.layer.index, first.kernel));
-    else if (model.root !== null) app.select(model.root);
-    app.settled();
-    makeTables(model, app);
-    performance.mark("cfp-ready");
-    document.documentElement.dataset.ready = "";
-    drain();
-  }));
+  const blank = document.querySelector("main").cloneNode(true);
+  let app = null;
+  const show = (place, before) => {
+    const model = readModel(answered(payload, place));
+    app = makeApp(model, before);
+    makeAnswer(model, app);
+    makeFacts(model);
+    makeSwitch(payload, place, (next) => {
+      const { playing, ...rest } = app.state;
+      app.set({ playing: false });
+      const top = window.scrollY;
+      document.querySelector("main").replaceWith(blank.cloneNode(true));
+      delete document.documentElement.dataset.ready;
+      show(next, { ...rest, playing });
+      window.scrollTo({ top, behavior: "instant" });
+      byId("answer-switch").querySelector("select").focus({ preventScroll: true });
+      byId("live").textContent = byId("answer-question").textContent;
+    });
+    app.start();
+    performance.mark("cfp-answer");
+    const mine = app;
+    // the rest after the browser had a chance to paint the answer
+    requestAnimationFrame(() => setTimeout(() => { if (mine === app) makeRest(model, mine); }));
+  };
+  show(0, {});
+  makeTheme(() => app.redraw());
+}
+
+/** The pyramid, the network, the panel and the tables. */
+function makeRest(model, app) {
+  app.pyramid = makePyramid(model, app);
+  app.topology = makeTopology(model, app);
+  app.detail = makeDetail(model, app);
+  app.on("depth", app.pyramid.later);
+  const first = model.depths.map((depth) => strongestAt(model, depth)).find(Boolean);
+  byId("link-legend").append(...linkLegend(model.run, new Set(model.links.via), model.layers.some((x) => x.walked && x.groups > 1 && x.family !== "depthwise")),
+    el("span", { class: "legend-item note", text: "wider: a larger part of what the kernel above receives; small pictures: the tube's maximum over time" }));
+  app.pyramid.draw();
+  if (app.state.selected !== null) app.select(app.state.selected);
+  else if (app.state.layer !== null) app.selectLayer(app.state.layer);
+  else if (first) app.select(keyOf(first.layer.index, first.kernel));
+  else if (model.root !== null) app.select(model.root);
+  app.settled();
+  makeTables(model, app);
+  performance.mark("cfp-ready");
+  document.documentElement.dataset.ready = "";
+  drain();
 }
 
 begin();

@@ -362,7 +362,7 @@ function makePyramid(model, app) {
   }
 
   tools();
-  new ResizeObserver(() => { if (sheet) { link(); mark(); } }).observe(box);
+  new ResizeObserver(() => { if (sheet && box.isConnected) { link(); mark(); } }).observe(box);
   /** Brings a depth into the middle of the window. */
   function reveal(depth) {
     sheet.querySelector(`.row[data-depth="${depth}"]`)?.scrollIntoView({ block: "center", inline: "nearest" });

@@ -25,8 +25,36 @@ function ratherThan(target, run) {
   const named = ([index, label]) => className({ index, label }, 80);
   if (!rivals.length) return `rather than ${against === "rivals" ? "the others as they compete" : shortened(against, 80)}`;
   if (against !== "rivals") return `rather than ${named(rivals[0])}`;
-  const rest = rivals.reduce((sum, rival) => sum + rival[2], 0) < WHOLE ? " and others" : "";
-  return `rather than ${rivals.map((rival) => `${named(rival)} (${percent(rival[2])})`).join(", ")}${rest}`;
+  const first = rivals.slice(0, 2);
+  const rest = first.reduce((sum, rival) => sum + rival[2], 0) < WHOLE ? " and others" : "";
+  return `rather than ${first.map((rival) => `${named(rival)} (${percent(rival[2])})`).join(", ")}${rest}`;
+}
+
+/** The payload with another of its answers in the first one's place; the layers, and all that is no answer, are the same. */
+function answered(payload, place) {
+  if (place === 0) return payload;
+  const { pyramid } = payload;
+  const { run, relevance, levels, edges } = pyramid.rather[place - 1];
+  const layers = pyramid.layers.map((layer, i) => ({ ...layer, relevance: relevance[i] }));
+  return { ...payload, pyramid: { ...pyramid, run, levels, edges, layers } };
+}
+
+/** A choice among the answers that the page holds, by what the class is set against; nothing where there is one. */
+function makeSwitch(payload, place, open) {
+  const { target, run, rather } = payload.pyramid;
+  const host = byId("answer-switch");
+  host.hidden = !rather?.length;
+  if (host.hidden) return;
+  const select = el("select", { on: { change: () => open(Number(select.value)) } },
+    [run, ...rather.map((other) => other.run)].map((one, i) => option(i, switchWords(target, one), i === place)));
+  host.replaceChildren(labelled("Rather than", select), el("p", { class: "note",
+    text: "Relevance, chosen kernels and links follow. Tubes are those of the first: a kernel chosen only for another may have none, and the class's own sets it against its rivals throughout." }));
+}
+
+function switchWords(target, run) {
+  if (run.against === "rivals") return "all its rivals, as they compete";
+  const words = ratherThan(target, run).replace("rather than ", "");
+  return run.against === "best" ? `${words}, the best of the others` : words;
 }
 
 /** Names in a sentence: `a, b and c`. */

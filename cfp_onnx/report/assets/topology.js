@@ -71,6 +71,7 @@ function makeTopology(model, app) {
   }
 
   function frameMini() {
+    if (!box.isConnected) return; // another answer took its place
     view.mini.toggleAttribute("hidden", box.scrollWidth <= box.clientWidth + 1);
     view.window.setAttribute("x", (box.scrollLeft / box.scrollWidth) * plan.width);
     view.window.setAttribute("width", Math.min(1, box.clientWidth / box.scrollWidth) * plan.width);

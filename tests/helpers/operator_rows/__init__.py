@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from operator_rows import activations, arithmetic, choice, movement, normalisation, pooling, products, reduction, resize
+from operator_rows import (
+    activations,
+    arithmetic,
+    choice,
+    fused,
+    movement,
+    normalisation,
+    pooling,
+    products,
+    reduction,
+    resize,
+)
 from operator_rows.row import Row
 
-_FAMILIES = (activations, arithmetic, choice, movement, normalisation, pooling, products, reduction, resize)
+_FAMILIES = (activations, arithmetic, choice, fused, movement, normalisation, pooling, products, reduction, resize)
 
 ROWS: tuple[Row, ...] = tuple(row for family in _FAMILIES for row in family.ROWS)
 """One for each operator."""

@@ -8,10 +8,10 @@ whatever only moves elements is inverted by sending the elements' own numbers th
 from __future__ import annotations
 
 from . import activations, dense, movement, normalisations, reductions, windows  # operators register themselves
-from .field_walk import TwinResult, fields, pooled, seed
+from .field_walk import TwinResult, fields, pooled, rival_seed, seed
 from .graph import evaluate
 from .steps import ADJOINTS, FORWARD, Fields, Step, adjoint, forward
-from .zplus_walk import TwinRelevance, rival_seed, zplus
+from .zplus_walk import TwinRelevance, zplus
 
 __all__ = [
     "ADJOINTS", "FORWARD", "Fields", "Step", "TwinRelevance", "TwinResult", "activations", "adjoint", "dense",

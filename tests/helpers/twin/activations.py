@@ -1,4 +1,7 @@
-"""Functions of single elements: the field is multiplied by f(x) / x."""
+"""Functions of single elements: the field is multiplied by (f(x) - f(0)) / x.
+
+A step of a formula (a root, a power, an exponential) that only steers hands down its slope instead.
+"""
 
 from __future__ import annotations
 
@@ -63,10 +66,24 @@ def never_negative(step: Step) -> bool:
 @adjoint(*SLOPE_AT_ZERO)
 def _activation_back(step: Step, g: Array) -> Fields:
     x = step.x
+    if step.op in {"Exp", "Sqrt"} and not step.carries:
+        return [g * (step.y if step.op == "Exp" else 0.5 / step.y)]
     origin = np.asarray(run_node(replace(step, inputs=(np.zeros_like(x), *step.inputs[1:])))[0])
     near = np.abs(x) <= np.where(origin == 0, 0.0, 1e-8)
     ratio = np.divide(step.y - origin, x, out=np.zeros_like(x), where=~near)
     return [g * np.where(near, SLOPE_AT_ZERO[step.op](step), ratio)]
+
+
+@adjoint("Log", "Reciprocal", "Pow")
+def _formula_back(step: Step, g: Array) -> Fields:
+    """The slope where the step only steers; where channels pass, the share y / x."""
+    x = step.x
+    if step.carries:
+        return [g * step.y / x]
+    if step.op == "Pow":
+        exponent = step.need(1)
+        return [g * exponent * x ** (exponent - 1)]
+    return [g / x if step.op == "Log" else -g * step.y**2]
 
 
 @forward("Softplus")

@@ -36,15 +36,11 @@ def _gemm_back(step: Step, g: Array) -> Fields:
 
 @adjoint("MatMul")
 def _matmul_back(step: Step, g: Array) -> Fields:
-    """With a constant side the other receives; of two activations the attention (or left) operand is held."""
+    """Each operand's field through the other; the weights of an attention may be held."""
     a, b = step.x, step.need(1)
-    hold_right = step.live[0] and (not step.live[1] or (step.attention[1] and not step.attention[0]))
-    if hold_right:
-        return [_matmul_back_left(a, b, g), None]
-    if b.ndim == 1:
-        return [None, np.tensordot(g, a, axes=g.ndim)]
-    wide_g = g[..., None, :] if a.ndim == 1 else g
-    return [None, unbroadcast(np.swapaxes(np.atleast_2d(a), -1, -2) @ wide_g, b.shape)]
+    left = None if step.held[0] or not step.live[0] else _matmul_back_left(a, b, g)
+    right = None if step.held[1] or not step.live[1] else _matmul_back_right(a, b, g)
+    return [left, right]
 
 
 def _matmul_back_left(a: Array, b: Array, g: Array) -> Array:
@@ -53,6 +49,28 @@ def _matmul_back_left(a: Array, b: Array, g: Array) -> Array:
     wide_g = g[..., None, :] if a.ndim == 1 else g
     back = wide_g @ np.swapaxes(b, -1, -2)
     return unbroadcast(back, (1, *a.shape)).reshape(a.shape) if a.ndim == 1 else unbroadcast(back, a.shape)
+
+
+def _matmul_back_right(a: Array, b: Array, g: Array) -> Array:
+    if b.ndim == 1:
+        return np.tensordot(g, a, axes=g.ndim)
+    wide_g = g[..., None, :] if a.ndim == 1 else g
+    return unbroadcast(np.swapaxes(np.atleast_2d(a), -1, -2) @ wide_g, b.shape)
+
+
+@adjoint("Einsum")
+def _einsum_back(step: Step, g: Array) -> Fields:
+    """An axis that one operand has alone was summed there: its field is the same all along it."""
+    terms, out = step.attributes["equation"].decode().replace(" ", "").split("->")
+    pair = terms.split(",")
+    back: list[Array | None] = [None, None]
+    for side in (0, 1):
+        if step.live[side] and not step.held[side]:
+            mine, rest = pair[side], pair[1 - side]
+            alone = np.ones([n for x, n in zip(mine, step.need(side).shape, strict=True) if x not in out + rest])
+            names = "".join(x for x in mine if x not in out + rest)
+            back[side] = np.einsum(f"{out},{rest},{names}->{mine}", g, step.need(1 - side), alone)
+    return back
 
 
 @forward("BatchNormalization")
@@ -84,10 +102,11 @@ def _neg_back(step: Step, g: Array) -> Fields:
 
 @adjoint("Mul")
 def _mul_back(step: Step, g: Array) -> Fields:
-    held = gate_operand(step)
-    kept = 1 - held
+    """The product rule, but for a factor that is held."""
     back: list[Array | None] = [None, None]
-    back[kept] = unbroadcast(g * step.need(held), step.need(kept).shape)
+    for side in (0, 1):
+        if step.live[side] and not step.held[side]:
+            back[side] = unbroadcast(g * step.need(1 - side), step.need(side).shape)
     return back
 
 
@@ -102,6 +121,10 @@ def gate_operand(step: Step) -> int:
 
 @adjoint("Div")
 def _div_back(step: Step, g: Array) -> Fields:
+    """The rule of quotients; a constant over an activation that carries gives the share y / x, as activations do."""
+    top, bottom = step.x, step.need(1)
     if not step.live[0]:
-        raise NotImplementedError(f"Div {step.name!r}: a constant over an activation")
-    return [unbroadcast(g / step.need(1), step.x.shape), None]
+        share = step.y / bottom
+        return [None, unbroadcast(g * (share if step.carries else -share), bottom.shape)]
+    divisor = None if step.held[1] or not step.live[1] else -unbroadcast(g * step.y / bottom, bottom.shape)
+    return [unbroadcast(g / bottom, top.shape), divisor]

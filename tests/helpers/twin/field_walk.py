@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -11,9 +11,12 @@ import onnx
 from .activations import never_negative
 from .graph import before_final, evaluate, inlined, live_tensors, step_of
 from .movement import MOVES, moved_back
+from .roles import roles
 from .steps import ADJOINTS, Array, Fields, Step, per_channel
 
 POOLED_FLOOR = 1e-6
+
+HOLDS = ("norms", "attention", "gates")
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,9 @@ def fields(
     target: int,
     rule: str = "positional",
     class_step: str = "contrast",
-    channel_axes: Mapping[str, int] | None = None,
+    others: Array | None = None,
+    channel_axes: Mapping[str, int | None] | None = None,
+    hold: Collection[str] = HOLDS,
 ) -> TwinResult:
     """Walk ``model`` backwards from class ``target`` of ``output`` (the first one unless named).
 
@@ -52,7 +57,10 @@ def fields(
         target: Class index along the flattened class axis.
         rule: ``positional`` or ``active``.
         class_step: ``contrast`` or ``contribution``.
-        channel_axes: Under ``active``, the channel axis of an activation's output where it is not 1.
+        others: (classes,) how much each other class counts under ``contrast``; all alike by default.
+        channel_axes: Under ``active``, the channel axis of an activation's output where it is not 1; None where its
+            channels have merged and nothing is pooled.
+        hold: What keeps its recorded value: deviations of norms, weights of attentions, gates; ``means`` of norms.
 
     Raises:
         NotImplementedError: A field reaches an operator that has no adjoint.
@@ -62,15 +70,20 @@ def fields(
     model = inlined(model)
     values = evaluate(model, feeds)
     live = live_tensors(model, feeds)
+    steering = roles(model, values, live, hold)
     start = before_final(model, output or model.graph.output[0].name)
-    found: dict[str, Array] = {start: seed(values[start], target, class_step)}
+    found: dict[str, Array] = {start: rival_seed(values[start], target, class_step, others)}
     for node in reversed(model.graph.node):
         if not any(name in found for name in node.output) or not any(name in live for name in node.input):
             continue
-        step = step_of(model, node, values, live)
+        step = replace(
+            step_of(model, node, values, live), hold=frozenset(hold), carries=node.output[0] in steering.carried,
+            held=steering.held.get(node.output[0], (False, False)),
+        )  # fmt: skip
         if rule == "active" and node.output[0] in found and never_negative(step):
             axis = (channel_axes or {}).get(node.output[0], 1)
-            found[node.output[0]] = pooled(found[node.output[0]], step.y, axis)
+            if axis is not None:
+                found[node.output[0]] = pooled(found[node.output[0]], step.y, axis)
         for name, g in zip(node.input, field_back(step, [found.get(name) for name in node.output]), strict=False):
             if g is not None and name in live:
                 found[name] = found[name] + g if name in found else g
@@ -92,6 +105,17 @@ def seed(scores: Array, target: int, class_step: str) -> Array:
     vector[target] = 1.0
     shape = [count if i == axis else 1 for i in range(scores.ndim)]
     return np.broadcast_to(vector.reshape(shape), scores.shape).copy()
+
+
+def rival_seed(scores: Array, target: int, class_step: str, others: Array | None) -> Array:
+    """`seed`, the other classes weighted as given."""
+    if others is None or class_step != "contrast":
+        return seed(scores, target, class_step)
+    alone = seed(scores, target, "contribution")
+    for j, weight in enumerate(others):
+        if j != target:
+            alone -= weight * seed(scores, j, "contribution")
+    return alone
 
 
 def pooled(g: Array, y: Array, axis: int) -> Array:

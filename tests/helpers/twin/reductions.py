@@ -51,6 +51,21 @@ def _max_back(step: Step, g: Array) -> Fields:
     return [_kept(step, g) * mask]
 
 
+@adjoint("ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp", "ReduceProd")
+def _statistic_back(step: Step, g: Array) -> Fields:
+    """Slopes of lengths and other statistics."""
+    x, y = step.x, _kept(step, step.y)
+    slopes = {
+        "ReduceL1": lambda: np.sign(x),
+        "ReduceL2": lambda: x / y,
+        "ReduceSumSquare": lambda: 2 * x,
+        "ReduceLogSum": lambda: np.exp(-y) * np.ones_like(x),
+        "ReduceLogSumExp": lambda: np.exp(x - y),
+        "ReduceProd": lambda: y / x,
+    }
+    return [_kept(step, g) * slopes[step.op]()]
+
+
 @adjoint("Max", "Min")
 def _extreme_back(step: Step, g: Array) -> Fields:
     """An element's field goes to the input it was taken from."""

@@ -19,7 +19,11 @@ Fields = Sequence[Array | None]
 
 @dataclass(frozen=True)
 class Step:
-    """One node with everything its adjoint may look at; an omitted input or output is None."""
+    """One node with everything its adjoint may look at; an omitted input or output is None.
+
+    `held` says which inputs get nothing, `hold` what the walk holds, `carries` whether the output's channels go on to
+    a layer or the output of the model.
+    """
 
     op: str
     name: str
@@ -30,6 +34,9 @@ class Step:
     gate: tuple[bool, ...]
     attention: tuple[bool, ...]
     opset: int
+    held: tuple[bool, ...] = (False, False)
+    hold: frozenset[str] = frozenset()
+    carries: bool = True
 
     def get(self, index: int) -> Array | None:
         return self.inputs[index] if index < len(self.inputs) else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from .field_walk import field_back, seed
+from .field_walk import field_back, rival_seed
 from .graph import before_final, evaluate, inlined, live_tensors, step_of
 from .movement import MOVES
 from .steps import Array, Fields, Step, per_channel, run_node
@@ -122,17 +122,6 @@ def zplus(
             _collect(node, back, live, found)
     numbers = {name: value.astype(np.float64) for name, value in values.items() if value.dtype.kind in "biuf"}
     return TwinRelevance(numbers, found, totals, tuple(starts))
-
-
-def rival_seed(scores: Array, target: int, class_step: str, others: Array | None) -> Array:
-    """`seed`, the other classes weighted as given."""
-    if others is None or class_step != "contrast":
-        return seed(scores, target, class_step)
-    alone = seed(scores, target, "contribution")
-    for j, weight in enumerate(others):
-        if j != target:
-            alone -= weight * seed(scores, j, "contribution")
-    return alone
 
 
 def _collect(node: onnx.NodeProto, back: Fields, live: set[str], into: dict[str, Array]) -> None:

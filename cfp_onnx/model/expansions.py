@@ -1,0 +1,93 @@
+"""Fused operators as the ordinary nodes that they stand for, so that all that follows knows only these.
+
+Optimisers write an attention, or a sum with the norm behind it, as one node. A function of `EXPANSIONS` looks at such a
+node and writes the nodes that compute the same, under names that begin with its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import onnx_ir as ir
+from onnx_ir.convenience import replace_nodes_and_values
+
+from cfp_onnx.model.attention import attention, group_query_attention, multi_head_attention, weighted_attention
+from cfp_onnx.model.program import Program
+from cfp_onnx.model.values import Model
+from cfp_onnx.model.writer import NotExpandableError, Writer
+
+
+def _skip_norm(w: Writer) -> None:
+    """`SkipLayerNormalization` of onnxruntime: a sum, a bias, and a layer norm over the last axis."""
+    _normed(w, "LayerNormalization", bias=4, scale=(2, 3))
+
+
+def _skip_simplified_norm(w: Writer) -> None:
+    """The same without a mean and an offset."""
+    _normed(w, "SimplifiedLayerNormalization", bias=3, scale=(2,))
+
+
+def _normed(w: Writer, op: str, *, bias: int, scale: tuple[int, ...]) -> None:
+    if w.reads(1) or w.reads(2):
+        raise NotExpandableError("gives its statistics as outputs")
+    summed = w.add("Add", [w.tensor(0), w.tensor(1)], "sum")
+    if w.has(bias):
+        summed = w.add("Add", [summed, w.tensor(bias)], "shifted")
+    if w.reads(3):
+        w.give(3, summed)
+    given = [w.tensor(i) for i in scale if w.has(i)]
+    w.give(0, w.add(op, [summed, *given], "norm", axis=-1, epsilon=w.attribute("epsilon", 1e-12)))
+
+
+EXPANSIONS: dict[str, Callable[[Writer], None]] = {
+    "Attention": attention,
+    "com.microsoft::Attention": weighted_attention,
+    "com.microsoft::GroupQueryAttention": group_query_attention,
+    "com.microsoft::MultiHeadAttention": multi_head_attention,
+    "com.microsoft::SkipLayerNormalization": _skip_norm,
+    "com.microsoft::SkipSimplifiedLayerNormalization": _skip_simplified_norm,
+}
+"""Fused operators, and what writes the nodes in their place."""
+
+
+def expand(program: Program) -> Model | None:
+    """The model with ordinary nodes in the place of fused ones; None where it has none that could be expanded.
+
+    Args:
+        program: The network, with every shape observed.
+
+    Returns:
+        A copy of the model; `Model.unexpanded` says which fused nodes are left, and why.
+    """
+    fused = {n.name: n for n in program.nodes if n.op in EXPANSIONS}
+    if not fused:
+        return None
+    copy = program.model.graph.clone()
+    graph, taken = copy.graph, _names(copy.graph)
+    refused = {}
+    for original in list(graph):
+        node = fused.get(original.name or "")
+        if node is None:
+            continue
+        writer = Writer(program, node, original, taken)
+        try:
+            EXPANSIONS[node.op](writer)
+        except NotExpandableError as reason:
+            refused[node.name] = str(reason)
+            continue
+        for value in writer.constants:
+            graph.register_initializer(value)
+        old = [original.outputs[i] for i in writer.made]
+        replace_nodes_and_values(graph, original, [original], writer.nodes, old, list(writer.made.values()))
+    return replace(program.model, graph=copy, unexpanded=refused)
+
+
+def _names(graph: ir.Graph) -> set[str]:
+    values = (
+        [v.name for node in graph for v in node.outputs] + [v.name for v in graph.inputs] + list(graph.initializers)
+    )
+    return {name for name in [*values, *(n.name for n in graph)] if name}
+
+
+__all__ = ["EXPANSIONS", "expand"]

@@ -1,0 +1,149 @@
+"""Ordinary nodes in the place of one fused node, named after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from cfp_onnx.model.program import Program
+from cfp_onnx.model.values import Node
+from cfp_onnx.values import Array
+
+
+class NotExpandableError(Exception):
+    """A form of a fused operator that is not understood; its text says what it has that others lack."""
+
+
+class Writer:
+    """Writes what takes the place of one node.
+
+    Args:
+        program: The network, with every shape and constant.
+        node: The node.
+        original: The same node of the graph that is changed.
+        taken: Names that are in use; those of new nodes and tensors are added.
+
+    Attributes:
+        nodes: What was written.
+        constants: New constants.
+        made: The node's output by index, and what takes its place.
+    """
+
+    def __init__(self, program: Program, node: Node, original: ir.Node, taken: set[str]) -> None:
+        self.program = program
+        self.node = node
+        self.nodes: list[ir.Node] = []
+        self.constants: list[ir.Value] = []
+        self.made: dict[int, ir.Value] = {}
+        self._original = original
+        self._taken = taken
+
+    # What the node has.
+
+    def has(self, index: int) -> bool:
+        """Whether an optional input is given."""
+        return bool(self.node.input(index))
+
+    def tensor(self, index: int) -> ir.Value:
+        """An input that is given."""
+        value = self._original.inputs[index]
+        if value is None:
+            raise NotExpandableError(f"lacks its input {index}")
+        return value
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        """Observed shape of an input that is given."""
+        name = self.node.input(index)
+        if not name:
+            raise NotExpandableError(f"lacks its input {index}")
+        found = self.program.shapes.get(name)
+        return found if found is not None else tuple(self.program.constant(name).shape)
+
+    def value(self, index: int) -> Array | None:
+        """An input that does not depend on the model's input; None for any other."""
+        return self.program.constant_or_none(self.node.input(index))
+
+    def attribute(self, name: str, default: float) -> float:
+        """A number among the attributes."""
+        given = self.node.attributes.get(name)
+        return default if given is None else float(given)
+
+    def reads(self, index: int) -> bool:
+        """Whether something reads an output."""
+        outputs = self._original.outputs
+        return index < len(outputs) and bool(outputs[index].uses() or outputs[index].is_graph_output())
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Number type of the first input."""
+        name = self.node.input(0)
+        found = self.program.constant_or_none(name)
+        return np.dtype(self.program.dtypes.get(name, "float32") if found is None else found.dtype)
+
+    def refuse(self, *given: tuple[int, str]) -> None:
+        """Refuse inputs that are not understood.
+
+        Raises:
+            NotExpandableError: If one of them is given.
+        """
+        for index, what in given:
+            if self.has(index):
+                raise NotExpandableError(f"has {what}")
+
+    # What is written.
+
+    def add(self, op: str, inputs: Sequence[ir.Value], part: str, **attributes: Any) -> ir.Value:
+        """One node with one output.
+
+        Args:
+            op: Operator of ONNX's own domain.
+            inputs: Its inputs.
+            part: What it is of the fused node, as a part of its name.
+            attributes: Its attributes.
+        """
+        name = self._named(part)
+        out = ir.Value(name=name)
+        self.nodes.append(ir.node(op, list(inputs), attributes, outputs=[out], name=name))
+        return out
+
+    def constant(self, array: Array, part: str) -> ir.Value:
+        """A constant."""
+        name = self._named(part)
+        tensor = ir.tensor(array, name=name)
+        value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+        self.constants.append(value)
+        return value
+
+    def number(self, value: float | Array, part: str) -> ir.Value:
+        """A constant of the node's own number type."""
+        return self.constant(np.asarray(value, self.dtype), part)
+
+    def reshape(self, tensor: ir.Value, shape: Sequence[int], part: str) -> ir.Value:
+        """Another shape."""
+        return self.add("Reshape", [tensor, self.constant(np.array(shape, np.int64), f"{part}/shape")], part)
+
+    def slice(self, tensor: ir.Value, axis: int, start: int, end: int, part: str) -> ir.Value:
+        """Elements start..end of an axis."""
+        bounds = [
+            self.constant(np.array([n], np.int64), f"{part}/{what}")
+            for n, what in ((start, "start"), (end, "end"), (axis, "axis"))
+        ]
+        return self.add("Slice", [tensor, *bounds], part)
+
+    def give(self, index: int, value: ir.Value) -> None:
+        """What takes the place of one of the node's outputs."""
+        self.made[index] = value
+
+    def _named(self, part: str) -> str:
+        name, count = f"{self.node.name}/{part}", 1
+        while name in self._taken:
+            count += 1
+            name = f"{self.node.name}/{part}#{count}"
+        self._taken.add(name)
+        return name
+
+
+__all__ = ["NotExpandableError", "Writer"]

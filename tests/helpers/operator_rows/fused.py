@@ -1,0 +1,63 @@
+"""Rows of fused operators, which are taken apart before anything is traced."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from operator_rows.row import Row, numbers
+
+TOKENS = "f = Reshape (p, flat)\nt = Transpose <perm=[0,2,1]> (f)\n"
+PRODUCTS = "k = MatMul (t, wk)\nu = MatMul (t, wq2)\nv = MatMul (t, wv)\n"
+WEIGHTS = {"wk": numbers(4, 4), "wq2": numbers(4, 4), "wv": numbers(4, 4), "flat": [1, 4, 36]}
+WIDE = {"wk": numbers(4, 8), "wq2": numbers(4, 16), "wv": numbers(4, 8), "flat": [1, 4, 36]}
+LENGTHS = {"ends": np.array([35], np.int32), "total": np.array(36, np.int32)}
+OTHER = "g = Reshape (q, flat)\nj = Transpose <perm=[0,2,1]> (g)\n"
+
+
+def tokens(op: str, body: str, constants: dict[str, Any], **options: Any) -> Row:
+    """An operator between the tokens ``t`` (1, 36, 4) and a dense layer."""
+    return Row(op, TOKENS + body, constants, reads="dense", reference="onnxruntime", **options)
+
+
+ROWS: tuple[Row, ...] = (
+    tokens("Attention", f"{PRODUCTS}b = Attention <q_num_heads=2, kv_num_heads=2> (u, k, v)", WEIGHTS, opset=23),
+    tokens(
+        "com.microsoft::Attention",
+        "b = com.microsoft.Attention <num_heads=2> (t, w, o)",
+        {"w": numbers(4, 12), "o": numbers(12), "flat": [1, 4, 36]},
+    ),
+    tokens(
+        "com.microsoft::MultiHeadAttention",
+        f"{PRODUCTS}b = com.microsoft.MultiHeadAttention <num_heads=2> (u, k, v, o)",
+        {**WEIGHTS, "o": numbers(12)},
+    ),
+    tokens(
+        "com.microsoft::GroupQueryAttention",
+        PRODUCTS + "b = com.microsoft.GroupQueryAttention <num_heads=2, kv_num_heads=1, causal=0> "
+        "(u, k, v, , , ends, total)",
+        {**WIDE, **LENGTHS},
+        channels=16,
+    ),
+    tokens(
+        "com.microsoft::SkipLayerNormalization",
+        f"{OTHER}b = com.microsoft.SkipLayerNormalization (t, j, s, o)",
+        {"flat": [1, 4, 36], "s": numbers(4), "o": numbers(4)},
+    ),
+    tokens(
+        "com.microsoft::SkipSimplifiedLayerNormalization",
+        f"{OTHER}b = com.microsoft.SkipSimplifiedLayerNormalization (t, j, s)",
+        {"flat": [1, 4, 36], "s": numbers(4)},
+    ),
+)
+
+
+CASES: tuple[Row, ...] = (
+    tokens(
+        "com.microsoft::SkipLayerNormalization",
+        f"{OTHER}c, , , m = com.microsoft.SkipLayerNormalization (t, j, s, o, k)\nb = Add (c, m)",
+        {"flat": [1, 4, 36], "s": numbers(4), "o": numbers(4), "k": numbers(4)},
+        case="its sum goes on",
+    ),
+)
