@@ -161,6 +161,7 @@ def _run_header(
     return RunHeader(
         rule=request.rule.name, class_step=settings.class_step, theta=settings.theta, top_k=settings.top_k,
         depth=settings.depth if settings.depth is not None else "all", holds=settings.hold,
+        order=settings.order if request.rule.orders == 2 else None,
         against=None if settings.against is None else str(settings.against), rivals=_rivals(settings, labels),
         provider=sessions.provider(), onnxruntime=runtime.import_onnxruntime().__version__,
         output_difference=largest_difference(plain, found.outputs), undefined=walked.undefined,

@@ -57,6 +57,7 @@ def explain(
     depth: int | str = 3,
     hold: Sequence[str] | None = None,
     against: str | int | Sequence[str | int] | None = None,
+    order: int = 1,
     layout: str | None = None,
     labels: Sequence[str] | None = None,
     preprocess: Preprocess | None = None,
@@ -84,6 +85,7 @@ def explain(
         against: What the class is set against: ``mean`` (of all others), ``rivals`` (the others as they compete on
             this clip), ``best`` (the strongest other) or a class, by index or label. Of several the first makes the
             pyramid; the others' walks are kept beside it (`Pyramid.rather_than`).
+        order: 1, or 2 to count what a removal bends too (rule `positional`), at about one more forward pass.
         layout: Axes of the input, e.g. NCTHW; read off the model by default.
         labels: Class names; the model's metadata by default.
         preprocess: How footage becomes input; the model's metadata by default.
@@ -97,7 +99,7 @@ def explain(
     Raises:
         CfpError: With one sentence that says what cannot be used and what to do.
     """
-    settings = WalkOptions(rule, class_step, theta, top_k, depth, hold, against).settings()
+    settings = WalkOptions(rule, class_step, theta, top_k, depth, hold, against, order).settings()
     reading, running = ClipOptions(layout, labels, preprocess), RunOptions(device, threads, barriers)
     clock = _Clock()
     loaded = model if isinstance(model, Model) else load(model)

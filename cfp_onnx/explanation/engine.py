@@ -117,10 +117,16 @@ class Engine:
         return self.sessions.provider()
 
     def field_probe(
-        self, rule: str, depth: int | None, wanted: Wanted = NOTHING_MORE, *, hold: Sequence[str] | None = None
+        self,
+        rule: str,
+        depth: int | None,
+        wanted: Wanted = NOTHING_MORE,
+        *,
+        hold: Sequence[str] | None = None,
+        order: int = 1,
     ) -> FieldProbe:
         """The session that returns every kernel's relevance by a field rule; see `Sessions.field`."""
-        return self.sessions.field(rule_named(rule), depth, wanted, hold=hold)
+        return self.sessions.field(rule_named(rule), depth, wanted, hold=hold, order=order)
 
     def relevance(
         self,
@@ -132,6 +138,7 @@ class Engine:
         depth: int | None = None,
         hold: Sequence[str] | None = None,
         against: str | int | None = None,
+        order: int = 1,
     ) -> dict[int, Array]:
         """Relevance of every kernel of every layer walked, by a field rule: layer index to (kernels,) float64.
 
@@ -142,6 +149,7 @@ class Engine:
             class_step: ``contrast`` or ``contribution``.
             depth: Deepest level; None for all.
             hold: What is held at its recorded value; None for what the rule holds by itself.
+            order: 1, or 2 to count what a removal bends too.
             against: What the class is set against under ``contrast``: ``mean``, ``rivals``, ``best`` or a class; None
                 for the mean, which needs no scores.
 
@@ -151,7 +159,7 @@ class Engine:
         others = None
         if against is not None and resolved(against, class_step) != "mean":
             others = self.others(self.plain(feeds)[self.output], index, against, self.file.labels)
-        probe = self.field_probe(rule, depth, hold=hold)
+        probe = self.field_probe(rule, depth, hold=hold, order=order)
         names = list(probe.relevance.values())
         results = runtime.run(probe.session, names, {**feeds, SEED: self.seed(index, class_step, others)})
         return {i: np.asarray(r, np.float64).reshape(-1) for i, r in zip(probe.relevance, results, strict=True)}

@@ -50,6 +50,7 @@ def run(sessions: Sessions, request: Request) -> Found:
             settings.depth,
             replace(chunk, maps=n == 0 and collector is not None, same=same),
             hold=settings.hold,
+            order=settings.order,
         )
         first = [*probe.relevance.values(), *probe.statistics.addends.values()] if n == 0 else []
         own = [p.name for p in network.file.outputs] if n == 0 else []

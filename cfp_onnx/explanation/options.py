@@ -93,6 +93,7 @@ class WalkOptions:
         hold: What is held at its recorded value, some of norms, attention and gates; what the rule holds by default.
         against: What the class is set against: mean (of the others), rivals, best (the strongest other) or a class; of
             several the first makes the pyramid, and the others' walks are kept beside it.
+        order: 1, or 2 to count what a removal bends too, at about one more forward pass.
     """
 
     rule: str = DEFAULT
@@ -102,6 +103,7 @@ class WalkOptions:
     depth: int | str = 3
     hold: Sequence[str] | None = None
     against: str | int | Sequence[str | int] | None = None
+    order: int = 1
 
     def settings(self) -> Settings:
         """The same as the walk takes it, with class 0.
@@ -118,6 +120,7 @@ class WalkOptions:
         return Settings(
             theta=self.theta, top_k=self.top_k, depth=deepest(self.depth), class_step=step, index=0,
             hold=rule_named(self.rule).held(self.hold), against=against, rather=rather,
+            order=rule_named(self.rule).ordered(self.order),
         )  # fmt: skip
 
 

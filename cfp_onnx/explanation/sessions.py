@@ -110,7 +110,7 @@ class Sessions:
         self.graph = runtime.Graph.of(network.model, shapes)
         self._providers = runtime.providers(device)
         self._plain: Any = None
-        self._fields: dict[tuple[str, tuple[str, ...], int | None, Wanted], FieldProbe] = {}
+        self._fields: dict[tuple[str, tuple[str, ...], int, int | None, Wanted], FieldProbe] = {}
         self._statistics: dict[tuple[str, int | None], tuple[Any, Statistics]] = {}
         self._mean_weights: dict[str, Array] = {}
 
@@ -141,7 +141,13 @@ class Sessions:
         return results
 
     def field(
-        self, rule: Rule, depth: int | None, wanted: Wanted = NOTHING_MORE, *, hold: Sequence[str] | None = None
+        self,
+        rule: Rule,
+        depth: int | None,
+        wanted: Wanted = NOTHING_MORE,
+        *,
+        hold: Sequence[str] | None = None,
+        order: int = 1,
     ) -> FieldProbe:
         """The session that returns every kernel's relevance by a field rule, and what else is wanted.
 
@@ -150,22 +156,26 @@ class Sessions:
             depth: Deepest level; None for all.
             wanted: What is returned besides relevance.
             hold: What is held at its recorded value; None for what the rule holds by itself.
+            order: 1 or 2.
 
         Raises:
-            UsageError: If the rule does not let one choose what it holds.
+            UsageError: If the rule does not let one choose what it holds, or has no such order.
         """
         held = rule.held(hold)
-        key = (rule.name, held, depth, wanted)
-        found = self._fields.get(key) or self._make_field(rule, held, depth, wanted)
+        key = (rule.name, held, rule.ordered(order), depth, wanted)
+        found = self._fields.get(key) or self._make_field(rule, held, order, depth, wanted)
         if self.keep:
             self._fields[key] = found
         return found
 
-    def _make_field(self, rule: Rule, hold: tuple[str, ...], depth: int | None, wanted: Wanted) -> FieldProbe:
-        network, make = self.network, rule.field().make
+    def _make_field(
+        self, rule: Rule, hold: tuple[str, ...], order: int, depth: int | None, wanted: Wanted
+    ) -> FieldProbe:
+        network, make = self.network, rule.field().of_order(order)
         probe = Probe(network.model.opset)
         tubes = wanted.maps or wanted.volumes
-        own = wanted.places or (tubes and (not rule.second_walk or self._one_walk(rule, hold, same=wanted.same)))
+        same = wanted.same and order == 1
+        own = wanted.places or (tubes and (not rule.second_walk or self._one_walk(rule, hold, same=same)))
         seen = self._first_maps() if wanted.maps else ()
         walk = Walk(
             network.topology, network.target, depths=network.depths, depth=depth, rule=lambda w: make(w, hold),

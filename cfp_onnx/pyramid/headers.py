@@ -108,6 +108,7 @@ class RunHeader(PyramidHeader):
         top_k: Most kernels per layer.
         depth: Deepest level, or ``all``.
         holds: What was held at its recorded value: some of norms, attention, gates; None in files that do not say.
+        order: 1, or 2 where what a removal bends counts too; None of rules that have one order only.
         against: What the class was set against: mean, rivals, best or a class; None for nothing.
         rivals: The other classes that counted most there: [index, label, share].
         gates: Of older files, ``frozen``: gates are held as they are on the clip.
@@ -125,6 +126,7 @@ class RunHeader(PyramidHeader):
     top_k: int | None
     depth: int | str
     holds: tuple[str, ...] | None = None
+    order: int | None = None
     against: str | None = None
     rivals: tuple[TopClass, ...] | None = None
     gates: str | None = None
@@ -144,7 +146,8 @@ class RunHeader(PyramidHeader):
         return cls(
             rule=reader.text("rule"), class_step=reader.maybe("class_step", reader.text),
             theta=reader.number_as_written("theta"), top_k=reader.maybe("top_k", reader.whole), depth=depth,
-            holds=reader.optional("holds", reader.texts), against=reader.optional("against", reader.text),
+            holds=reader.optional("holds", reader.texts), order=reader.optional("order", reader.whole),
+            against=reader.optional("against", reader.text),
             rivals=reader.optional("rivals", lambda key: _top_classes(reader, key)),
             gates=reader.optional("gates", reader.text), provider=reader.text("provider"),
             onnxruntime=reader.optional("onnxruntime", reader.text),

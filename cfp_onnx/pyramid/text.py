@@ -130,7 +130,8 @@ def _top(top: Sequence[TopClass]) -> Text:
 def _rule(run: RunHeader) -> str:
     top = "" if run.top_k is None else f", top-k {run.top_k}"
     where = run.provider.removesuffix("ExecutionProvider")
-    return f"{run.rule}, class step {run.class_step}, theta {run.theta}{top}, depth {run.depth}, on {where}"
+    order = ", second order" if run.order == 2 else ""
+    return f"{run.rule}{order}, class step {run.class_step}, theta {run.theta}{top}, depth {run.depth}, on {where}"
 
 
 def _footer(pyramid: Findings, notes: Sequence[str]) -> list[RenderableType]:

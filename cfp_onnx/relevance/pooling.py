@@ -49,21 +49,31 @@ def reduced(walk: Walk, node: Node, effect: fx.Reduce, g: str) -> Iterator[Hande
     yield Handed(name, probe.add("Expand", [g, full]))
 
 
-def pooled(walk: Walk, node: Node, effect: fx.Pool, g: str) -> Iterator[Handed]:
-    """A pool over windows: of a mean the field spread over each window, of a maximum the field at the maximum."""
+def pooled(walk: Walk, node: Node, effect: fx.Pool, g: str, *, squared: bool = False) -> Iterator[Handed]:
+    """A pool over windows: of a mean the field spread over each window, of a maximum the field at the maximum.
+
+    Args:
+        walk: The walk.
+        node: The pool.
+        effect: Its effect.
+        g: Field of its output.
+        squared: Whether the divisors of a mean count by their squares.
+    """
     name = node.inputs[effect.source]
-    if walk.useful(name):
-        yield Handed(name, (_max_pooled if effect.kind == "max" else mean_pooled)(walk, node, effect, g))
+    if walk.useful(name) and effect.kind == "max":
+        yield Handed(name, _max_pooled(walk, node, effect, g))
+    elif walk.useful(name):
+        yield Handed(name, mean_pooled(walk, node, effect, g, power=2 if squared else 1))
 
 
-def mean_pooled(walk: Walk, node: Node, effect: fx.Pool, g: str) -> str:
-    """The field of a mean pool's input."""
+def mean_pooled(walk: Walk, node: Node, effect: fx.Pool, g: str, *, power: int = 1) -> str:
+    """The field of a mean pool's input; `power` is that of its divisors."""
     probe = walk.probe
     shape, out = walk.value.shape(node.inputs[effect.source]), walk.value.shape(node.outputs[0])
     sizes = shape[2:]
     geometry = fitted(effect.geometry, sizes, out[2:])
     counts = divisors(effect, geometry, sizes, out[2:])
-    g = probe.add("Mul", [g, probe.constant((1.0 / counts).astype(np.float32)[None, None])])
+    g = probe.add("Mul", [g, probe.constant((1.0 / counts**power).astype(np.float32)[None, None])])
     if all(o == 1 for o in out[2:]) and geometry.kernel == sizes and not any(geometry.begins):
         return probe.add("Expand", [g, probe.constant(np.array(shape, np.int64))])
     maps = shape[0] * shape[1]

@@ -26,6 +26,7 @@ from cfp_onnx.relevance.adjoint import forward, transposed
 from cfp_onnx.relevance.exact_norms import SUMS, ExactNorms
 from cfp_onnx.relevance.field_walk import Field, Handed, Message, Walk, of_kind, total
 from cfp_onnx.relevance.holds import HOLDS
+from cfp_onnx.relevance.shares import Shares
 from cfp_onnx.values import Array
 
 TINY = 1e-12
@@ -44,6 +45,7 @@ class Positional:
             for the places of a class ``means`` (those that norms take off).
         sums: How many sums of a trunk may lie between a kernel and a live norm that is taken exactly; None for the
             slope of every norm.
+        whole: Whether smooth activations count by f(x) / x; otherwise by what one channel's part of x makes of it.
         folding: Whether the scale of an affine map behind a convolution goes into the transposed weights.
     """
 
@@ -55,6 +57,7 @@ class Positional:
         hold: Collection[str] = (),
         folding: bool = True,
         sums: int | None = SUMS,
+        whole: bool = True,
     ) -> None:
         self._walk = walk
         self._hold = frozenset(hold)
@@ -63,6 +66,10 @@ class Positional:
         self._pooled = pooled
         self._folding = folding
         self._scaled: dict[str, Array] = {}
+        self._parts = None if whole else Shares(walk)
+        self._shares: dict[str, str] = {}
+        self._made_of: dict[str, str] = {}
+        self._statistics: dict[str, norms.Statistics] = {}
         self._exact = None if sums is None or self._hold & {"norms", "means"} else ExactNorms(walk, sums)
 
     def settle(self, tensor: str, arrived: Sequence[Field]) -> Field:  # noqa: ARG002 - the same at every tensor
@@ -215,36 +222,42 @@ class Positional:
         x = "" if effect.rectifier else self._value(name)
         if x and effect.bias is not None:
             x = self._probe.add("Add", [x, self._value(node.inputs[effect.bias])])
-        yield Handed(name, self._activated(effect, g, x, self._value(node.outputs[0]), node.outputs[0]), shape)
+        share = None if effect.rectifier or self._parts is None else self._parts.of_node(node, effect, x)
+        yield Handed(name, self._activated(effect, g, x, node.outputs[0], share), shape)
 
     def _fused(self, part: Part, g: str) -> str:
         """Field before the activation inside a fused operator."""
         effect = fused_activation(part, str(self._walk.program.model.path))
         if effect is None:
             return g
-        y = self._value(part.output)
-        x = ""
+        x, share = "", None
         if not effect.rectifier:
             x = forward(self._probe, self._walk.program.shapes, part, self._value(part.source))
-        return self._activated(effect, g, x, y, part.output)
+            share = None if self._parts is None else self._parts.of_part(part, effect, x)
+        return self._activated(effect, g, x, part.output, share)
 
-    def _activated(self, effect: fx.Activation, g: str, x: str, y: str, name: str) -> str:
-        """Field before an activation: g * (f(x) - f(0)) / x; under `active` the map is pooled first."""
-        probe = self._probe
+    def _activated(self, effect: fx.Activation, g: str, x: str, name: str, share: str | None) -> str:
+        """Field before an activation: g times its share; under `active` the map is pooled first."""
+        y = self._value(name)
         if self._pooled and effect.nonnegative:
             g = self._pool_field(g, y, name)
+        self._shares[name] = share or self._whole_share(effect, x, y)
+        return self._probe.add("Mul", [g, self._shares[name]])
+
+    def _whole_share(self, effect: fx.Activation, x: str, y: str) -> str:
+        """(f(x) - f(0)) / x; of a rectifier 1 where it fires."""
+        probe = self._probe
         if effect.rectifier:
-            return probe.mask(probe.add("Greater", [y, probe.number(0.0)]), g)
+            return probe.add("Cast", [probe.add("Greater", [y, probe.number(0.0)])], to=TensorProto.FLOAT)
         if effect.zero == 0.0 and probe.opset >= 11:  # before, Equal takes no float
             at_zero = probe.add("Equal", [x, probe.number(0.0)])
-            return probe.add("Mul", [g, probe.where(at_zero, probe.number(effect.slope), probe.add("Div", [y, x]))])
+            return probe.where(at_zero, probe.number(effect.slope), probe.add("Div", [y, x]))
         near = SMOOTH if effect.zero != 0.0 else TINY
         size = probe.add("Abs", [x])
         far = probe.add("Greater", [size, probe.number(near)])
         safe = probe.where(far, x, probe.number(1.0))
         top = y if effect.zero == 0.0 else probe.add("Sub", [y, probe.number(effect.zero)])
-        ratio = probe.where(far, probe.add("Div", [top, safe]), probe.number(effect.slope))
-        return probe.add("Mul", [g, ratio])
+        return probe.where(far, probe.add("Div", [top, safe]), probe.number(effect.slope))
 
     def _pool_field(self, g: str, y: str, name: str) -> str:
         """R_c / sum_p y[c, p] at every position; 0 where the mean of y is below `POOL_FLOOR`."""
@@ -290,7 +303,7 @@ class Positional:
         probe, name = self._probe, node.inputs[effect.source]
         if effect.scale is not None:
             g = self._times(g, np.asarray(effect.scale()))
-        found = norms.statistics(probe, node, effect, self._value(name), shape)
+        found = self._statistics[node.outputs[0]] = norms.statistics(probe, node, effect, self._value(name), shape)
         g = g if found.view == shape else probe.reshape(g, found.view)
         centred = effect.centred and "means" not in self._hold
         if "norms" in self._hold:
@@ -307,6 +320,12 @@ class Positional:
         value, gate = node.inputs[effect.value], node.inputs[effect.gate]
         if effect.own:
             live = value == gate and node.outputs[0] not in self._walk.topology.carrying  # a square that only steers
+            found = None if live or self._parts is None else self._parts.of_product(node)
+            if found is not None and self._walk.useful(found[0]):
+                out = node.outputs[0]
+                self._made_of[out], self._shares[out] = found
+                yield Handed(found[0], self._probe.add("Mul", [g, found[1]]), self._value.shape(out))
+                return
         else:
             role = self._walk.topology.role(value, gate)
             live = role not in self._hold

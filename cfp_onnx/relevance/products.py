@@ -34,7 +34,7 @@ def gated(walk: Walk, node: Node, effect: fx.Gate, g: str, *, live: bool) -> Ite
         yield Handed(gate, probe.add("Mul", [g, value(name)]), shape)
 
 
-def mixed(walk: Walk, node: Node, effect: fx.Mix, g: str, *, live: bool) -> Iterator[Handed]:
+def mixed(walk: Walk, node: Node, effect: fx.Mix, g: str, *, live: bool, squared: bool = False) -> Iterator[Handed]:
     """Values that are mixed by weights: the values' field through the weights, and the weights' through the values.
 
     Args:
@@ -43,10 +43,11 @@ def mixed(walk: Walk, node: Node, effect: fx.Mix, g: str, *, live: bool) -> Iter
         effect: Its effect.
         g: Field of its output.
         live: Whether the weights get a field.
+        squared: Whether the weights count by their squares.
     """
     sides = (effect.value, 1 - effect.value) if live else (effect.value,)
     for side in sides:
-        yield from _factor(walk, node, side, g, turned=(False, False))
+        yield from _factor(walk, node, side, g, turned=(False, False), squared=squared)
 
 
 def multiplied(walk: Walk, node: Node, effect: fx.Product, g: str) -> Iterator[Handed]:
@@ -60,11 +61,15 @@ def multiplied(walk: Walk, node: Node, effect: fx.Product, g: str) -> Iterator[H
             yield from _factor(walk, node, side, g, turned=effect.turned)
 
 
-def _factor(walk: Walk, node: Node, side: int, g: str, *, turned: tuple[bool, bool]) -> Iterator[Handed]:
+def _factor(
+    walk: Walk, node: Node, side: int, g: str, *, turned: tuple[bool, bool], squared: bool = False
+) -> Iterator[Handed]:
     name, other = node.inputs[side], node.inputs[1 - side]
     if not walk.useful(name):
         return
     probe, rest = walk.probe, walk.value(other)
+    if squared:
+        rest = probe.add("Mul", [rest, rest])
     if not turned[1 - side]:
         rest = _turned(walk, rest, len(walk.value.shape(other)))
     pair = [g, rest] if side == 0 else [rest, g]

@@ -31,9 +31,15 @@ class FieldWalk:
 
     Attributes:
         make: Makes the rule's object for one walk that holds what is named.
+        second: The same to second order; None where the rule has none.
     """
 
     make: Callable[[Walk, tuple[str, ...]], FieldRule]
+    second: Callable[[Walk, tuple[str, ...]], FieldRule] | None = None
+
+    def of_order(self, order: int) -> Callable[[Walk, tuple[str, ...]], FieldRule]:
+        """What makes the rule's object, to first or second order; see `Rule.ordered`."""
+        return self.make if order == 1 or self.second is None else self.second
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,23 @@ class Rule:
             raise UsageError(f"rule {self.name} holds {', '.join(self.holds)} always; only positional lets one choose")
         return found
 
+    @property
+    def orders(self) -> int:
+        """How many orders it has."""
+        return 2 if isinstance(self.walk, FieldWalk) and self.walk.second is not None else 1
+
+    def ordered(self, order: int) -> int:
+        """The order asked for: 1, or 2 where the rule has a second.
+
+        Raises:
+            UsageError: If it is another, or the rule has none.
+        """
+        if order not in {1, 2}:
+            raise UsageError(f"order is {order}, it must be 1 or 2")
+        if order > self.orders:
+            raise UsageError(f"rule {self.name} has no second order; only positional does")
+        return order
+
     def field(self) -> FieldWalk:
         """Its walk, of a rule whose relevance comes out of the forward pass itself.
 
@@ -130,7 +153,13 @@ class Rule:
 def _positional(walk: Walk, hold: tuple[str, ...]) -> FieldRule:
     from cfp_onnx.relevance.positional import Positional
 
-    return Positional(walk, hold=hold)
+    return Positional(walk, hold=hold, whole=False)
+
+
+def _curved(walk: Walk, hold: tuple[str, ...]) -> FieldRule:
+    from cfp_onnx.relevance.curvature import Curved
+
+    return Curved(walk, hold=hold)
 
 
 def _active(walk: Walk, _hold: tuple[str, ...]) -> FieldRule:
@@ -163,7 +192,8 @@ RULES: dict[str, Rule] = {
     rule.name: rule
     for rule in (
         Rule(
-            "positional", FieldWalk(_positional), FIELD_STEPS, "contrast", (), lets_choose=True, second_walk=True,
+            "positional", FieldWalk(_positional, _curved), FIELD_STEPS, "contrast", (), lets_choose=True,
+            second_walk=True,
             sentence="how far the class's score follows each kernel's map, position by position",
         ),
         Rule(

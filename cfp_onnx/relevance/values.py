@@ -39,6 +39,7 @@ class Settings:
         depth: Deepest level, None for all.
         class_step: weights, contribution or contrast.
         index: The class.
+        order: 1, or 2 for the curvature that a removal passes through as well.
         hold: What is held at its recorded value, of `cfp_onnx.relevance.rules.HOLDS`.
         against: What the class is set against under ``contrast``: ``mean``, ``rivals``, ``best`` or a class; None
             where it is set against nothing.
@@ -53,6 +54,7 @@ class Settings:
     class_step: str
     index: int
     hold: tuple[str, ...] = ()
+    order: int = 1
     against: str | int | None = "mean"
     rather: tuple[str | int, ...] = ()
     others: Array | None = None

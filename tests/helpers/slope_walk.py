@@ -22,7 +22,9 @@ Array = npt.NDArray[Any]
 
 STEP = 1e-5
 
-SLOPES = replace(RULES["positional"], walk=FieldWalk(lambda walk, hold: Positional(walk, hold=hold, sums=None)))
+SLOPES = replace(
+    RULES["positional"], walk=FieldWalk(lambda walk, hold: Positional(walk, hold=hold, sums=None, whole=True))
+)
 
 
 def relevance(

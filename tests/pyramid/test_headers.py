@@ -17,8 +17,8 @@ KEYS = {
     "model": ["file", "sha256", "producer", "opset"],
     "input": ["file", "sha256", "shape", "layout"],
     "run": [
-        "rule", "class_step", "theta", "top_k", "depth", "holds", "against", "rivals", "provider", "onnxruntime",
-        "output_difference", "undefined", "negative_sums", "links_omitted",
+        "rule", "class_step", "theta", "top_k", "depth", "holds", "order", "against", "rivals", "provider",
+        "onnxruntime", "output_difference", "undefined", "negative_sums", "links_omitted",
     ],
     "target": ["output", "index", "label", "score", "top"],
     "coverage": ["channels", "layers", "operators_unknown"],

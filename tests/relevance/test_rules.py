@@ -29,8 +29,8 @@ class Magnitude(Positional):
 @pytest.fixture(params=[True, False])
 def added(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Rule:
     row = Rule(
-        "magnitude", FieldWalk(lambda walk, hold: Magnitude(walk, hold=hold)), ("contribution", "contrast"), "contrast",
-        (), lets_choose=True, second_walk=request.param,
+        "magnitude", FieldWalk(lambda walk, hold: Magnitude(walk, hold=hold, whole=False)),
+        ("contribution", "contrast"), "contrast", (), lets_choose=True, second_walk=request.param,
         sentence="how large the effect is, for or against",
     )  # fmt: skip
     monkeypatch.setitem(RULES, row.name, row)

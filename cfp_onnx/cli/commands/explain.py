@@ -40,6 +40,13 @@ def add_options(parser: Parser) -> None:
         help=f"what keeps its value when a kernel goes: some of {','.join(HOLDS)}, or all or none (positional: none)",
     )
     add(
+        "--order",
+        type=count,
+        default=1,
+        metavar="1|2",
+        help="2 also counts what a kernel's removal bends, for about one more pass (1; rule positional)",
+    )
+    add(
         "--against",
         action="append",
         metavar="CLASS",
@@ -53,6 +60,7 @@ def add_options(parser: Parser) -> None:
     parser.suggest("class_step", CLASS_STEPS)
     parser.suggest("depth", ("all",))
     parser.suggest("hold", (*HOLDS, "all", "none"))
+    parser.suggest("order", ("1", "2"))
     parser.suggest("against", AGAINST[:-1])
     width = max(map(len, RULES))
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -101,6 +109,7 @@ def run(options: argparse.Namespace) -> int:
             depth=options.depth,
             hold=options.hold,
             against=options.against,
+            order=options.order,
             layout=options.layout,
             labels=labels,
             preprocess=preprocess_of(model, options),

@@ -239,7 +239,7 @@ function kernelsAt(model, depth) {
 
 // ---------------------------------------------------------------------------------------- provenance
 
-const SETTINGS = ["rule", "class_step", "theta", "top_k", "depth"];
+const SETTINGS = ["rule", "order", "class_step", "theta", "top_k", "depth"];
 
 /** Keys of a run that its settings tell in words. */
 const ASKED = ["holds", "against", "rivals", "gates"];
