@@ -124,7 +124,7 @@ def linear_unit(w: Writer, x: str) -> str:
     both = np.zeros((8, 4, 1, 1, 1))
     both[1, 0] = both[0, 2] = both[2, 3] = 1
     both[3, 2:] = 0.5
-    both[5, 1] = 4
+    both[5, 1] = 2  # open, and not so far that a hard gate saturates, where a slope is 0
     both[[4, 6, 7], 2] = 0.5
     maps = w.layer("both", x, both, [0, 0, 0, 0, 0.5, 0, 0.5, 0.5], rectified=False)
     value, gate = w.channel_slice(maps, 0, 4), w.channel_slice(maps, 4, 8)
