@@ -13,6 +13,7 @@ from pathlib import Path
 import benchmarks.tubes as package
 from benchmarks.demo_model import DEMO
 from benchmarks.tubes.maps import Explainer, judged, randomised
+from benchmarks.tubes.peers import peers
 from benchmarks.tubes.scenes import Scene, of_motion, of_zoo
 from benchmarks.tubes.tables import Judged, as_json, markdown
 from benchmarks.zoo.catalogue import entries
@@ -21,7 +22,7 @@ from cfp_onnx.model import load
 PAIRS = 24
 
 
-def measure(found: Judged, path: Path, scenes: Iterator[Scene], folder: Path) -> None:
+def measure(found: Judged, path: Path, scenes: Sequence[Scene], folder: Path, python: Path | None = None) -> None:
     """Judge all maps of one network.
 
     Args:
@@ -29,12 +30,17 @@ def measure(found: Judged, path: Path, scenes: Iterator[Scene], folder: Path) ->
         path: The network.
         scenes: What it is asked.
         folder: For its copy with random weights.
+        python: An interpreter with PyTorch, for others' maps.
     """
     own, random = Explainer(load(path)), Explainer(load(randomised(path, folder, seed=0)))
     for scene in scenes:
         for name, tube in judged(own, random, scene.clip, scene.frames, scene.label).items():
             found.note(name, tube, scene)
         found.close(scene)
+    if python is not None and own.engine is not None:
+        for scene, made in zip(scenes, peers(python, path, own.engine, scenes), strict=True):
+            for name, tube in made.items():
+                found.note(name, tube, scene)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kinds", nargs="+", help="only these kinds of the zoo's networks")
     parser.add_argument("--role", choices=("choose", "table", "all"), default="table", help="half of the zoo's seeds")
     parser.add_argument("--pairs", type=int, default=PAIRS, help="clips with two movers of each network")
+    parser.add_argument("--peers", type=Path, metavar="PYTHON", help="an interpreter with PyTorch, for others' maps")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
     given = parser.parse_args(arguments)
@@ -54,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = Path(name)
         for judged_, path, scenes in _subjects(given, folder):
             start = time.perf_counter()
-            measure(judged_, path, scenes, folder)
+            measure(judged_, path, list(scenes), folder, given.peers)
             found.append(judged_)
             print(f"{judged_.name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
     text = markdown(found)

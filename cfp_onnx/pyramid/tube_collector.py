@@ -16,6 +16,9 @@ from cfp_onnx.pyramid.resampling import Centres, Size, add_maps, density
 from cfp_onnx.pyramid.tubes import FLAT, NO_TUBE, Tube, Tubes, mark_constant, nowhere_note
 from cfp_onnx.values import Array
 
+AGAINST_IT = "over the clip as a whole more speaks against the class than for it: biases hold the margin"
+"""What is said of such a tube: relevance leaves out what biases add."""
+
 PER_LAYER = 32
 """Most chosen kernels of a layer whose own tubes are kept, the strongest."""
 
@@ -190,8 +193,8 @@ class TubeCollector:
         notes = []
         if not own:
             notes.append(f"{NO_TUBE}: {self._no_evidence}")
-        elif own[0].values.max() <= 0:
-            notes.append("at no place in the clip does more speak for the class than against it")
+        elif own[0].values.sum() < 0:
+            notes.append(AGAINST_IT)
         depths: dict[str, list[int]] = {}
         for depth, reasons in sorted(self._nowhere.items()):
             if depth not in self._levels:
@@ -253,6 +256,6 @@ def kernels_with_tubes(relevance: Array, chosen: Array) -> tuple[Array, int]:
 
 
 __all__ = [
-    "AGAINST", "BYTES", "LEAST_GRID", "PER_LAYER", "TubeCollector", "clip_size", "kernels_with_tubes", "tells_places",
-    "why_nowhere",
+    "AGAINST", "AGAINST_IT", "BYTES", "LEAST_GRID", "PER_LAYER", "TubeCollector", "clip_size", "kernels_with_tubes",
+    "tells_places", "why_nowhere",
 ]  # fmt: skip

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,10 @@ from benchmarks.demo_model import DEMO
 from benchmarks.tubes import maps, scenes
 from benchmarks.tubes.__main__ import main
 from benchmarks.tubes.measures import energy, pointing, share
+from benchmarks.tubes.peers import peers
 from benchmarks.tubes.tables import Judged, markdown
 from benchmarks.zoo.catalogue import entries
+from cfp_onnx.model import load
 
 
 def test_energy_is_one_by_chance_and_the_inverse_of_the_area_at_best(rng: np.random.Generator) -> None:
@@ -122,3 +126,31 @@ def test_a_map_without_any_mass_counts_as_chance() -> None:
     assert one.figures[maps.TUBE]["apart"] == [0.5]
     row = next(line for line in markdown([one]).splitlines() if line.startswith("| a |"))
     assert [cell.strip() for cell in row.strip("|").split("|")] == ["a", "0.500 ± 0.000", "-", "- (-)", "-", "-"]
+
+
+@pytest.mark.converters
+@pytest.mark.parametrize("kind", ["resnet", "vit-mean", "resnet-2d"])
+def test_others_maps_keep_what_their_papers_prove(kind: str, tmp_path: Path) -> None:
+    """Integrated gradients add up to what the logit gained over a clip of zeros; Grad-CAM covers the clip."""
+    root = Path(__file__).resolve().parents[2]
+    for python in (Path(sys.executable), root / ".venvs" / "zoo" / "bin" / "python"):
+        command = [str(python), "-c", "import torch"]
+        if python.exists() and subprocess.run(command, capture_output=True, check=False).returncode == 0:
+            break
+    else:
+        pytest.skip("no environment with PyTorch")
+    (entry,) = entries(role="choose", kinds=[kind])
+    path = entry.write(tmp_path)
+    found = [s for s in scenes.of_zoo(entry, 2) if s.what == "single"]
+    explain = maps.Explainer(load(path))
+    explain(found[0].clip, 0, depth=1)
+    engine = explain.engine
+    assert engine is not None
+    for scene, made in zip(found, peers(python, path, engine, found), strict=True):
+        assert {m.shape for m in made.values()} == {scene.mask.shape}
+        assert np.ptp(made["Grad-CAM"]) > 0
+        name = engine.network.clip_input()
+        here, zero = (
+            engine.plain({name: clip})[engine.output][0, scene.label] for clip in (scene.clip, 0 * scene.clip)
+        )
+        assert made["integrated gradients"].sum() == pytest.approx(here - zero, rel=0.15, abs=0.3)

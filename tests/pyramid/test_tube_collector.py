@@ -26,7 +26,7 @@ from cfp_onnx.graph.features import feature_of
 from cfp_onnx.model import load
 from cfp_onnx.pyramid import resampling, tubes
 from cfp_onnx.pyramid.result import Pyramid
-from cfp_onnx.pyramid.tube_collector import PER_LAYER, clip_size, kernels_with_tubes
+from cfp_onnx.pyramid.tube_collector import AGAINST_IT, PER_LAYER, clip_size, kernels_with_tubes
 
 Array = npt.NDArray[Any]
 
@@ -179,6 +179,24 @@ def test_where_no_map_of_the_class_can_be_made_it_is_said(net: Net, value: float
     page = found.save(tmp_path / "out", animation="none").read_text("utf-8")
     assert said in page
     assert not list((tmp_path / "out" / "tubes").glob("class_evidence*"))
+
+
+@pytest.mark.parametrize(("sign", "said"), [(1.0, False), (-1.0, True)])
+def test_it_is_said_where_more_speaks_against_a_class_than_for_it(sign: float, said: bool, tmp_path: Path) -> None:
+    """One kernel that is the mean colour; class 0 takes it with one sign, its only rival with the other."""
+    weights = {
+        "w1": np.full((1, 3, 1, 1), 1 / 3), "wy": np.array([[sign], [-sign]]), "by": np.array([9.0, 0.0]),
+    }  # fmt: skip
+    net = Net(
+        "signs", "x=1,3,6,6",
+        "c1 = Conv (x, w1)\nr1 = Relu (c1)\np = GlobalAveragePool (r1)\nf = Flatten (p)\n"
+        "y = Gemm <transB=1> (f, wy, by)", weights,
+    )  # fmt: skip
+    clip = np.abs(net.feeds()["x"])
+    found = explain(saved(net.model(), tmp_path), clip, device="cpu")
+    assert found.target.index == 0
+    assert (AGAINST_IT in found.tubes.notes) is said
+    assert np.sign(found.class_tube(signed=True).sum()) == sign
 
 
 def test_depths_below_four_by_four_places_have_no_map(tmp_path: Path) -> None:
