@@ -77,7 +77,7 @@ class ExactVectors:
 
     def note_node(self, node: Node, effect: fx.Activation, above: str, share: str) -> None:
         """Remember an activation that is a node of its own."""
-        if effect.bias is None and node.op not in _ROWS:
+        if effect.bias is None and node.op not in _ROWS and "QLinear" not in node.op:
             name = node.inputs[effect.source]
             x, y = self._value(name), self._value(node.outputs[0])
             self.note(name, Passed(x, y, above, share, lambda v: again(self._probe, self._value, node, {name: v})))
