@@ -12,7 +12,7 @@ where the last term of sigma' is there only if a mean is taken off (docs/method.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -43,6 +43,7 @@ class ExactNorms:
         self._walk = walk
         self._sums = sums
         self._passed: list[tuple[str, Callable[[], Slope]]] = []
+        self._rows: dict[tuple[int, Axes], _Rows] = {}
 
     def note(self, tensor: str, slope: Callable[[], Slope]) -> None:
         """Remember a norm that the walk passes.
@@ -59,20 +60,26 @@ class ExactNorms:
             return None
         addends = Addends(self._walk, feature, self._sums)
         names = []
-        for tensor, slope in self._passed:
+        for place, (tensor, slope) in enumerate(self._passed):
             if tensor in addends.axes:
                 parts = slope()
                 axes = factors.reshaped(addends.axes[tensor], parts.found.view)
                 if axes is not None:
-                    names.append(_kernels(self._walk.probe, parts, addends.name(tensor), axes))
+                    rows = self._at(place, parts, axes)
+                    names.append(_kernels(self._walk.probe, rows, addends.name(tensor), axes))
         return total(self._walk.probe, names) if names else None
 
+    def _at(self, place: int, slope: Slope, axes: Axes) -> _Rows:
+        """A norm's statistics for kernels that lie along some axes; made once."""
+        if (place, axes) not in self._rows:
+            self._rows[place, axes] = _Rows(self._walk.probe, slope, axes)
+        return self._rows[place, axes]
 
-def _kernels(probe: Probe, slope: Slope, addend: str, axes: Axes) -> str:
+
+def _kernels(probe: Probe, rows: _Rows, addend: str, axes: Axes) -> str:
     """Drop less slope, summed over all but the kernels, (kernels,)."""
     sizes = factors.sizes(axes)
-    rows = _Rows(probe, slope, axes)
-    value = rows.short_of(probe, rows.full(addend))
+    value = rows.short_of(rows.full(addend))
     kernels = factors.kernel_order(axes)
     others = [a for a in range(len(sizes)) if a not in kernels]
     value = probe.reduce("ReduceSum", value, others, keep=False)
@@ -108,9 +115,33 @@ class _Rows:
     def _set(self, name: str) -> str:
         return self._probe.reshape(name, self._small) if self._reshape else name
 
-    def short_of(self, probe: Probe, a: str) -> str:
+    def short_of(self, a: str) -> str:
         """Drop less slope for each kernel and set."""
-        count = self._count
+        return self._of_elements(a) if self._lone else self._of_parts(a)
+
+    def _of_elements(self, a: str) -> str:
+        """The same where each kernel has one element of a set; everything is of the input's size."""
+        probe, (lean, pulled, square, whole) = self._probe, self._shared
+        curved = probe.add("Sub", [probe.add("Mul", [a, square]), lean])
+        left = probe.add("Add", [probe.number(1.0), probe.add("Mul", [a, curved])])
+        rest = probe.add("Sub", [whole, probe.add("Mul", [a, self._h])])
+        bent = probe.add("Mul", [self._shrunk(left), rest])
+        return probe.add("Add", [bent, probe.add("Mul", [a, pulled])])
+
+    @cached_property
+    def _shared(self) -> tuple[str, str, str, str]:
+        """What all kernels of a norm share: 2 n / (N sigma), l n, (1 / N - 1 / N^2) / sigma^2 and N l sigma."""
+        probe, count, sigma = self._probe, self._count, self._deviation
+        lean = probe.add("Div", [self._normed, probe.add("Mul", [sigma, probe.number(count / 2)])])
+        pulled = probe.add("Mul", [self._normed, self._along])
+        own = probe.number(1 / count - (1 / count**2 if self._centred else 0.0))
+        square = probe.add("Div", [own, probe.add("Mul", [sigma, sigma])])
+        whole = probe.add("Mul", [probe.add("Mul", [self._along, sigma]), probe.number(count)])
+        return lean, pulled, square, whole
+
+    def _of_parts(self, a: str) -> str:
+        """The same where each kernel has several elements of a set, which are summed first."""
+        probe, count = self._probe, self._count
         pull = probe.add("Mul", [self._along, self._deviation])
         shares = probe.add("Div", [a, self._deviation])
         bn = self._summed(probe.add("Mul", [shares, self._normed]))
@@ -119,20 +150,21 @@ class _Rows:
         gone = probe.add("Sub", [probe.add("Add", [bn, bn]), bb])
         left = probe.add("Sub", [probe.number(1.0), probe.add("Mul", [gone, probe.number(1 / count)])])
         if self._centred:
-            moved = bb if self._lone else self._squared(self._summed(shares))
-            left = probe.add("Sub", [left, probe.add("Mul", [moved, probe.number(1 / count**2)])])
-        left = probe.add("Max", [left, probe.number(LEAST)])
-        ratio = probe.add("Reciprocal", [probe.add("Sqrt", [left])])
+            mean = probe.add("Mul", [self._summed(shares), probe.number(1 / count)])
+            left = probe.add("Sub", [left, probe.add("Mul", [mean, mean])])
         rest = probe.add("Sub", [probe.add("Mul", [pull, probe.number(count)]), ah])
-        bent = probe.add("Mul", [probe.add("Sub", [probe.number(1.0), ratio]), rest])
+        bent = probe.add("Mul", [self._shrunk(left), rest])
         return probe.add("Add", [bent, probe.add("Mul", [pull, bn])])
+
+    def _shrunk(self, left: str) -> str:
+        """1 - sigma / sigma', of the share of the variance that is left."""
+        probe = self._probe
+        ratio = probe.add("Reciprocal", [probe.add("Sqrt", [probe.add("Max", [left, probe.number(LEAST)])])])
+        return probe.add("Sub", [probe.number(1.0), ratio])
 
     def _summed(self, name: str) -> str:
         """Sum over each kernel's part of each set."""
-        return name if self._lone else self._probe.reduce("ReduceSum", name, self._part, keep=True)
-
-    def _squared(self, name: str) -> str:
-        return self._probe.add("Mul", [name, name])
+        return self._probe.reduce("ReduceSum", name, self._part, keep=True)
 
 
 __all__ = ["LEAST", "SUMS", "ExactNorms"]
