@@ -43,8 +43,6 @@ CLIP_SIDE = 256
 PNG_BYTES = 200_000
 GIF_BYTES = 690_000
 MOST_WIDE = 1100
-DEMO_DEPTH = 13
-"""Depth of the demonstration network's stack and film: its first convolution."""
 LEVELS, COLUMNS = 4, 5
 DIAGRAM_DEPTHS, DIAGRAM_DOTS, DIAGRAM_RINGS = 6, 18, 8
 
@@ -245,7 +243,7 @@ def draw(name: str, pyramid: Pyramid, folder: Path, *, stacked: Tube) -> None:
     stack = pictures.stack(
         pyramid.media.frames, stacked.at(pyramid.media.size), low=scale.low, high=scale.high,
         title=tube_pictures.tube_title(stacked, sheet.subject), unit=tube_pictures.UNIT_WORDS[stacked.kind],
-        scope=f"depth {stacked.depth}", limit=8,
+        limit=8,
     )  # fmt: skip
     write_bytes(folder / f"{name}-stack.png", small_png(stack))
     write_bytes(folder / f"{name}-pyramid.png", small_png(diagram(pyramid, sheet.subject)))
@@ -258,15 +256,15 @@ def sheet_of(name: str, pyramid: Pyramid) -> tube_pictures.TubePictures:
 
 
 def film(pyramid: Pyramid, file: Path) -> None:
-    """The class's tube at `DEMO_DEPTH`, playing."""
+    """The class's tube, playing."""
     assert pyramid.tubes is not None
     assert pyramid.media is not None
-    tube = pyramid.tubes.find("relevance", depth=DEMO_DEPTH)
-    scale = pyramid.tubes.scale("relevance", tube.depth)
+    tube = pyramid.tubes.find("evidence")
+    scale = pyramid.tubes.scale("evidence", tube.depth)
     shots = pictures.film(
         pyramid.media.frames, tube.at(pyramid.media.size), low=scale.low, high=scale.high,
-        title=f"Which pixels speak for “{pyramid.target.label}”?",
-        unit="relevance per pixel", scope=f"depth {tube.depth}",
+        title=f"Where does something speak for “{pyramid.target.label}”, or against it?",
+        unit=tube_pictures.UNIT_WORDS["evidence"],
     )  # fmt: skip
     scale_to = 1.0
     while True:
@@ -285,7 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.no_demo:
         pyramid = explain(DEMO, DEMO_CLIP, depth="all", device="cpu")
         assert pyramid.tubes is not None
-        draw("demo", pyramid, options.out, stacked=pyramid.tubes.find("relevance", depth=DEMO_DEPTH))
+        draw("demo", pyramid, options.out, stacked=pyramid.tubes.find("evidence"))
         film(pyramid, options.out / "demo.gif")
         print("demo", pyramid)
     for subject in options.models:
@@ -293,8 +291,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         preprocess = Preprocess() if subject.preset is None else PRESETS[subject.preset]
         pyramid = explain(load(subject.model), motion_clip(), depth="all", preprocess=preprocess, device="cpu")
         assert pyramid.tubes is not None
-        found = pyramid.tubes.of("relevance", "depth")
-        draw(subject.name, pyramid, options.out, stacked=found[len(found) // 4])
+        draw(subject.name, pyramid, options.out, stacked=pyramid.tubes.find("evidence"))
         print(f"{subject.name}: {len(pyramid.levels)} depths, {time.perf_counter() - start:.0f} s", flush=True)
     return 0
 

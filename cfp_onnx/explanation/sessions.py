@@ -65,6 +65,7 @@ class FieldProbe:
         links: (layer index, part index) to what the messages of its channels are computed from.
         statistics: Reader of the addends' means.
         features: Layer index to where its kernels are judged.
+        placed: Whether the class's relevance was asked for place by place.
         activations: Layer index to the name of that tensor, where it was asked for.
         maps: Layer index to the class's relevance summed over its kernels, where it was asked for.
         seen: Where the class's own tube comes from: relevance summed over the kernels, at the clip and at the maps of
@@ -78,6 +79,7 @@ class FieldProbe:
     links: Mapping[tuple[int, int], tuple[Message, ...]]
     statistics: Statistics
     features: Mapping[int, Feature]
+    placed: bool
     activations: Mapping[int, str]
     maps: Mapping[int, str]
     seen: Mapping[Feature, str]
@@ -196,8 +198,8 @@ class Sessions:
         constant = network.program.is_constant
         probe.outputs = [o for o in probe.outputs if not constant(o)]
         return FieldProbe(
-            self._session(probe), walk.relevance, walk.messages, statistics, walk.features, activations, maps, clip,
-            volumes, taps,
+            self._session(probe), walk.relevance, walk.messages, statistics, walk.features, wanted.maps, activations,
+            maps, clip, volumes, taps,
         )  # fmt: skip
 
     def _one_walk(self, rule: Rule, hold: Sequence[str], *, same: bool) -> bool:

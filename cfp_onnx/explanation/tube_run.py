@@ -55,7 +55,11 @@ def collect(
         walked: Relevance and chosen kernels.
     """
     layers = network.topology.layers
-    collector.add_evidence([(feature, results[name]) for feature, name in probe.seen.items()])
+    if probe.placed:
+        collector.add_evidence([(feature, results[name]) for feature, name in probe.seen.items()])
+        for i in probe.features:
+            if i not in probe.maps:
+                collector.add_nowhere(layers[i])
     for i, name in probe.maps.items():
         collector.add_relevance(layers[i], probe.features[i], results[name])
     for i, name in probe.activations.items():

@@ -20,7 +20,7 @@ def first_features(topology: Topology, name: str, target: str) -> tuple[Feature,
     found: dict[str, Feature] = {}
     for layer in topology.layers:
         sources = [origin for origin, via in topology.readers[layer.index] if via != "gate"]
-        if sources and all(o.layer is None and o.tensor == name for o in sources):
+        if all(o.layer is None for o in sources) and any(o.tensor == name for o in sources):
             feature = _behind_norm(topology, feature_of(topology, layer, target), target)
             found[feature.tensor] = feature
     return tuple(found.values())

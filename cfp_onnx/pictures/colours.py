@@ -33,7 +33,7 @@ def colormap() -> Picture:
     return np.ascontiguousarray(cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO)[:, 0, ::-1])
 
 
-FOR, AGAINST = (214, 40, 57), (29, 105, 196)
+FOR, AGAINST = (255, 72, 32), (24, 128, 255)
 """RGB of what speaks for and against, where one map shows both."""
 
 
@@ -47,7 +47,7 @@ def overlay(frames: Picture, tube: Array, *, low: float, high: float, opacity: f
 
     With n = (v - low) / (high - low), clipped to 0..1, a pixel of colour f becomes (1 - a) g + a c(n): g is f with
     less saturation, c the colour map and a = opacity · n. So 0 leaves the paler frame, and weak looks weak.
-    A scale from -h to h has two signs: a = opacity · |v| / h, in one colour above 0 and in another below.
+    A scale from -h to h has two signs: a = opacity · |v| / h over a grey frame, red above 0 and blue below.
     A map without any variation, or a scale without extent, colours nothing.
 
     Args:
@@ -86,8 +86,9 @@ def check_clip(frames: Array, tube: Array) -> None:
 def blend(frame: Picture, values: Array | None, low: float, high: float, opacity: float) -> Picture:
     """Draws one frame ``(H, W, 3)`` under one map ``(H, W)``, as `overlay` says; with None without a map."""
     grey = cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY)[:, :, None].astype(np.float32)
-    pale = frame + _DESATURATED * (grey - frame)
-    if values is not None and is_signed(low, high):
+    signed = values is not None and is_signed(low, high)
+    pale = frame + (1.0 if signed else _DESATURATED) * (grey - frame)
+    if values is not None and signed:
         part = np.clip(values.astype(np.float64) / high, -1, 1).astype(np.float32)[:, :, None]
         colour = np.where(part > 0, np.array(FOR, np.float32), np.array(AGAINST, np.float32))
         pale += opacity * np.abs(part) * (colour - pale)

@@ -76,7 +76,7 @@ def scale_of(
     if high <= low:
         return Scale(low, high, unit, (*words, "a scale without extent: nothing is drawn"), drawn=False)
     if low < 0 and low == -high:
-        words.append("above 0 it speaks for, below 0 against")
+        words.append("red speaks for, blue against")
     elif smallest < low <= float(tube.min()):
         words.append("negative values are drawn by their size")
     elif largest <= low:

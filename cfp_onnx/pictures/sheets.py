@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cfp_onnx.pictures.colours import Picture, check_clip
+from cfp_onnx.pictures.colours import Picture, check_clip, is_signed
 from cfp_onnx.pictures.frames import evenly_spaced, frame_under_map, sampling_note
 from cfp_onnx.pictures.legend import legend_of
 from cfp_onnx.pictures.page import beside, column, grid, labelled, page_of, row_caption
@@ -128,8 +128,9 @@ def levels(
             cells = [labelled(cell, f"t = {t}") for cell, t in zip(cells, chosen, strict=True)]
         lines.append(beside(row_caption(row.title, scale.sentences, 190, cells[0].shape[0]), grid(cells, len(cells))))
     words = ["each row has its own scale, stated at its left"] if len(rows) > 1 else []
-    units = " / ".join(dict.fromkeys(row.unit for row in rows))
-    shared = Scale(0.0, 1.0, units, tuple(words), drawn=any_drawn)
+    plain = [row for row in rows if not is_signed(row.low, row.high)]
+    units = " / ".join(dict.fromkeys(row.unit for row in plain or rows))
+    shared = Scale(0.0 if plain else -1.0, 1.0, units, tuple(words), drawn=any_drawn)
     notes = sampling_note(len(chosen), len(frames))
     legend = legend_of(shared, opacity, notes=notes, ticks=("low end", "", "high end"))
     return page_of(column(lines), title, subtitle, legend)

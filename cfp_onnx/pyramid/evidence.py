@@ -2,7 +2,7 @@
 
 Two maps of relevance, one at the clip itself and one at the first layer, are added; the sum is smoothed over a small
 box and over a box of all frames, and counts where both agree in sign (docs/method.md, tubes). The signs of a detector
-of motion alternate from frame to frame, which the long box evens out; the small one keeps the outline.
+of motion alternate from frame to frame, which the box of all frames evens out; the small one says when.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from cfp_onnx.pyramid.resampling import Centres, Size, resample
 from cfp_onnx.values import Array
 
 NEAR = 0.19
-"""Width of the small box over the smaller side of the frames."""
+"""Width of the short box over the smaller side of the frames."""
 
 NEAR_FRAMES = 3
-"""Frames of the small box."""
+"""Frames of the short box."""
 
-FAR = 0.4
-"""Width of the large box over the smaller side of the frames; it covers all frames."""
+FAR = 0.24
+"""Width of the box of all frames, over the smaller side of the frames."""
 
 SIDE = 64
 """Most elements of a map along height and width; more pixels are added up in cells."""

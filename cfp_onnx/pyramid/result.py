@@ -15,7 +15,7 @@ import numpy as np
 from cfp_onnx.errors import UsageError
 from cfp_onnx.pyramid.headers import CoverageHeader, InputHeader, ModelHeader, RunHeader, TargetHeader
 from cfp_onnx.pyramid.media import Media
-from cfp_onnx.pyramid.tubes import Tubes
+from cfp_onnx.pyramid.tubes import NO_TUBE, Tubes, silent_at
 from cfp_onnx.pyramid.values import Alternative, Edge, Kernel, LayerResult, levels_json
 from cfp_onnx.text import listed, plain_text
 from cfp_onnx.values import Array, Progress
@@ -154,14 +154,13 @@ class Pyramid:
         if depth is None:
             own = found.of("evidence", "class")
             if not own:
-                raise KeyError("no class tube was recorded: no relevance came down to the clip or its first layers")
+                raise KeyError(next((n for n in found.notes if n.startswith(NO_TUBE)), NO_TUBE))
             values = own[0].at(media.size)
             return values if signed else np.maximum(values, 0)
         mine = {t.depth: t for t in found.of("relevance", "depth")}
         if depth not in mine:
             there = ", ".join(str(d) for d in sorted(mine)) or "none"
-            nowhere = [note for note in found.notes if note.startswith(f"depth {depth} does not say where")]
-            reason = nowhere[0] if nowhere else f"no class tube of depth {depth} was recorded"
+            reason = silent_at(found.notes, depth) or f"no class tube of depth {depth} was recorded"
             raise KeyError(f"{reason}; depths recorded: {there}")
         values = mine[depth].at(media.size)
         return values if signed else np.maximum(values, 0)
@@ -256,7 +255,7 @@ class Pyramid:
     def __str__(self) -> str:
         from cfp_onnx.pyramid.text import pyramid_tree
 
-        return plain_text(pyramid_tree(self))
+        return plain_text(pyramid_tree(self, notes=() if self.tubes is None else self.tubes.notes))
 
     def _repr_html_(self) -> str:
         """For notebooks: the answer, the class's tubes, and the strongest kernels of each depth."""

@@ -59,13 +59,14 @@ class _View:
         return "held, or nothing of it fires" if self.held else "nothing arrives, or nothing of it fires"
 
 
-def pyramid_tree(pyramid: Findings, *, kernels: int = 5, links: int = 3) -> RenderableType:
+def pyramid_tree(pyramid: Findings, *, kernels: int = 5, links: int = 3, notes: Sequence[str] = ()) -> RenderableType:
     """A pyramid as a tree.
 
     Args:
         pyramid: The result to show.
         kernels: Most kernels per layer.
         links: Most channels per kernel.
+        notes: What its tubes leave out, in sentences.
     """
     view = _View(
         pyramid=pyramid,
@@ -88,7 +89,7 @@ def pyramid_tree(pyramid: Findings, *, kernels: int = 5, links: int = 3) -> Rend
             else:
                 _add_layer(branch, layer, view)
     answer = text_line("class ", question(pyramid.target, pyramid.run), style="bold")
-    return Group(answer, Text(), *_header(pyramid), Text(), root, Text(), *_footer(pyramid))
+    return Group(answer, Text(), *_header(pyramid), Text(), root, Text(), *_footer(pyramid, notes))
 
 
 def _header(pyramid: Findings) -> list[RenderableType]:
@@ -133,13 +134,14 @@ def _rule(run: RunHeader) -> str:
     return f"{run.rule}{order}, class step {run.class_step}, theta {run.theta}{top}, depth {run.depth}, on {where}"
 
 
-def _footer(pyramid: Findings) -> list[RenderableType]:
+def _footer(pyramid: Findings, notes: Sequence[str]) -> list[RenderableType]:
     lines = ["Ranks hold within a layer (% of its strongest kernel); never compare numbers across layers."]
     silent = any(not any(x.relevance) for x in pyramid.layers if x.depth > 0)
     names = [HELD.get(name, name) for name in held(pyramid.run)]
     if silent and names:
         lines.append(f"held: it only steers {either(names)}, which the rule keeps fixed.")
-    return [Text(line, style="dim") for line in lines]
+    lines += [f"tubes: {note}." for note in notes]
+    return [Text(printable(line), style="dim") for line in lines]
 
 
 def _add_classifier(branch: Tree, layer: LayerResult, view: _View) -> None:

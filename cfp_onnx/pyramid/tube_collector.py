@@ -13,7 +13,7 @@ from cfp_onnx.graph.positions import Grid, grid_of, positions, spatial_axes
 from cfp_onnx.graph.topology import Topology
 from cfp_onnx.pyramid.evidence import evidence, smoothed
 from cfp_onnx.pyramid.resampling import Centres, Size, add_maps, density
-from cfp_onnx.pyramid.tubes import Tube, Tubes, mark_constant
+from cfp_onnx.pyramid.tubes import FLAT, NO_TUBE, Tube, Tubes, mark_constant, nowhere_note
 from cfp_onnx.values import Array
 
 PER_LAYER = 32
@@ -54,7 +54,8 @@ class TubeCollector:
     _items: list[Tube] = field(default_factory=list)
     _levels: dict[int, list[tuple[Array, Centres]]] = field(default_factory=dict)
     _grids: dict[tuple[str, int], Grid] = field(default_factory=dict)
-    _nowhere: dict[int, list[tuple[int, ...]]] = field(default_factory=dict)
+    _nowhere: dict[int, set[str]] = field(default_factory=dict)
+    _no_evidence: str = "no relevance came down to the clip or to its first layers"
     omitted: int = 0
     _bytes: int = 0
 
@@ -125,40 +126,49 @@ class TubeCollector:
             total: The feature's axes without the kernels', batch first; the first item counts, or all where frames lie
                 along the batch.
         """
-        grid = self._grid(feature)
-        centres = self._centres(grid)
-        summed = grid.total(_items(np.asarray(total, np.float32), grid, 0, summed=True)).reshape(
-            [len(c) for c in centres]
-        )
+        summed, centres = self._summed(feature, total)
         depth = self.depths[layer.index]
         if not tells_places(summed.shape, self.size):
-            self._nowhere.setdefault(depth, []).append(summed.shape)
+            self._nowhere.setdefault(depth, set()).add(f"maps of {_by(summed.shape)} places")
             return
         values = density(smoothed(summed), centres, self.size)
         self._items.append(Tube("relevance", depth, layer.name, None, values, centres))
         self._levels.setdefault(depth, []).append((values, centres))
         self._bytes += values.nbytes
 
+    def add_nowhere(self, layer: KernelLayer) -> None:
+        """Note that the class's relevance has no map at a layer: it only steers what is held for the tubes."""
+        self._nowhere.setdefault(self.depths[layer.index], set()).add("layers that only steer")
+
     def add_evidence(self, maps: Sequence[tuple[Feature, Array]]) -> None:
-        """Make the class's own tube of what a walk left at the clip and at the first layers.
+        """Make the class's own tube of what a walk left at the clip and at the first layers, where that says where.
 
         Args:
             maps: Where the relevance lies, and its sum over the kernels there: the tensor's axes without the kernels',
                 batch first.
         """
-        found = []
+        found, reasons = [], dict[str, None]()
         for feature, total in maps:
-            grid = self._grid(feature)
-            centres = self._centres(grid)
-            items = _items(np.asarray(total, np.float32), grid, 0, summed=True)
-            values = grid.total(items).reshape([len(c) for c in centres])
-            if values.size > 1:
+            values, centres = self._summed(feature, total)
+            reason = why_nowhere(values, self.size)
+            if reason:
+                reasons[reason] = None
+            else:
                 found.append((values, centres))
+        if reasons:
+            self._no_evidence = "; ".join(reasons)
         if not found:
             return
         values, centres = evidence(found, self.size)
         self._items.append(Tube("evidence", 0, None, None, values, centres))
         self._bytes += values.nbytes
+
+    def _summed(self, feature: Feature, total: Array) -> tuple[Array, Centres]:
+        """A sum over kernels as a map (t, h, w), and its coordinates."""
+        grid = self._grid(feature)
+        centres = self._centres(grid)
+        items = _items(np.asarray(total, np.float32), grid, 0, summed=True)
+        return grid.total(items).reshape([len(c) for c in centres]), centres
 
     def finish(self) -> Tubes:
         """All tubes, with those of whole depths."""
@@ -166,17 +176,48 @@ class TubeCollector:
         for depth, maps in sorted(self._levels.items()):
             values, centres = add_maps(maps)
             levels.append(Tube("relevance", depth, None, None, values, centres))
-        notes = []
-        for depth, shapes in sorted(self._nowhere.items()):
-            if depth not in self._levels:
-                grids = sorted({" x ".join(map(str, shape)) for shape in shapes})
-                notes.append(f"depth {depth} does not say where: its maps have {', '.join(grids)} places")
+        notes = self._silences()
         if self.omitted:
             notes.append(
                 f"{self.omitted} chosen kernels have no tube of their own: at most {PER_LAYER} per layer, "
                 "the strongest, are kept"
             )
         return mark_constant(self.size, [*levels, *self._items], notes)
+
+    def _silences(self) -> list[str]:
+        """Where no honest map can be made, and why."""
+        own = [t for t in self._items if t.kind == "evidence"]
+        notes = []
+        if not own:
+            notes.append(f"{NO_TUBE}: {self._no_evidence}")
+        elif own[0].values.max() <= 0:
+            notes.append("at no place in the clip does more speak for the class than against it")
+        depths: dict[str, list[int]] = {}
+        for depth, reasons in sorted(self._nowhere.items()):
+            if depth not in self._levels:
+                depths.setdefault(", ".join(sorted(reasons)), []).append(depth)
+        return [*notes, *(nowhere_note(found, reason) for reason, found in depths.items())]
+
+
+def why_nowhere(values: Array, size: Size) -> str:
+    """Why a map of relevance does not say where in a clip; nothing where it does.
+
+    Args:
+        values: The map (t, h, w).
+        size: Frames, height and width of the clip.
+    """
+    largest = float(np.abs(values).max(initial=0.0))
+    if largest == 0:
+        return "no relevance came down to the clip or to its first layers"
+    if not tells_places(values.shape, size):
+        return f"the maps of the first layers have {_by(values.shape)} places"
+    if float(np.ptp(values)) <= FLAT * largest:
+        return "relevance is the same everywhere"
+    return ""
+
+
+def _by(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
 
 
 LEAST_GRID = 4
@@ -213,4 +254,5 @@ def kernels_with_tubes(relevance: Array, chosen: Array) -> tuple[Array, int]:
 
 __all__ = [
     "AGAINST", "BYTES", "LEAST_GRID", "PER_LAYER", "TubeCollector", "clip_size", "kernels_with_tubes", "tells_places",
+    "why_nowhere",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ frames. Pictures of one depth share one scale, so that weak kernels look weak.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -26,6 +27,10 @@ SATURATED = 0.005
 
 FLAT = 1e-4
 """A map that varies by at most this part of its scale is constant: it does not say where."""
+
+
+NO_TUBE = "the class has no tube of its own"
+"""How the note begins that says why."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +154,26 @@ def mark_constant(size: Size, items: Iterable[Tube], notes: Iterable[str] = ()) 
     return replace(found, items=tuple(marked))
 
 
+def nowhere_note(depths: Sequence[int], reason: str) -> str:
+    """The note on depths whose maps do not say where.
+
+    Args:
+        depths: The depths.
+        reason: What they have instead.
+    """
+    do = "depth {} does" if len(depths) == 1 else "depths {} do"
+    return f"{do.format(', '.join(map(str, depths)))} not say where: {reason}"
+
+
+def silent_at(notes: Iterable[str], depth: int) -> str | None:
+    """The note that says why a depth has no map; None where there is none."""
+    for note in notes:
+        depths, found, _ = note.partition(" not say where: ")
+        if found and str(depth) in re.findall("[0-9]+", depths):
+            return note
+    return None
+
+
 def weighted_activation(tubes: Sequence[tuple[Tube, float]], *, layer: str | None) -> Tube:
     """Activation of a layer or depth: its kernels' tubes, each times its share of the strongest kernel's relevance.
 
@@ -170,6 +195,6 @@ def drawn_values(values: Array, kind: str) -> Array:
 
 
 __all__ = [
-    "FLAT", "KINDS", "SATURATED", "UNITS", "Scale", "Tube", "Tubes", "drawn_values", "mark_constant", "unit_of",
-    "weighted_activation",
+    "FLAT", "KINDS", "NO_TUBE", "SATURATED", "UNITS", "Scale", "Tube", "Tubes", "drawn_values", "mark_constant",
+    "nowhere_note", "silent_at", "unit_of", "weighted_activation",
 ]  # fmt: skip

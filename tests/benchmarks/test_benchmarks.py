@@ -1,4 +1,4 @@
-"""The benchmarks measure what they claim: times of the session that is meant, shares of masks that are known."""
+"""The benchmarks measure what they claim: times of the session that is meant, what a session keeps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from gated_net import FRAMES
 from gated_net import network as gated
 
-from benchmarks import overhead, tubes
+from benchmarks import overhead
 from cfp_onnx import model, runtime
 from cfp_onnx.explanation.engine import Engine
 
@@ -73,49 +73,3 @@ def test_a_noisy_control_is_flagged() -> None:
 
 def test_the_ratio_is_the_median_of_the_pairs() -> None:
     assert overhead.Timing.of([(1.0, 2.0), (2.0, 2.0), (1.0, 30.0)]).ratio == 2
-
-
-# ------------------------------------------------------------------------------------------------ tubes
-
-
-def test_energy_is_one_by_chance_and_the_inverse_of_the_area_at_best(rng: np.random.Generator) -> None:
-    mask = rng.uniform(size=(4, 5, 6)) < 0.2
-    assert tubes.energy(np.ones(mask.shape), mask) == pytest.approx(1)
-    assert tubes.energy(mask.astype(float), mask) == pytest.approx(1 / mask.mean())
-    assert tubes.energy((~mask).astype(float), mask) == 0
-    spoiled = np.where(mask, 2.0, -7.0)
-    assert tubes.energy(spoiled, mask) == pytest.approx(1 / mask.mean())
-    assert np.isnan(tubes.energy(np.zeros(mask.shape), mask))
-    assert np.isnan(tubes.energy(np.ones(mask.shape), np.zeros_like(mask)))
-
-
-def test_share_is_half_by_chance_and_forgets_what_lies_outside_both() -> None:
-    own, other = np.zeros((2, 4, 4), bool), np.zeros((2, 4, 4), bool)
-    own[:, :2], other[:, 3] = True, True
-    tube = np.full((2, 4, 4), 5.0)
-    tube[own], tube[other] = 3.0, 2.0
-    assert tubes.share(tube, own, other) == pytest.approx(3 * 16 / (3 * 16 + 2 * 8))
-    assert tubes.share(tube, own, own) == 0.5
-    assert np.isnan(tubes.share(-tube, own, other))
-
-
-def test_the_difference_of_frames_needs_no_network() -> None:
-    frames = np.zeros((3, 2, 2, 3), np.uint8)
-    frames[1, 0, 0] = (1, 2, 250)
-    found = tubes.difference(frames)
-    assert found[:, 0, 0].tolist() == [253, 253, 253]
-    assert found[:, 1].max() == 0
-
-
-def test_the_tubes_table_has_a_row_for_each_map(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "tubes.json"
-    assert tubes.main(["--clips", "1", "--json", str(path)]) == 0
-    found = json.loads(path.read_text())
-    assert {"depth 1", tubes.PUBLISHED, tubes.DIFFERENCE} <= set(found)
-    assert {len(v["energy"]) for v in found.values()} == {1}
-    assert {len(v["share"]) for v in found.values()} == {2}
-    rows = capsys.readouterr().out.splitlines()
-    assert len(rows) == 2 + len(found)
-    name, *numbers = (cell.strip() for cell in rows[2].strip("|").split("|"))
-    expected = [found[name]["energy"][0], np.mean(found[name]["share"])]
-    assert [float(n) for n in numbers] == pytest.approx(expected, abs=0.051)

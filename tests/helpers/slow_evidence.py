@@ -11,7 +11,14 @@ import numpy.typing as npt
 import onnx
 import twin
 
+from cfp_onnx.pyramid.evidence import FAR, NEAR, NEAR_FRAMES
+
 Array = npt.NDArray[Any]
+
+HELD = ("norms", "attention", "gates", "means")
+
+Places = Mapping[str, tuple[int, float, float]]
+"""First maps: clip pixels from one element to the next, and where along height and width the first of them lies."""
 
 
 def rivals(scores: Array, target: int) -> Array:
@@ -21,13 +28,13 @@ def rivals(scores: Array, target: int) -> Array:
 
 
 def places(model: onnx.ModelProto, feeds: Mapping[str, Array], target: int) -> dict[str, Array]:
-    """Field times value at every tensor of the walk, of the class against its rivals, from one walk for each class."""
+    """Field times value at every tensor of the walk, all held, of a class against its rivals; a walk for each class."""
     values = twin.evaluate(model, feeds)
     scores = np.asarray(values[model.graph.output[0].name], np.float64).reshape(-1)
     seed = (np.arange(scores.size) == target) - rivals(scores, target)
     found: dict[str, Array] = {}
     for index, factor in enumerate(seed):
-        walked = twin.fields(model, feeds, target=index, class_step="contribution")
+        walked = twin.fields(model, feeds, target=index, class_step="contribution", hold=HELD)
         for name, g in walked.fields.items():
             found[name] = found.get(name, 0.0) + factor * g * walked.values[name]
     return found
@@ -62,7 +69,26 @@ def laid(values: Array, centres: Sequence[Array], size: Sequence[int]) -> Array:
     return out
 
 
-def evidence(maps: Sequence[Array], near: float, frames: int, far: float) -> Array:
+def recipe(model: onnx.ModelProto, feeds: Mapping[str, Array], target: int, first: Places) -> Array:
+    """The tube of a class for a network with one input ``x``, kernels on axis 1."""
+    truth = places(model, feeds, target)
+    size = summed(feeds["x"]).shape
+    maps = [summed(truth["x"])]
+    for tensor, (step, top, left) in first.items():
+        own = summed(truth[tensor])
+        t, h, w = own.shape
+        centres = (np.arange(t), np.arange(h) * step + top, np.arange(w) * step + left)
+        maps.append(laid(own, centres, size))
+    return evidence(maps)
+
+
+def summed(values: Array) -> Array:
+    """A tensor's first item summed over its kernels, (t, h, w)."""
+    total = values.sum(axis=1)[0]
+    return np.asarray(total.reshape((1,) * (3 - total.ndim) + total.shape))
+
+
+def evidence(maps: Sequence[Array], near: float = NEAR, frames: int = NEAR_FRAMES, far: float = FAR) -> Array:
     """The recipe for maps that have a value for every pixel of the clip.
 
     Args:
@@ -74,7 +100,7 @@ def evidence(maps: Sequence[Array], near: float, frames: int, far: float) -> Arr
     total = sum(m / np.abs(m).sum() for m in maps)
     long = [i for i in (1, 2) if total.shape[i] > 1]
     side = min(total.shape[i] for i in long)
-    small = [frames] + [odd(near * side) if i in long else 1 for i in (1, 2)]
+    small = [frames if total.shape[0] > 1 else 1] + [odd(near * side) if i in long else 1 for i in (1, 2)]
     large = [2 * total.shape[0] + 1] + [odd(far * side) if i in long else 1 for i in (1, 2)]
     one, two = box(total, small), box(total, large)
     spoken = np.maximum(one, 0) * np.maximum(two, 0) - np.maximum(-one, 0) * np.maximum(-two, 0)

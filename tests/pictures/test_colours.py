@@ -54,6 +54,22 @@ def test_values_below_the_scale_are_nothing():
     np.testing.assert_array_equal(colours.overlay(frames, tube, low=0, high=1), frames)
 
 
+def test_a_scale_of_two_signs_has_a_colour_for_each_and_frames_without_any(rng):
+    frames = rng.integers(0, 256, (1, 4, 4, 3), dtype=np.uint8)
+    tube = np.zeros((1, 4, 4), np.float32)
+    tube[0, 0, :3] = 2.0, -2.0, 1.0
+    drawn = colours.overlay(frames, tube, low=-2, high=2, opacity=1).astype(float)
+    assert tuple(drawn[0, 0, 0]) == colours.FOR
+    assert tuple(drawn[0, 0, 1]) == colours.AGAINST
+    assert np.ptp(drawn[0, 1:], axis=-1).max() == 0, "grey"
+    tube[0, 0, 2] = 0
+    bare = colours.overlay(frames, tube, low=-2, high=2, opacity=1).astype(float)
+    half = (bare[0, 0, 2] + colours.FOR) / 2
+    np.testing.assert_allclose(drawn[0, 0, 2], half, atol=1)
+    assert not colours.is_signed(0, 2)
+    assert not colours.is_signed(-1, 2)
+
+
 def test_what_is_not_coloured_keeps_hue_and_lightness_and_loses_some_saturation(rng):
     frames = rng.integers(40, 216, (2, 8, 8, 3), dtype=np.uint8)
     drawn = colours.overlay(frames, np.zeros((2, 8, 8), np.float32), low=0, high=1)

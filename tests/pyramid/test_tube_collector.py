@@ -16,15 +16,16 @@ from position_nets import CHECKED
 from small_nets import Net
 from walk_nets import by_name
 
-from benchmarks import tubes as benchmark
 from benchmarks.demo_model import DEMO, DEMO_CLIP
 from benchmarks.motion import clips
+from benchmarks.tubes.maps import Explainer
+from benchmarks.tubes.measures import energy, share
 from cfp_onnx import explain
 from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.graph.features import feature_of
 from cfp_onnx.model import load
 from cfp_onnx.pyramid import resampling, tubes
-from cfp_onnx.pyramid.evidence import FAR, NEAR, NEAR_FRAMES
+from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.pyramid.tube_collector import PER_LAYER, clip_size, kernels_with_tubes
 
 Array = npt.NDArray[Any]
@@ -152,48 +153,51 @@ def test_maps_are_the_twins_relevance_and_the_kernels_own_maps(tmp_path: Path) -
     assert len(found.tubes.of("activation", "kernel")) == len(found.tubes.of("relevance", "kernel")) > 3
 
 
-STRIDED = Net(
-    "strided", "x=1,3,4,11,12",
-    "c1 = Conv <pads=[1,1,1,1,1,1], strides=[1,2,2]> (x, w1)\nr1 = LeakyRelu (c1)\n"
-    "v = Conv <strides=[1,3,3]> (x, w2)\nr2 = Relu (v)\nd = Conv <pads=[1,1,1,1,1,1], strides=[1,2,2]> (r1, w3)\n"
-    "k = Conv (r2, w4)\nc = Concat <axis=1> (d, k)\nf = Relu (c)",
-    {"w1": (4, 3, 3, 3, 3), "w2": (4, 3, 1, 5, 6), "w3": (4, 4, 3, 3, 3), "w4": (3, 4, 1, 1, 1)}, 21, 7,
+POINTWISE = Net("pointwise", "x=1,3,6,6", "c1 = Conv (x, w1)\nf = Relu (c1)", {"w1": (4, 3, 1, 1)}, 21, 4)
+COARSE = Net(
+    "coarse", "x=1,3,12,12",
+    "c1 = Conv <strides=[4,4]> (x, w1)\nr1 = Relu (c1)\nc2 = Conv <strides=[3,3]> (r1, w2)\nf = Relu (c2)",
+    {"w1": (4, 3, 4, 4), "w2": (4, 4, 3, 3)}, 21, 4,
 )  # fmt: skip
-"""Two branches that read the clip at strides of their own."""
 
 
 @pytest.mark.parametrize(
-    ("net", "first"),
+    ("net", "value", "said"),
     [
-        (by_name("plain stack"), {"r1": (1, 0, 0)}),
-        (by_name("(2+1)D"), {"r1": (1, 0, 0)}),
-        (by_name("residual 21"), {"r1": (1, 0, 0)}),
-        (STRIDED, {"r1": (2, 0, 0), "r2": (3, 2, 2.5)}),
-        (SMALL["curve"], {"r1": (1, 0, 0)}),
+        (POINTWISE, 0.0, "the class has no tube of its own: no relevance came down to the clip or to its first layers"),
+        (POINTWISE, 2.0, "the class has no tube of its own: relevance is the same everywhere"),
     ],
-    ids=lambda x: getattr(x, "name", ""),
 )
-def test_the_class_tube_is_the_recipe_on_the_twins_fields(
-    net: Net, first: dict[str, tuple[int, float, float]], tmp_path: Path
-) -> None:
-    """Relevance at the clip and at each first layer, with their signs; a row says step and first centre of a map."""
-    model, feeds = net.model(), net.feeds()
-    found = explain(saved(model, tmp_path), feeds["x"], depth=1, device="cpu")
-    truth = slow_evidence.places(model, feeds, found.target["index"])
-    size = found.tubes.size
+def test_where_no_map_of_the_class_can_be_made_it_is_said(net: Net, value: float, said: str, tmp_path: Path) -> None:
+    clip = np.full(net.feeds()["x"].shape, value, np.float32)
+    found = explain(saved(net.model(), tmp_path), clip, device="cpu")
+    assert found.tubes.notes[0] == said
+    assert not found.tubes.of("evidence", "class")
+    with pytest.raises(KeyError, match=said):
+        found.class_tube()
+    assert f"tubes: {said}." in str(found)
+    page = found.save(tmp_path / "out", animation="none").read_text("utf-8")
+    assert said in page
+    assert not list((tmp_path / "out" / "tubes").glob("class_evidence*"))
 
-    def summed(tensor: str) -> Array:
-        total = truth[tensor].sum(axis=1)[0]
-        return total.reshape((1,) * (3 - total.ndim) + total.shape)
 
-    maps = [summed("x")]
-    for tensor, (step, top, left) in first.items():
-        own = summed(tensor)
-        t, h, w = own.shape
-        centres = (np.arange(t), np.arange(h) * step + top, np.arange(w) * step + left)
-        maps.append(slow_evidence.laid(own, centres, size))
-    expected = slow_evidence.evidence(maps, NEAR, NEAR_FRAMES if size[0] > 1 else 1, FAR)
-    np.testing.assert_allclose(found.class_tube(signed=True), expected, rtol=1e-3, atol=1e-5)
+def test_depths_below_four_by_four_places_have_no_map(tmp_path: Path) -> None:
+    found = explain(saved(COARSE.model(), tmp_path), COARSE.feeds()["x"], depth="all", device="cpu")
+    assert not found.tubes.of("relevance", "depth")
+    assert found.class_tube().max() == 1, "the clip itself has places"
+    assert found.tubes.notes[0].startswith("depth 1 does not say where: maps of 1 x 1 x 1 places")
+    for depth, grid in ((1, "1 x 1 x 1"), (2, "1 x 3 x 3")):
+        with pytest.raises(KeyError, match=f"depth {depth} does not say where: maps of {grid} places"):
+            found.class_tube(depth)
+    with pytest.raises(KeyError, match="no class tube of depth 3 was recorded"):
+        found.class_tube(3)
+
+
+def test_layers_that_only_steer_have_no_map_of_the_class(pyramid: Pyramid) -> None:
+    assert pyramid.tubes.notes[0] == "depths 3, 4 do not say where: layers that only steer"
+    for depth in (3, 4):
+        with pytest.raises(KeyError, match="depths 3, 4 do not say where"):
+            pyramid.class_tube(depth)
 
 
 def test_frames_that_the_network_takes_one_by_one_are_all_in_the_tube(tmp_path: Path) -> None:
@@ -218,26 +222,26 @@ FIRST = clips.TEST_SEED + 300
 
 
 @pytest.fixture(scope="module")
-def demo() -> benchmark.Explainer:
-    return benchmark.Explainer(load(DEMO))
+def demo() -> Explainer:
+    return Explainer(load(DEMO))
 
 
-def test_the_class_tube_lies_on_the_mover(demo: benchmark.Explainer) -> None:
+def test_the_class_tube_lies_on_the_mover(demo: Explainer) -> None:
     found = []
     for seed in range(FIRST, FIRST + 5):
         one = clips.make_clip(seed)
-        found.append(benchmark.energy(demo(one.frames, one.label).class_tube(), one.mask))
+        found.append(energy(demo(one.frames, one.label).class_tube(), one.mask))
     assert np.mean(found) > 6
     assert min(found) > 2.5
 
 
-def test_of_two_movers_the_class_tube_lies_on_its_own(demo: benchmark.Explainer) -> None:
+def test_of_two_movers_the_class_tube_lies_on_its_own(demo: Explainer) -> None:
     found = []
     for seed in range(FIRST, FIRST + 5):
         two = clips.make_two_movers(seed)
         for side, label in enumerate(two.labels):
             drawn = demo(two.frames, label).class_tube()
-            found.append(benchmark.share(drawn, two.masks[side], two.masks[1 - side]))
+            found.append(share(drawn, two.masks[side], two.masks[1 - side]))
     assert np.mean(found) > 0.9
 
 

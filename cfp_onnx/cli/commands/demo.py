@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     check_folder(options.out, *SAVED)
     with progress_bar("the built-in clip", options) as progress:
         pyramid, file = run_demo(out, progress)
-    print_result(pyramid_tree(pyramid))
+    print_result(pyramid_tree(pyramid, notes=() if pyramid.tubes is None else pyramid.tubes.notes))
     sys.stdout.write(f"\n{shown(file)}\n")
     return 0
 

@@ -125,7 +125,7 @@ def run(options: argparse.Namespace) -> int:
             report = pyramid.save(out, drawings=drawing.drawings, animation=drawing.animation, progress=progress)
     deliver(pyramid.to_json(), json_file, options.json)
     if options.json != "-":
-        print_result(pyramid_tree(pyramid))
+        print_result(pyramid_tree(pyramid, notes=() if pyramid.tubes is None else pyramid.tubes.notes))
         if report is not None:
             sys.stdout.write(f"\n{shown(report)}\n")
     return 0

@@ -60,7 +60,7 @@ def fields(
         others: (classes,) how much each other class counts under ``contrast``; all alike by default.
         channel_axes: Under ``active``, the channel axis of an activation's output where it is not 1; None where its
             channels have merged and nothing is pooled.
-        hold: What keeps its recorded value: deviations of norms, weights of attentions, gates.
+        hold: What keeps its recorded value: deviations of norms, weights of attentions, gates; ``means`` of norms.
 
     Raises:
         NotImplementedError: A field reaches an operator that has no adjoint.

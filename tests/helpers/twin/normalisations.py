@@ -50,7 +50,8 @@ def _normed_back(step: Step, x: Array, g: Array, deviation: Array, axes: tuple[i
     """Field of x under (x - mean) / deviation; of a deviation with epsilon its slope is normed / size."""
     share = g / deviation
     centre = x - x.mean(axis=axes, keepdims=True) if centred else x
-    back = share - share.mean(axis=axes, keepdims=True) if centred else share
+    loose = centred and "means" not in step.hold
+    back = share - share.mean(axis=axes, keepdims=True) if loose else share
     if "norms" in step.hold:
         return back
     normed = centre / deviation
