@@ -237,9 +237,9 @@ KINDS: Final[dict[str, Kind]] = {
     "resnet-40": Kind(_sized((3, 5, 5), (1, 4, 4)), (_SMALL, _LOOK), (8, 40, 40), steps=800),
     "resnet-112": Kind(_sized((3, 9, 9), (2, 8, 8)), (_LOOK, _ORDER), (16, 112, 112), pool=800, steps=1000, batch=16),
     "resnet-224": Kind(
-        _sized((1, 9, 9), (1, 8, 8), (1, 2, 2)), (_LOOK, _ORDER), (8, 224, 224), pool=500, steps=1500, batch=12
+        _sized((1, 9, 9), (1, 8, 8), (1, 2, 2)), (_LOOK, _ORDER), (8, 224, 224), pool=500, steps=1200, batch=12
     ),
-    "resnet-long": Kind(_sized((5, 3, 3), (4, 2, 2)), (_ORDER, _SMALL), (64, 16, 16), steps=800),
+    "resnet-long": Kind(_sized((5, 3, 3), (4, 2, 2)), (_ORDER, _SMALL), (64, 16, 16), steps=1500),
     "resnet-2d": Kind(_flat_resnet(2, (2, 1, 2)), _PICTURES, PICTURE, dynamo=False, pool=12000),
     "convnext-2d": Kind(_flat_convnext(2), _PICTURES, PICTURE, rate=4e-3, pool=12000),
     "vit-mean-2d": Kind(

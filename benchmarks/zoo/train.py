@@ -10,6 +10,7 @@ import argparse
 import io
 import json
 import logging
+import math
 import time
 from pathlib import Path
 from typing import Final
@@ -28,6 +29,8 @@ from benchmarks.zoo.turns import turned
 TEST_CLIPS: Final = 400
 TEST_SEED: Final = 1_000_000
 CHUNK: Final = 100
+CHUNK_VALUES: Final = 4_000_000
+"""Clips that are drawn at a time, and how many positions they may have together."""
 ROLES: Final = ("choose", "table")
 """Role of each seed: for choosing between settings, or only reported."""
 
@@ -49,10 +52,11 @@ def pool(kind: Kind, families: tuple[str, ...], count: int, seed: int) -> tuple[
     rng = np.random.default_rng(seed)
     clips = torch.empty(count, 3, *kind.shape, dtype=torch.float16)
     labels = torch.empty(count, dtype=torch.int64)
-    for start in range(0, count, CHUNK):
-        drawn = draw_mixed(families, rng, min(CHUNK, count - start), kind.shape)
+    chunk = min(CHUNK, CHUNK_VALUES // math.prod(kind.shape))
+    for start in range(0, count, chunk):
+        drawn = draw_mixed(families, rng, min(chunk, count - start), kind.shape)
         for whole, part in zip((clips, labels), drawn, strict=True):
-            whole[start : start + CHUNK] = torch.from_numpy(part)
+            whole[start : start + chunk] = torch.from_numpy(part)
     return clips, labels
 
 
