@@ -45,7 +45,6 @@ class Curved(Positional):
 
     def __init__(self, walk: Walk, *, hold: Collection[str] = ()) -> None:
         super().__init__(walk, hold=hold, whole=False)
-        self._bends: dict[str, str] = {}
 
     def settle(self, tensor: str, arrived: Sequence[Field]) -> Field:
         """The sum of the fields; that of the curvatures is kept aside."""

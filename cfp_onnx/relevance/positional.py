@@ -24,6 +24,7 @@ from cfp_onnx.model import Node
 from cfp_onnx.relevance import movement, norms, pooling, products, slopes
 from cfp_onnx.relevance.adjoint import forward, transposed
 from cfp_onnx.relevance.exact_norms import SUMS, ExactNorms
+from cfp_onnx.relevance.exact_vectors import ExactVectors
 from cfp_onnx.relevance.field_walk import Field, Handed, Message, Walk, of_kind, total
 from cfp_onnx.relevance.holds import HOLDS
 from cfp_onnx.relevance.shares import Shares
@@ -69,6 +70,8 @@ class Positional:
         self._parts = None if whole else Shares(walk)
         self._shares: dict[str, str] = {}
         self._made_of: dict[str, str] = {}
+        self._bends: dict[str, str] = {}
+        self._vectors = None if whole else ExactVectors(walk)
         self._statistics: dict[str, norms.Statistics] = {}
         self._exact = None if sums is None or self._hold & {"norms", "means"} else ExactNorms(walk, sums)
 
@@ -82,7 +85,12 @@ class Positional:
 
     def correction(self, feature: Feature) -> str | None:
         """What the slopes of norms leave out, where nothing of a norm is held."""
-        return None if self._exact is None else self._exact.correction(feature)
+        found = [
+            None if self._exact is None else self._exact.correction(feature),
+            None if self._vectors is None else self._vectors.correction(feature, self._bends),
+        ]
+        names = [name for name in found if name is not None]
+        return total(self._probe, names) if names else None
 
     def pass_layer(self, layer: KernelLayer, index: int, field: Field) -> Iterator[Handed]:
         """The transposed operator with the layer's own weights."""
@@ -223,7 +231,10 @@ class Positional:
         if x and effect.bias is not None:
             x = self._probe.add("Add", [x, self._value(node.inputs[effect.bias])])
         share = None if effect.rectifier or self._parts is None else self._parts.of_node(node, effect, x)
-        yield Handed(name, self._activated(effect, g, x, node.outputs[0], share), shape)
+        field = self._activated(effect, g, x, node.outputs[0], share)
+        if self._vectors is not None:
+            self._vectors.note_node(node, effect, g, self._shares[node.outputs[0]])
+        yield Handed(name, field, shape)
 
     def _fused(self, part: Part, g: str) -> str:
         """Field before the activation inside a fused operator."""
@@ -234,7 +245,10 @@ class Positional:
         if not effect.rectifier:
             x = forward(self._probe, self._walk.program.shapes, part, self._value(part.source))
             share = None if self._parts is None else self._parts.of_part(part, effect, x)
-        return self._activated(effect, g, x, part.output, share)
+        field = self._activated(effect, g, x, part.output, share)
+        if self._vectors is not None:
+            self._vectors.note_part(part, g, self._shares[part.output])
+        return field
 
     def _activated(self, effect: fx.Activation, g: str, x: str, name: str, share: str | None) -> str:
         """Field before an activation: g times its share; under `active` the map is pooled first."""

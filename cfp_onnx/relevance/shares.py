@@ -19,14 +19,18 @@ from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.parts import Part
 from cfp_onnx.model import Node, Program
 from cfp_onnx.relevance.field_walk import Walk
+from cfp_onnx.runtime.probe import Probe, Values
 
 LEAST = 0.1
 """Least part of an input that is taken away."""
 
+STEERING = 0.05
+"""Part of an input that is taken away where it only steers, or f(0) is not 0: little, for a gate may saturate."""
+
 NEAR = 1e-6
 """Size of an input below which its slope at 0 is taken."""
 
-NEAR_OFFSET = 1e-3
+NEAR_OFFSET = 1e-2
 """The same where f(0) is not 0, so that little is left of a difference in float32."""
 
 _STEPS = frozenset({"Sign", "Floor", "Ceil", "Round"})
@@ -65,14 +69,16 @@ class Shares:
         rest = self._rest(x, part)
         if effect.bias is not None:
             rest = self._probe.add("Sub", [rest, self._value(node.inputs[effect.bias])])
-        return self._share(x, self._value(node.outputs[0]), self._again(node, {name: rest}), part, effect)
+        rest = again(self._probe, self._value, node, {name: rest})
+        return self._share(x, self._value(node.outputs[0]), rest, part, effect)
 
     def of_part(self, part: Part, effect: fx.Activation, x: str) -> str | None:
         """Share of the activation inside a fused operator; None where all of the input counts."""
-        taken = LEAST if effect.zero != 0.0 else taken_by(part)
+        steers = effect.zero != 0.0 or part.output not in self._walk.topology.carrying
+        taken = STEERING if steers else taken_by(part)
         if taken == 1.0:
             return None
-        rest = self._fused(part, self._rest(x, taken))
+        rest = fused(self._probe, part, self._rest(x, taken))
         return self._share(x, self._value(part.output), rest, taken, effect)
 
     def of_product(self, node: Node) -> tuple[str, str] | None:
@@ -94,12 +100,12 @@ class Shares:
             return None
         x, made = self._value(root), {root: self._rest(self._value(root), part)}
         for one in nodes:
-            made[one.outputs[0]] = self._again(one, made)
+            made[one.outputs[0]] = again(self._probe, self._value, one, made)
         y = self._value(node.outputs[0])
         return root, self._share(x, y, made[node.outputs[0]], part, fx.Activation(slope=0.5))
 
     def _part(self, name: str, *, offset: bool) -> float:
-        return LEAST if offset else max(LEAST, 1.0 / math.sqrt(channels_in(self._walk, name)))
+        return STEERING if offset else max(LEAST, 1.0 / math.sqrt(channels_in(self._walk, name)))
 
     def _rest(self, x: str, part: float) -> str:
         return self._probe.add("Mul", [x, self._probe.number(1.0 - part)])
@@ -112,35 +118,44 @@ class Shares:
         taken = probe.add("Mul", [probe.where(far, x, probe.number(1.0)), probe.number(part)])
         return probe.where(far, probe.add("Div", [probe.add("Sub", [y, rest]), taken]), probe.number(effect.slope))
 
-    def _again(self, node: Node, inputs: Mapping[str, str]) -> str:
-        """The output of a node for other inputs."""
-        if node.op == "Cast":
-            return inputs[node.inputs[0]]
-        domain, _, op = node.op.rpartition("::")
-        names = [inputs.get(i) or (self._value(i) if i else "") for i in node.inputs]
-        attributes = {k: v for k, v in node.attributes.items() if v is not None and k != "opset"}
-        name = self._probe.fresh(op.lower())
-        self._probe.nodes.append(helper.make_node(op, names, [name], name, domain=domain, **attributes))
-        return name
 
-    def _fused(self, part: Part, x: str) -> str:
-        """The activation inside a fused operator, of another input."""
-        probe, name = self._probe, (part.activation or "").lower()
-        a = part.node.attributes
-        given = [
-            float(v)
-            for v in a.get("activation_params") or [a[k] for k in ("activation_alpha", "activation_beta") if k in a]
-        ]
-        match name:
-            case "clip":
-                low, high = given if len(given) == 2 else (-np.inf, np.inf)
-                return probe.add("Min", [probe.add("Max", [x, probe.number(low)]), probe.number(high)])
-            case "hardsigmoid":
-                alpha, beta = given if len(given) == 2 else (0.2, 0.5)
-                return probe.add("HardSigmoid", [x], alpha=alpha, beta=beta)
-            case "leakyrelu":
-                return probe.add("LeakyRelu", [x], alpha=given[0] if given else 0.01)
-        return probe.add({"sigmoid": "Sigmoid", "tanh": "Tanh"}[name], [x])
+def again(probe: Probe, values: Values, node: Node, inputs: Mapping[str, str]) -> str:
+    """The output of a node for other inputs.
+
+    Args:
+        probe: Where the node goes.
+        values: Tensors of the model as float32.
+        node: The node.
+        inputs: Tensors that stand for inputs of the node, by name.
+    """
+    if node.op == "Cast":
+        return inputs[node.inputs[0]]
+    domain, _, op = node.op.rpartition("::")
+    names = [inputs.get(i) or (values(i) if i else "") for i in node.inputs]
+    attributes = {k: v for k, v in node.attributes.items() if v is not None and k != "opset"}
+    name = probe.fresh(op.lower())
+    probe.nodes.append(helper.make_node(op, names, [name], name, domain=domain, **attributes))
+    return name
+
+
+def fused(probe: Probe, part: Part, x: str) -> str:
+    """The activation inside a fused operator, of another input."""
+    name = (part.activation or "").lower()
+    a = part.node.attributes
+    given = [
+        float(v)
+        for v in a.get("activation_params") or [a[k] for k in ("activation_alpha", "activation_beta") if k in a]
+    ]
+    match name:
+        case "clip":
+            low, high = given if len(given) == 2 else (-np.inf, np.inf)
+            return probe.add("Min", [probe.add("Max", [x, probe.number(low)]), probe.number(high)])
+        case "hardsigmoid":
+            alpha, beta = given if len(given) == 2 else (0.2, 0.5)
+            return probe.add("HardSigmoid", [x], alpha=alpha, beta=beta)
+        case "leakyrelu":
+            return probe.add("LeakyRelu", [x], alpha=given[0] if given else 0.01)
+    return probe.add({"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh"}[name], [x])
 
 
 def taken_by(part: Part) -> float:
@@ -225,4 +240,4 @@ def _between(program: Program, root: str, last: Node) -> list[Node] | None:
     return list(found.values())
 
 
-__all__ = ["LEAST", "Shares", "channels_in", "taken_by", "written"]
+__all__ = ["LEAST", "Shares", "again", "channels_in", "fused", "taken_by", "written"]

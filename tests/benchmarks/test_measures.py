@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from benchmarks import tubes
 from benchmarks.motion import clips
 from benchmarks.truth import subjects, tables
 from benchmarks.truth.measuring import Measured, measure
 from benchmarks.truth.variants import named
+from benchmarks.tubes import measures
 from benchmarks.zoo import catalogue
 
 Array = npt.NDArray[Any]
@@ -73,8 +73,8 @@ def test_a_rule_told_worse_has_a_smaller_figure(figure: str, how: Callable[..., 
 
 CLIPS = 8
 MEASURES: Mapping[str, Callable[[Array, Array, Array], float]] = {
-    "share": tubes.share,
-    "energy": lambda tube, own, _: tubes.energy(tube, own),
+    "share": measures.share,
+    "energy": lambda tube, own, _: measures.energy(tube, own),
 }
 """What is said of a tube, (T, H, W), by the masks of the mover that it is for and of the other."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ class Magnitude(Positional):
 @pytest.fixture(params=[True, False])
 def added(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Rule:
     row = Rule(
-        "magnitude", FieldWalk(lambda walk, hold: Magnitude(walk, hold=hold, whole=False)),
+        "magnitude", FieldWalk(lambda walk, hold: Magnitude(walk, hold=hold)),
         ("contribution", "contrast"), "contrast", (), lets_choose=True, second_walk=request.param,
         sentence="how large the effect is, for or against",
     )  # fmt: skip
@@ -37,8 +38,10 @@ def added(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ru
     return row
 
 
-def test_a_rule_is_one_more_row(added: Rule) -> None:
-    signed, found = explained(rule="positional", depth="all"), explained(rule=added.name, depth="all")
+def test_a_rule_is_one_more_row(added: Rule, monkeypatch: pytest.MonkeyPatch) -> None:
+    slopes = replace(added, name="slopes", walk=FieldWalk(lambda walk, hold: Positional(walk, hold=hold)))
+    monkeypatch.setitem(RULES, slopes.name, slopes)
+    signed, found = explained(rule=slopes.name, depth="all"), explained(rule=added.name, depth="all")
     assert found.run["rule"] == "magnitude"
     assert found.run["class_step"] == "contrast"
     for a, b in zip(signed.layers, found.layers, strict=True):
