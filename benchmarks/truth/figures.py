@@ -59,9 +59,13 @@ class Agreement:
 
 def agreement(values: Array, truth: Array) -> Agreement:
     """Compare the relevance of a layer's kernels, (kernels,), with their ablation."""
+    return Agreement(spearman(values, truth), found_of_best(values, truth, TOP), found_of_best(values, truth, RECALLED))
+
+
+def found_of_best(values: Array, truth: Array, share: float) -> float:
+    """Share of the true `TOP` that is in the given share of the kernels with the largest values."""
     top = best(truth, TOP)
-    found = (len(top & best(values, share)) / len(top) for share in (TOP, RECALLED))
-    return Agreement(spearman(values, truth), *found)
+    return len(top & best(values, share)) / len(top)
 
 
 def spearman_rows(ones: Array, others: Array) -> NDArray[np.float64]:
@@ -72,9 +76,19 @@ def spearman_rows(ones: Array, others: Array) -> NDArray[np.float64]:
 
 
 def _centred_ranks(rows: Array) -> NDArray[np.float64]:
-    less = (rows[:, None, :] < rows[:, :, None]).sum(axis=2)
-    same = (rows[:, None, :] == rows[:, :, None]).sum(axis=2)
-    return np.asarray(less + (same - 1) / 2 - (rows.shape[1] - 1) / 2)
+    """Ranks within each row, less their mean; ties take their mean rank."""
+    count, length = rows.shape
+    order = np.argsort(rows, axis=1, kind="stable")
+    ordered = np.take_along_axis(rows, order, axis=1)
+    begins = np.ones((count, length), bool)
+    begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    run = np.cumsum(begins.reshape(-1)) - 1  # runs of equal values, of all rows one after the other
+    sizes = np.bincount(run)
+    last = np.cumsum(sizes)
+    mean = ((2 * last - sizes - 1) / 2)[run].reshape(count, length) - np.arange(count)[:, None] * length
+    found = np.empty((count, length))
+    np.put_along_axis(found, order, mean - (length - 1) / 2, axis=1)
+    return found
 
 
 # --------------------------------------------------------------------------------------------- intervals

@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.truth.figures import (
+    RECALLED,
+    TOP,
     Estimate,
     Sampled,
-    agreement,
     draws,
     estimate,
+    found_of_best,
     of_clips,
     short,
-    spearman,
     spearman_rows,
 )
 from benchmarks.truth.measuring import Measured
@@ -62,12 +63,15 @@ def clip_by_clip(
     for n in judged_layers(measured, way):
         if layers is None or n in layers:
             truth, said = measured.removed.falls(way, margin, n), measured.relevance[variant][n]
-            rows.append([_figure(what, a, b) for a, b in zip(said, truth, strict=True)])
+            rows.append(_clips_of_layer(what, said, truth))
     return np.mean(rows, axis=0) if rows else np.empty(0)
 
 
-def _figure(what: str, said: Array, truth: Array) -> float:
-    return spearman(said, truth) if what == "rho" else float(getattr(agreement(said, truth), what))
+def _clips_of_layer(what: str, said: Array, truth: Array) -> Array:
+    if what == "rho":
+        return spearman_rows(said, truth)
+    share = {"overlap": TOP, "recall": RECALLED}[what]
+    return np.array([found_of_best(a, b, share) for a, b in zip(said, truth, strict=True)])
 
 
 def levelled(
