@@ -13,6 +13,7 @@ MAKERS: dict[str, Callable[[], dict[str, Any]]] = {
     "image": lambda: payloads.demo("image"),
     "curve": lambda: payloads.demo("curve"),
     "none": lambda: payloads.demo("none"),
+    "own tubes": payloads.own_tubes,
     "bare": payloads.bare,
     "several": payloads.several,
     "single": payloads.single,

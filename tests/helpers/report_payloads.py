@@ -11,6 +11,7 @@ import numpy as np
 
 import cfp_onnx as cfp
 from benchmarks.demo_model import DEMO, DEMO_CLIP
+from cfp_onnx.pyramid import page_payload
 from cfp_onnx.pyramid.topology_json import topology_json
 
 SEED = 20190524
@@ -130,6 +131,12 @@ def demo(kind: str = "video") -> dict[str, Any]:
     pyramid, topology = demo_parts()
     size = {"video": (16, 40, 40), "image": (1, 96, 128), "curve": (1, 1, 400), "none": (1, 20, 30)}[kind]
     return payload(pyramid, topology, media_of(kind, size), tubes(pyramid, size))
+
+
+def own_tubes() -> dict[str, Any]:
+    """The page of the built-in network on the built-in clip, as it is saved."""
+    found = cfp.explain(DEMO, DEMO_CLIP, depth=3, device="cpu")
+    return page_payload.payload(found.to_json(), demo_parts()[1], found.tubes, found.media, {"python": "3"})
 
 
 def bare() -> dict[str, Any]:

@@ -116,6 +116,32 @@ def test_the_tube_lies_over_the_frames(opened):
     report.check()
 
 
+def test_the_class_has_a_map_for_it_one_against_it_and_one_of_each_depth(opened):
+    report = opened("own tubes")
+    page = report.page
+    screen, title = page.locator("#player canvas.screen"), page.locator("#player-title")
+    choice, depth = page.locator("#player select"), page.locator("#player").get_by_label("Depth", exact=True)
+    assert title.inner_text() == "Where in the clip the evidence for right lies"
+    assert "with the evidence for the class, from" in screen.get_attribute("aria-label")
+    assert "Depth 3 does not say where: layers that only steer." in page.locator("#player").inner_text()
+    own = report.canvas("#player canvas.screen")
+    choice.select_option("against")
+    report.settle()
+    assert title.inner_text() == "Where in the clip something speaks against right"
+    assert report.canvas("#player canvas.screen") != own
+    depth.fill("1")
+    report.settle()
+    assert choice.input_value() == "depth"
+    assert title.inner_text() == "Where depth 2 holds what speaks for right (4 × 10 × 10 places)"
+    depth.fill("2")
+    report.settle()
+    assert title.inner_text() == "Depth 3 does not say where"
+    choice.select_option("evidence")
+    report.settle()
+    assert report.canvas("#player canvas.screen") == own
+    report.check()
+
+
 def test_interpolation_is_that_of_the_tubes(opened, rng):
     """The page's own bytes at clip pixels, against NumPy: linear between centres, constant beyond them."""
     import base64

@@ -217,8 +217,8 @@ function playerTitle(model, map, view, depth) {
   if (view === "against") return ["Where in the clip something speaks against ", name];
   const at = el("strong", { text: depth });
   if (map?.kind === "activation") return ["Where the kernels of depth ", at, " fire, weighted by relevance: no evidence for the class by itself"];
-  const grid = map ? ` (${map.shape.join(" × ")} places)` : "";
-  return ["Where depth ", at, " holds what speaks for ", name, grid];
+  if (!map) return ["Depth ", at, " does not say where"];
+  return ["Where depth ", at, " holds what speaks for ", name, ` (${map.shape.join(" × ")} places)`];
 }
 
 function playerWords(model, map, state) {
