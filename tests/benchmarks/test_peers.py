@@ -68,8 +68,7 @@ def close(ones: list[np.ndarray], others: list[np.ndarray], within: float = 1e-4
 
 def test_where_activations_are_rectifiers_gradient_times_activation_is_positional(judged: Judged) -> None:
     same = close(judged.relevance["gradient x activation"], judged.relevance["positional"])
-    assert all(same) == (judged.subject.kind != "vit-mean")
-    assert same[0]
+    assert all(same) == (judged.subject.kind == "resnet")  # norms are taken exactly, smooth activations by their share
 
 
 def test_zennit_is_asked_where_it_has_rules_and_is_the_gradient_on_rectifiers(judged: Judged) -> None:
