@@ -180,9 +180,9 @@ def statistic_field(values: Values, node: Node, effect: fx.Reduce, g: str) -> st
         case "l1":
             return probe.add("Mul", [g, probe.add("Sign", [x])])
         case "l2":
-            return probe.add("Mul", [_quotient(probe, g, y), x])
+            return probe.add("Mul", [quotient(probe, g, y), x])
         case "prod":
-            return _quotient(probe, probe.add("Mul", [g, y]), x)
+            return quotient(probe, probe.add("Mul", [g, y]), x)
         case "logsum":
             spread = probe.add("Expand", [probe.add("Exp", [y]), probe.constant(np.array(shape, np.int64))])
             return probe.add("Div", [g, spread])
@@ -191,13 +191,13 @@ def statistic_field(values: Values, node: Node, effect: fx.Reduce, g: str) -> st
     raise ValueError(f"reduction of kind {effect.kind!r} has no slope here")
 
 
-def _quotient(probe: Probe, top: str, bottom: str) -> str:
+def quotient(probe: Probe, top: str, bottom: str) -> str:
     """Top / bottom, 0 where the bottom is next to 0."""
     far = probe.add("Greater", [probe.add("Abs", [bottom]), probe.number(TINY)])
     return probe.mask(far, probe.add("Div", [top, probe.where(far, bottom, probe.number(1.0))]))
 
 
 __all__ = [
-    "TINY", "Slope", "Statistics", "epsilon", "held_field", "length_field", "live_field", "local_field", "slope",
-    "softmax_field", "statistic_field", "statistics",
+    "TINY", "Slope", "Statistics", "epsilon", "held_field", "length_field", "live_field", "local_field",
+    "quotient", "slope", "softmax_field", "statistic_field", "statistics",
 ]  # fmt: skip

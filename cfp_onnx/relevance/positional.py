@@ -27,7 +27,7 @@ from cfp_onnx.relevance.exact_norms import SUMS, ExactNorms
 from cfp_onnx.relevance.exact_vectors import ExactVectors
 from cfp_onnx.relevance.field_walk import Field, Handed, Message, Walk, of_kind, total
 from cfp_onnx.relevance.holds import HOLDS
-from cfp_onnx.relevance.shares import Shares
+from cfp_onnx.relevance.shares import Shares, fused_parameters
 from cfp_onnx.values import Array
 
 TINY = 1e-12
@@ -379,11 +379,7 @@ def fused_activation(part: Part, file: str) -> fx.Activation | None:
         return None
     if name == "relu":
         return fx.Activation(nonnegative=True, slope=0.0, rectifier=True)
-    a = part.node.attributes
-    given = [
-        float(v)
-        for v in a.get("activation_params") or [a[k] for k in ("activation_alpha", "activation_beta") if k in a]
-    ]
+    given = fused_parameters(part)
     match name:
         case "clip":
             low, high = given if len(given) == 2 else (-np.inf, np.inf)

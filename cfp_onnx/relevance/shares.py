@@ -138,14 +138,17 @@ def again(probe: Probe, values: Values, node: Node, inputs: Mapping[str, str]) -
     return name
 
 
+def fused_parameters(part: Part) -> list[float]:
+    """Parameters of the activation inside a fused operator, as far as the file gives them."""
+    a = part.node.attributes
+    listed = a.get("activation_params") or [a[k] for k in ("activation_alpha", "activation_beta") if k in a]
+    return [float(v) for v in listed]
+
+
 def fused(probe: Probe, part: Part, x: str) -> str:
     """The activation inside a fused operator, of another input."""
     name = (part.activation or "").lower()
-    a = part.node.attributes
-    given = [
-        float(v)
-        for v in a.get("activation_params") or [a[k] for k in ("activation_alpha", "activation_beta") if k in a]
-    ]
+    given = fused_parameters(part)
     match name:
         case "clip":
             low, high = given if len(given) == 2 else (-np.inf, np.inf)
@@ -240,4 +243,4 @@ def _between(program: Program, root: str, last: Node) -> list[Node] | None:
     return list(found.values())
 
 
-__all__ = ["LEAST", "Shares", "again", "channels_in", "fused", "taken_by", "written"]
+__all__ = ["LEAST", "Shares", "again", "channels_in", "fused", "fused_parameters", "taken_by", "written"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.model import Node
-from cfp_onnx.relevance.norms import TINY
+from cfp_onnx.relevance.norms import quotient
 from cfp_onnx.runtime.probe import Values
 
 
@@ -28,23 +28,16 @@ def steered(values: Values, node: Node, effect: fx.Activation, g: str) -> str:
             return probe.add("Mul", [g, y])
         case "Sqrt":
             half = probe.add("Mul", [g, probe.number(0.5)])
-            return _over(values, half, y)
+            return quotient(probe, half, y)
         case "Log":
-            return _over(values, g, x)
+            return quotient(probe, g, x)
         case "Reciprocal" | "Div":
-            return probe.add("Neg", [_over(values, probe.add("Mul", [g, y]), x)])
+            return probe.add("Neg", [quotient(probe, probe.add("Mul", [g, y]), x)])
         case "Pow":
             exponent = values(node.inputs[1])
             less = probe.add("Pow", [x, probe.add("Sub", [exponent, probe.number(1.0)])])
             return probe.add("Mul", [g, probe.add("Mul", [exponent, less])])
     raise ValueError(f"operator {node.op} has no slope here")
-
-
-def _over(values: Values, top: str, bottom: str) -> str:
-    """Top / bottom, 0 where the bottom is next to 0."""
-    probe = values.probe
-    far = probe.add("Greater", [probe.add("Abs", [bottom]), probe.number(TINY)])
-    return probe.mask(far, probe.add("Div", [top, probe.where(far, bottom, probe.number(1.0))]))
 
 
 __all__ = ["steered"]
