@@ -26,6 +26,7 @@ from cfp_onnx.clips.load import load_clip
 from cfp_onnx.clips.preprocess import Preprocess
 from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.explanation.inputs import specs
+from cfp_onnx.explanation.options import AGAINST
 from cfp_onnx.model import Model, load
 from cfp_onnx.relevance.values import Settings
 
@@ -80,7 +81,7 @@ def measure(path: Path, clip: Path | None, *, depth: int | None, pairs: int) -> 
     built = time.perf_counter()
     plain = engine.plain(footage.feeds)
     index = int(np.argmax(engine.scores(plain[engine.output])))
-    settings = Settings(theta=0.6, top_k=None, depth=depth, class_step="contrast", index=index)
+    settings = Settings(theta=0.6, top_k=None, depth=depth, class_step="contrast", index=index, against=AGAINST)
 
     def explain() -> float:
         begin = time.perf_counter()

@@ -11,7 +11,8 @@ where the last term of sigma' is there only if a mean is taken off (docs/method.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache, cached_property
 
 import numpy as np
@@ -59,15 +60,31 @@ class ExactNorms:
         if not self._passed:
             return None
         addends = Addends(self._walk, feature, self._sums)
-        names = []
+        alike: dict[tuple[Axes, str, tuple[int, ...]], list[_Rows]] = {}
         for place, (tensor, slope) in enumerate(self._passed):
             if tensor in addends.axes:
                 parts = slope()
                 axes = factors.reshaped(addends.axes[tensor], parts.found.view)
                 if axes is not None:
                     rows = self._at(place, parts, axes)
-                    names.append(_kernels(self._walk.probe, rows, addends.name(tensor), axes))
+                    alike.setdefault((axes, addends.name(tensor), rows.part), []).append(rows)
+        names = [self._summed(addend, rows, axes) for (axes, addend, _), rows in alike.items()]
         return total(self._walk.probe, names) if names else None
+
+    def _summed(self, addend: str, norms: Sequence[_Rows], axes: Axes) -> str:
+        """Drop less slope of some norms that read one addend, summed over all but the kernels, (kernels,)."""
+        probe, sizes, kernels = self._walk.probe, factors.sizes(axes), factors.kernel_order(axes)
+        a = norms[0].full(addend)
+        value = total(probe, [rows.bent(a) for rows in norms])
+        if norms[0].lone:
+            pulled = total(probe, [rows.shared.pulled for rows in norms])
+            value = probe.add("Add", [value, probe.add("Mul", [a, pulled])])
+        others = [i for i in range(len(sizes)) if i not in kernels]
+        value = probe.reduce("ReduceSum", value, others, keep=False)
+        order = list(np.argsort(np.argsort(kernels)))
+        if order != sorted(order):
+            value = probe.add("Transpose", [value], perm=[int(i) for i in order])
+        return probe.reshape(value, (-1,))
 
     def _at(self, place: int, slope: Slope, axes: Axes) -> _Rows:
         """A norm's statistics for kernels that lie along some axes; made once."""
@@ -76,17 +93,21 @@ class ExactNorms:
         return self._rows[place, axes]
 
 
-def _kernels(probe: Probe, rows: _Rows, addend: str, axes: Axes) -> str:
-    """Drop less slope, summed over all but the kernels, (kernels,)."""
-    sizes = factors.sizes(axes)
-    value = rows.short_of(rows.full(addend))
-    kernels = factors.kernel_order(axes)
-    others = [a for a in range(len(sizes)) if a not in kernels]
-    value = probe.reduce("ReduceSum", value, others, keep=False)
-    order = list(np.argsort(np.argsort(kernels)))
-    if order != sorted(order):
-        value = probe.add("Transpose", [value], perm=[int(i) for i in order])
-    return probe.reshape(value, (-1,))
+@dataclass(frozen=True)
+class _Shared:
+    """What all kernels of a norm share, with n its normed input and l as above.
+
+    Attributes:
+        lean: 2 n / (N sigma).
+        pulled: l n.
+        square: (1 / N - 1 / N^2) / sigma^2.
+        whole: N l sigma.
+    """
+
+    lean: str
+    pulled: str
+    square: str
+    whole: str
 
 
 class _Rows:
@@ -101,9 +122,9 @@ class _Rows:
         self._sizes = sizes
         self._reshape = sizes != found.view
         self._small = tuple(1 if i else n for i, n in zip(inside, sizes, strict=True))
-        self._part = [a for a, i in enumerate(inside) if i and a not in kernels]
+        self.part = tuple(a for a, i in enumerate(inside) if i and a not in kernels)
         self._count = float(np.prod([n for i, n in zip(inside, sizes, strict=True) if i]))
-        self._lone = all(sizes[a] == 1 for a in self._part)
+        self.lone = all(sizes[a] == 1 for a in self.part)
         self._centred = slope.centred
         self._normed, self._h = self.full(found.normed), self.full(slope.h)
         self._deviation, self._along = self._set(found.deviation), self._set(slope.along)
@@ -115,29 +136,29 @@ class _Rows:
     def _set(self, name: str) -> str:
         return self._probe.reshape(name, self._small) if self._reshape else name
 
-    def short_of(self, a: str) -> str:
-        """Drop less slope for each kernel and set."""
-        return self._of_elements(a) if self._lone else self._of_parts(a)
+    def bent(self, a: str) -> str:
+        """Drop less slope for each kernel and set; without what `_Shared.pulled` adds where a kernel is alone in it."""
+        return self._of_elements(a) if self.lone else self._of_parts(a)
 
     def _of_elements(self, a: str) -> str:
         """The same where each kernel has one element of a set; everything is of the input's size."""
-        probe, (lean, pulled, square, whole) = self._probe, self._shared
-        curved = probe.add("Sub", [probe.add("Mul", [a, square]), lean])
+        probe, shared = self._probe, self.shared
+        curved = probe.add("Sub", [probe.add("Mul", [a, shared.square]), shared.lean])
         left = probe.add("Add", [probe.number(1.0), probe.add("Mul", [a, curved])])
-        rest = probe.add("Sub", [whole, probe.add("Mul", [a, self._h])])
-        bent = probe.add("Mul", [self._shrunk(left), rest])
-        return probe.add("Add", [bent, probe.add("Mul", [a, pulled])])
+        rest = probe.add("Sub", [shared.whole, probe.add("Mul", [a, self._h])])
+        return probe.add("Mul", [self._shrunk(left), rest])
 
     @cached_property
-    def _shared(self) -> tuple[str, str, str, str]:
-        """What all kernels of a norm share: 2 n / (N sigma), l n, (1 / N - 1 / N^2) / sigma^2 and N l sigma."""
+    def shared(self) -> _Shared:
+        """What all kernels share, where each has one element of a set."""
         probe, count, sigma = self._probe, self._count, self._deviation
-        lean = probe.add("Div", [self._normed, probe.add("Mul", [sigma, probe.number(count / 2)])])
-        pulled = probe.add("Mul", [self._normed, self._along])
         own = probe.number(1 / count - (1 / count**2 if self._centred else 0.0))
-        square = probe.add("Div", [own, probe.add("Mul", [sigma, sigma])])
-        whole = probe.add("Mul", [probe.add("Mul", [self._along, sigma]), probe.number(count)])
-        return lean, pulled, square, whole
+        return _Shared(
+            lean=probe.add("Div", [self._normed, probe.add("Mul", [sigma, probe.number(count / 2)])]),
+            pulled=probe.add("Mul", [self._normed, self._along]),
+            square=probe.add("Div", [own, probe.add("Mul", [sigma, sigma])]),
+            whole=probe.add("Mul", [probe.add("Mul", [self._along, sigma]), probe.number(count)]),
+        )
 
     def _of_parts(self, a: str) -> str:
         """The same where each kernel has several elements of a set, which are summed first."""
@@ -164,7 +185,7 @@ class _Rows:
 
     def _summed(self, name: str) -> str:
         """Sum over each kernel's part of each set."""
-        return self._probe.reduce("ReduceSum", name, self._part, keep=True)
+        return self._probe.reduce("ReduceSum", name, self.part, keep=True)
 
 
 __all__ = ["LEAST", "SUMS", "ExactNorms"]

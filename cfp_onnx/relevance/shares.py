@@ -115,7 +115,8 @@ class Shares:
         probe = self._probe
         near = NEAR_OFFSET if effect.zero != 0.0 else NEAR
         far = probe.add("Greater", [probe.add("Abs", [x]), probe.number(near)])
-        taken = probe.add("Mul", [probe.where(far, x, probe.number(1.0)), probe.number(part)])
+        safe = x if probe.opset >= 9 else probe.where(far, x, probe.number(1.0))  # Where does not look at 0 / 0
+        taken = probe.add("Mul", [safe, probe.number(part)])
         return probe.where(far, probe.add("Div", [probe.add("Sub", [y, rest]), taken]), probe.number(effect.slope))
 
 
