@@ -137,6 +137,7 @@ PRESETS = ("resnet3d", "resnet50-3d", "resnet101-3d", "resnet152-3d", "resnext10
 
 TUBES = (
     "evidence",
+    "evidence:layer",
     *(f"{kind}{unit}" for kind in ("activation", "relevance") for unit in ("", ":kernel", ":layer", ":depth")),
 )
 """What is suggested for ``--tube``."""
@@ -170,8 +171,8 @@ RUN = (
 DRAWING = (
     Option(
         "--tube", "tube", tube, "KIND[:UNIT]",
-        "tubes to draw: evidence for and against the class, or activation or relevance of each kernel, layer or "
-        "depth, such as activation:layer; repeat for several (evidence, and the strongest kernel at up to four depths)",
+        "tubes to draw: evidence for and against the class (:layer for each layer's), or activation or relevance of "
+        "each kernel, layer or depth, such as activation:layer; repeat for several (evidence, and the strongest kernel at up to four depths)",
         (), suggestions=TUBES, repeatable=True,
     ),
     Option("--tube-top", "tube_top", count, "N", "most tubes per depth that --tube draws (3)", 3),

@@ -66,6 +66,7 @@ def explain(
     barriers: bool = False,
     tubes: bool = True,
     kernel_relevance: bool = False,
+    layer_evidence: bool = False,
     progress: Progress | None = None,
 ) -> Pyramid:
     """Explain one class of a model on one clip.
@@ -94,6 +95,8 @@ def explain(
         barriers: Whether unknown operators on channel paths are passed over and recorded.
         tubes: Whether saliency tubes are recorded, for pictures and the report.
         kernel_relevance: Whether the tubes hold the relevance of single kernels too.
+        layer_evidence: Whether they hold where in the clip each layer's evidence lies too, by a further walk for each
+            layer.
         progress: Told how far the work is.
 
     Raises:
@@ -115,7 +118,7 @@ def explain(
     clock.lap("plain")
     pyramid = engine.pyramid(
         fed, replace(settings, index=index), rule=rule, labels=names, plain=plain, tubes=tubes,
-        kernel_relevance=kernel_relevance, progress=progress,
+        kernel_relevance=kernel_relevance, layer_evidence=layer_evidence, progress=progress,
     )  # fmt: skip
     clock.lap("explain")
     return replace(pyramid, facts=_facts(clock.laps))

@@ -10,7 +10,7 @@ import numpy as np
 
 from cfp_onnx import runtime
 from cfp_onnx.explanation import classes as class_rules
-from cfp_onnx.explanation import field_run, pooled_run
+from cfp_onnx.explanation import field_run, pooled_run, tube_run
 from cfp_onnx.explanation.assemble import assemble, media_of
 from cfp_onnx.explanation.network import Network
 from cfp_onnx.explanation.options import resolved
@@ -184,6 +184,7 @@ class Engine:
         plain: Mapping[str, Array] | None = None,
         tubes: bool = True,
         kernel_relevance: bool = False,
+        layer_evidence: bool = False,
         progress: Progress | None = None,
     ) -> Pyramid:
         """Run the model on a clip and walk down from one class.
@@ -196,6 +197,7 @@ class Engine:
             plain: Outputs of the file as it is, where they are known.
             tubes: Whether tubes are recorded.
             kernel_relevance: Whether they hold the relevance of single kernels too.
+            layer_evidence: Whether they hold where in the clip each layer's evidence lies too.
             progress: Told how far the work is.
         """
         plain = self.plain(clip.feeds) if plain is None else plain
@@ -205,10 +207,12 @@ class Engine:
         collector = TubeCollector.of(self.topology, self.depths, main, self.axes[main]) if tubes else None
         request = Request(
             clip.feeds, rule_named(rule), settings, tuple(further), collector, volumes=kernel_relevance,
-            progress=progress or silent,
+            pulled=layer_evidence, progress=progress or silent,
         )  # fmt: skip
         run = field_run.run if isinstance(request.rule.walk, FieldWalk) else pooled_run.run
         found = run(self.sessions, request)
+        if collector is not None and request.pulled:
+            tube_run.pull(self.sessions, request, collector)
         pyramid = assemble(self.sessions, clip, request, found, plain=plain, scores=scores, labels=labels)
         if not tubes:
             return pyramid

@@ -11,8 +11,8 @@ import numpy as np
 from cfp_onnx import runtime
 from cfp_onnx.errors import RunError
 from cfp_onnx.explanation.network import Network
-from cfp_onnx.graph.features import Feature
-from cfp_onnx.graph.first_layers import first_features
+from cfp_onnx.graph.features import Feature, feature_of
+from cfp_onnx.graph.first_layers import behind_norm, first_features
 from cfp_onnx.graph.parts import Part
 from cfp_onnx.relevance import pooled_walk
 from cfp_onnx.relevance.field_walk import Message, Walk
@@ -21,7 +21,7 @@ from cfp_onnx.relevance.positional import Positional
 from cfp_onnx.relevance.rules import Rule
 from cfp_onnx.relevance.statistics import Statistics
 from cfp_onnx.relevance.values import deepest_level
-from cfp_onnx.runtime.probe import TUBE_SEED, Probe
+from cfp_onnx.runtime.probe import TUBE_SEED, Probe, Values
 from cfp_onnx.values import Array
 
 
@@ -85,6 +85,19 @@ class FieldProbe:
     seen: Mapping[Feature, str]
     volumes: Mapping[int, str]
     taps: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class PulledProbe:
+    """A session that returns where in the clip a layer's evidence lies.
+
+    Attributes:
+        session: onnxruntime session.
+        seen: As of `FieldProbe`.
+    """
+
+    session: Any
+    seen: Mapping[Feature, str]
 
 
 class Sessions:
@@ -213,15 +226,52 @@ class Sessions:
         return (Feature(clip, network.axes[clip]), *first_features(network.topology, clip, network.target))
 
     def _held_walk(self, first: Walk, depth: int | None, seen: Sequence[Feature]) -> Walk:
-        """A further walk in the same graph with all held, means too, for the places of the class's evidence."""
-        network = self.network
-        walk = Walk(
-            network.topology, network.target, depths=network.depths, depth=depth,
-            rule=lambda w: Positional(w, hold=(*HOLDS, "means")), probe=first.probe, value=first.value, seed=TUBE_SEED,
-            places=True, seen={f.tensor: f.axis for f in seen},
-        )  # fmt: skip
+        """A further walk in the same graph for the places of the class's evidence."""
+        walk = self._places_walk(first.probe, depth, seen, value=first.value, places=True)
         walk.run()
         return walk
+
+    def _places_walk(
+        self,
+        probe: Probe,
+        depth: int | None,
+        seen: Sequence[Feature],
+        *,
+        value: Values | None = None,
+        places: bool = False,
+        through: str | None = None,
+    ) -> Walk:
+        """A walk with all held, means too: what a norm or a gate makes of a change is spread over all places."""
+        network = self.network
+        return Walk(
+            network.topology, network.target, depths=network.depths, depth=depth,
+            rule=lambda w: Positional(w, hold=(*HOLDS, "means")), probe=probe, value=value, seed=TUBE_SEED,
+            places=places, seen={f.tensor: f.axis for f in seen}, through=through,
+        )  # fmt: skip
+
+    def pulled(self, layer: int, depth: int | None) -> PulledProbe | None:
+        """The session that takes what one layer holds of the class down to the clip; None where it holds nothing.
+
+        The relevance of a layer's feature in the walk of the class's own tube is handed on alone. Where layers cut the
+        network, each path from the clip to the class once, their maps at the clip add up to the class's own.
+
+        Args:
+            layer: The layer.
+            depth: Deepest level of the walk; None for all.
+        """
+        network = self.network
+        feature = feature_of(network.topology, network.topology.layers[layer], network.target)
+        seen = self._first_maps()
+        behind = behind_norm(network.topology, feature, network.target)
+        through = behind.tensor if behind in seen else feature.tensor
+        probe = Probe(network.model.opset)
+        walk = self._places_walk(probe, depth, seen, through=through)
+        walk.run()
+        clip = {f: walk.seen[f.tensor] for f in seen if f.tensor in walk.seen}
+        if layer not in walk.relevance or not clip:
+            return None
+        probe.outputs.extend(clip.values())
+        return PulledProbe(self._session(probe), clip)
 
     def statistics(self, rule: Rule, depth: int | None) -> tuple[Any, Statistics]:
         """The session that returns the statistics of a pooled rule for all layers within the depth."""
@@ -273,4 +323,4 @@ class Sessions:
         return list(names)
 
 
-__all__ = ["NOTHING_MORE", "FieldProbe", "Sessions", "Wanted"]
+__all__ = ["NOTHING_MORE", "FieldProbe", "PulledProbe", "Sessions", "Wanted"]

@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from cfp_onnx import runtime
 from cfp_onnx.explanation.network import Network
-from cfp_onnx.explanation.sessions import FieldProbe, Wanted
+from cfp_onnx.explanation.sessions import FieldProbe, Sessions, Wanted
+from cfp_onnx.explanation.values import Request
+from cfp_onnx.graph.features import Feature
 from cfp_onnx.pyramid.tube_collector import TubeCollector, kernels_with_tubes
 from cfp_onnx.relevance.values import Walked
+from cfp_onnx.runtime.probe import TUBE_SEED
 from cfp_onnx.values import Array
 
 PASS_BUDGET = 2**30
@@ -70,4 +74,27 @@ def collect(
             collector.add_relevances(layers[i], probe.features[i], results[probe.volumes[i]], kernels)
 
 
-__all__ = ["PASS_BUDGET", "collect", "passes"]
+def pull(sessions: Sessions, request: Request, collector: TubeCollector) -> None:
+    """Take what each layer holds of the class down to the clip, by a forward pass for each layer.
+
+    Args:
+        sessions: Sessions of the network.
+        request: Clip, rule, class.
+        collector: Gathers the tubes.
+    """
+    network, settings = sessions.network, request.settings
+    deepest = settings.deepest(network.depths)
+    layers = [i for i, d in sorted(network.depths.items(), key=lambda x: x[1]) if 0 < d <= deepest]
+    seed = network.target_classes().seed(settings.index, "contrast", settings.rivals)
+    for n, i in enumerate(layers):
+        request.progress("pulling evidence to the clip", n, len(layers))
+        probe = sessions.pulled(i, settings.depth)
+        maps: list[tuple[Feature, Array]] = []
+        if probe is not None:
+            values = runtime.run(probe.session, list(probe.seen.values()), {**request.feeds, TUBE_SEED: seed})
+            maps = list(zip(probe.seen, values, strict=True))
+        collector.add_pulled(network.topology.layers[i], maps)
+        del probe  # before the next session is made
+
+
+__all__ = ["PASS_BUDGET", "collect", "passes", "pull"]

@@ -23,6 +23,7 @@ class Request:
         rather: The same with what else the class is set against.
         collector: Gathers the tubes; None where none are wanted.
         volumes: Whether the tubes hold the relevance of single kernels too.
+        pulled: Whether they hold the evidence of single layers too.
         progress: Told how far the work is.
     """
 
@@ -32,6 +33,7 @@ class Request:
     rather: tuple[Settings, ...]
     collector: TubeCollector | None
     volumes: bool
+    pulled: bool
     progress: Progress
 
 

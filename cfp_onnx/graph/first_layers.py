@@ -21,13 +21,19 @@ def first_features(topology: Topology, name: str, target: str) -> tuple[Feature,
     for layer in topology.layers:
         sources = [origin for origin, via in topology.readers[layer.index] if via != "gate"]
         if all(o.layer is None for o in sources) and any(o.tensor == name for o in sources):
-            feature = _behind_norm(topology, feature_of(topology, layer, target), target)
+            feature = behind_norm(topology, feature_of(topology, layer, target), target)
             found[feature.tensor] = feature
     return tuple(found.values())
 
 
-def _behind_norm(topology: Topology, feature: Feature, target: str) -> Feature:
-    """The same kernels behind the norm and the activation that directly follow."""
+def behind_norm(topology: Topology, feature: Feature, target: str) -> Feature:
+    """The same kernels behind the norm and the activation that directly follow.
+
+    Args:
+        topology: The network.
+        feature: Where the kernels of a layer are judged.
+        target: The tensor that holds the scores of the classes.
+    """
     best, name, normed = feature, feature.tensor, False
     while name != target:
         step = _next(topology, name)
@@ -67,4 +73,4 @@ def _next(topology: Topology, name: str) -> tuple[Node, fx.Effect] | None:
     return (user, effect) if moves or isinstance(effect, _IN_PLACE) else None
 
 
-__all__ = ["first_features"]
+__all__ = ["behind_norm", "first_features"]

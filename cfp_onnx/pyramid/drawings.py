@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from cfp_onnx.errors import UsageError
-from cfp_onnx.pyramid.tubes import KINDS, UNITS, Tube, Tubes, weighted_activation
+from cfp_onnx.pyramid.tubes import KINDS, UNITS, UNPLACED, Tube, Tubes, weighted_activation
 
 T = TypeVar("T")
+
+EVIDENCE_UNITS = ("class", "layer")
+"""What evidence may be of."""
 
 ANIMATIONS = ("mp4", "gif", "none")
 
@@ -29,7 +32,7 @@ class Drawing:
 
     Attributes:
         kind: ``activation``, ``relevance`` or ``evidence``.
-        unit: One tube for each ``kernel``, ``layer`` or ``depth``; of evidence the ``class``.
+        unit: One tube for each ``kernel``, ``layer`` or ``depth``; of evidence the ``class`` or each ``layer``.
         limit: Most tubes per depth, the strongest.
     """
 
@@ -40,15 +43,15 @@ class Drawing:
     def __post_init__(self) -> None:
         if not _is_kind(self.kind, self.unit):
             raise UsageError(
-                f"a tube is activation or relevance of one {', '.join(UNITS[:-1])}, or evidence of the class; "
-                f"{self.kind!r} of {self.unit!r} is neither"
+                f"a tube is activation or relevance of one {', '.join(UNITS[:-1])}, or evidence of the class or a "
+                f"layer; {self.kind!r} of {self.unit!r} is neither"
             )
         if self.limit < 1:
             raise UsageError(f"the number of tubes is {self.limit}, it must be at least 1")
 
 
 def _is_kind(kind: str, unit: str) -> bool:
-    return kind in KINDS and unit in UNITS and (kind == "evidence") == (unit == "class")
+    return kind in KINDS and unit in (EVIDENCE_UNITS if kind == "evidence" else UNITS[:-1])
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,11 @@ class DrawingOptions:
         """Whether the relevance of single kernels must be recorded for it."""
         return ("relevance", "kernel") in self.tube
 
+    @property
+    def layer_evidence(self) -> bool:
+        """Whether the evidence of single layers must be recorded for it."""
+        return ("evidence", "layer") in self.tube
+
 
 def tube_kind(text: str) -> tuple[str, str]:
     """Kind and unit of ``KIND[:UNIT]``, such as ``activation:layer``.
@@ -89,7 +97,8 @@ def tube_kind(text: str) -> tuple[str, str]:
     unit = unit if colon else USUAL_UNIT.get(kind, "")
     if not _is_kind(kind, unit):
         raise UsageError(
-            f"{text!r} must be evidence, activation or relevance; the last two may take :kernel, :layer or :depth"
+            f"{text!r} must be evidence, activation or relevance; evidence may take :layer, the other two :kernel, "
+            ":layer or :depth"
         )
     return kind, unit
 
@@ -147,7 +156,7 @@ def select(tubes: Tubes, drawing: Drawing, shares: Mapping[tuple[str, int], floa
         shares: Chosen kernels with their share of the strongest of their layer, 0..1.
 
     Raises:
-        UsageError: If the relevance of single kernels is asked for and was not recorded.
+        UsageError: If the relevance of single kernels, or the evidence of layers, is asked for and was not recorded.
     """
     if drawing.kind == "activation" and drawing.unit != "kernel":
         return _activations(tubes, drawing, shares)
@@ -156,6 +165,12 @@ def select(tubes: Tubes, drawing: Drawing, shares: Mapping[tuple[str, int], floa
         raise UsageError(
             "the relevance of single kernels was not recorded; explain again with kernel_relevance=True "
             "(--tube relevance:kernel)"
+        )
+    pulled = found or any(note.startswith(UNPLACED) for note in tubes.notes)
+    if (drawing.kind, drawing.unit) == ("evidence", "layer") and tubes.items and not pulled:
+        raise UsageError(
+            "the evidence of single layers was not recorded; explain again with layer_evidence=True "
+            "(--tube evidence:layer)"
         )
     if drawing.unit == "kernel":
         found = [t for t in found if (t.layer, t.kernel) in shares]

@@ -114,7 +114,8 @@ class Pyramid:
         Args:
             layer: Layer name.
             kernel: Kernel; None for the class's relevance in the whole layer.
-            kind: ``activation`` (of a kernel, the default) or ``relevance``.
+            kind: ``activation`` (of a kernel, the default), ``relevance``, or ``evidence``: where in the clip that lies
+                which a whole layer holds for the class, and against it below 0.
 
         Returns:
             (T, H, W) float32; T is 1 for pictures, T and H are 1 for one-dimensional data.
@@ -298,7 +299,10 @@ class Pyramid:
         return written[0]
 
 
-_HINT = {"relevance": " (explain with kernel_relevance=True)"}
+_HINT = {
+    "relevance": " (explain with kernel_relevance=True)",
+    "evidence": "; a layer has one where evidence that says where comes through it (explain with layer_evidence=True)",
+}
 
 
 __all__ = ["SCHEMA", "SCHEMA_VERSION", "Pyramid"]

@@ -13,7 +13,8 @@ from cfp_onnx.graph.positions import Grid, grid_of, positions, spatial_axes
 from cfp_onnx.graph.topology import Topology
 from cfp_onnx.pyramid.evidence import evidence, smoothed
 from cfp_onnx.pyramid.resampling import Centres, Size, add_maps, density
-from cfp_onnx.pyramid.tubes import FLAT, NO_TUBE, Tube, Tubes, mark_constant, nowhere_note
+from cfp_onnx.pyramid.tubes import FLAT, NO_TUBE, UNPLACED, Tube, Tubes, mark_constant, nowhere_note
+from cfp_onnx.text import listed
 from cfp_onnx.values import Array
 
 AGAINST_IT = "over the clip as a whole more speaks against the class than for it: biases hold the margin"
@@ -27,6 +28,9 @@ AGAINST = 3
 
 BYTES = 2**27
 """Most bytes of tubes of one pyramid."""
+
+NAMED = 5
+"""Most layers that a note names."""
 
 
 def clip_size(shape: tuple[int, ...], channel_axis: int) -> Size | None:
@@ -59,6 +63,8 @@ class TubeCollector:
     _grids: dict[tuple[str, int], Grid] = field(default_factory=dict)
     _nowhere: dict[int, set[str]] = field(default_factory=dict)
     _no_evidence: str = "no relevance came down to the clip or to its first layers"
+    _unplaced: list[str] = field(default_factory=list)
+    _unkept: int = 0
     omitted: int = 0
     _bytes: int = 0
 
@@ -160,10 +166,29 @@ class TubeCollector:
                 found.append((values, centres))
         if reasons:
             self._no_evidence = "; ".join(reasons)
-        if not found:
+        if found:
+            self._add_evidence(0, None, found)
+
+    def add_pulled(self, layer: KernelLayer, maps: Sequence[tuple[Feature, Array]]) -> None:
+        """Make the tube of a layer's own evidence, where that says where in the clip it lies.
+
+        Args:
+            layer: The layer.
+            maps: As for `add_evidence`, of what came through the layer alone.
+        """
+        placed = [self._summed(feature, total) for feature, total in maps]
+        found = [(values, centres) for values, centres in placed if not why_nowhere(values, self.size)]
+        if found:
+            self._add_evidence(self.depths[layer.index], layer.name, found)
+        else:
+            self._unplaced.append(layer.name)
+
+    def _add_evidence(self, depth: int, layer: str | None, maps: Sequence[tuple[Array, Centres]]) -> None:
+        values, centres = evidence(maps, self.size)
+        if self._bytes + values.nbytes > BYTES:
+            self._unkept += 1
             return
-        values, centres = evidence(found, self.size)
-        self._items.append(Tube("evidence", 0, None, None, values, centres))
+        self._items.append(Tube("evidence", depth, layer, None, values, centres))
         self._bytes += values.nbytes
 
     def _summed(self, feature: Feature, total: Array) -> tuple[Array, Centres]:
@@ -189,7 +214,7 @@ class TubeCollector:
 
     def _silences(self) -> list[str]:
         """Where no honest map can be made, and why."""
-        own = [t for t in self._items if t.kind == "evidence"]
+        own = [t for t in self._items if t.kind == "evidence" and t.layer is None]
         notes = []
         if not own:
             notes.append(f"{NO_TUBE}: {self._no_evidence}")
@@ -199,6 +224,10 @@ class TubeCollector:
         for depth, reasons in sorted(self._nowhere.items()):
             if depth not in self._levels:
                 depths.setdefault(", ".join(sorted(reasons)), []).append(depth)
+        if self._unplaced:
+            notes.append(f"{UNPLACED} {listed(self._unplaced, NAMED)}")
+        if self._unkept:
+            notes.append(f"{self._unkept} maps of evidence have no room: tubes take at most {BYTES >> 20} MiB")
         return [*notes, *(nowhere_note(found, reason) for reason, found in depths.items())]
 
 

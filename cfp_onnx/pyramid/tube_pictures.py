@@ -165,7 +165,7 @@ def tube_title(tube: Tube, subject: str) -> str:
         subject: The class, in words.
     """
     if tube.kind == "evidence":
-        return f"{subject}: evidence for and against"
+        return f"{subject}: evidence for and against{'' if tube.layer is None else f' that {tube.layer} holds'}"
     where = f"depth {tube.depth}" if tube.layer is None else tube.layer
     if tube.kernel is not None:
         where = f"kernel {tube.kernel} of {tube.layer}"
@@ -178,7 +178,7 @@ _LIKE_OURS = re.compile(r"-[0-9a-f]{8}$|_kernel[0-9]+$")
 
 def file_stem(tube: Tube) -> str:
     """A file name without suffix that says what a tube is and that every file system takes."""
-    if tube.kind == "evidence":
+    if tube.kind == "evidence" and tube.layer is None:
         return "class_evidence"
     parts = [f"depth{tube.depth}"]
     if tube.layer is not None:

@@ -33,6 +33,10 @@ NO_TUBE = "the class has no tube of its own"
 """How the note begins that says why."""
 
 
+UNPLACED = "no evidence that says where comes to the clip through"
+"""How the note begins that names layers without evidence of their own."""
+
+
 @dataclass(frozen=True)
 class Scale:
     """What the colours of one depth mean.
@@ -195,6 +199,6 @@ def drawn_values(values: Array, kind: str) -> Array:
 
 
 __all__ = [
-    "FLAT", "KINDS", "NO_TUBE", "SATURATED", "UNITS", "Scale", "Tube", "Tubes", "drawn_values", "mark_constant",
+    "FLAT", "KINDS", "NO_TUBE", "SATURATED", "UNITS", "UNPLACED", "Scale", "Tube", "Tubes", "drawn_values", "mark_constant",
     "nowhere_note", "silent_at", "unit_of", "weighted_activation",
 ]  # fmt: skip

@@ -101,6 +101,7 @@ class Walk:
         places: Whether relevance place by place is wanted too.
         seen: Tensors whose relevance place by place is wanted, with their kernel axis; an input of the model among
             them takes the walk down to it, whatever the depth.
+        through: A tensor; below it only what comes down through it counts, and `seen` begins there.
 
     Attributes:
         relevance: Layer index to the output that holds its kernels' relevance.
@@ -126,6 +127,7 @@ class Walk:
         seed: str = SEED,
         places: bool = False,
         seen: Mapping[str, int] | None = None,
+        through: str | None = None,
     ) -> None:
         self.topology = topology
         self.program = topology.program
@@ -143,6 +145,7 @@ class Walk:
         self.seen: dict[str, str] = {}
         self._places = places
         self._wanted = dict(seen or {})
+        self._through = through
         self._inputs = [p.name for p in self.program.model.inputs if p.name in self._wanted]
         self._seed = seed
         self._parts = {p.node.name: (layer, k) for layer in topology.layers for k, p in enumerate(layer.parts)}
@@ -194,6 +197,8 @@ class Walk:
             if not live:
                 continue
             fields = {o: self._settle(o) for o in live}
+            if self._through in fields:
+                self._leave_all_but(self._through)
             if layer is not None:
                 if self._expands(layer):
                     self._take(self._rule.pass_layer(layer, k, fields[outputs[0]]))
@@ -204,6 +209,11 @@ class Walk:
         for name in self._inputs:
             if name in self._arrived:
                 self._settle(name)
+
+    def _leave_all_but(self, tensor: str) -> None:
+        """Forget what came to other tensors, and what was seen above."""
+        self._arrived = {tensor: self._arrived[tensor]}
+        self.seen = {name: found for name, found in self.seen.items() if name == tensor}
 
     def _expands(self, layer: KernelLayer) -> bool:
         """Whether something is handed below a layer: the classifier always, others above the depth limit."""

@@ -118,6 +118,7 @@ def run(options: argparse.Namespace) -> int:
             barriers=options.allow_barriers,
             tubes=out is not None,
             kernel_relevance=drawing.kernel_relevance,
+            layer_evidence=drawing.layer_evidence,
             progress=progress,
         )
         report = None
