@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cfp_onnx import runtime
+from cfp_onnx.errors import TargetError
+from cfp_onnx.explanation.classes import other_side
 from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.explanation.network import Network
 from cfp_onnx.explanation.options import ClipOptions, RunOptions, WalkOptions
@@ -58,6 +60,7 @@ def explain(
     hold: Sequence[str] | None = None,
     against: str | int | Sequence[str | int] | None = None,
     order: int = 1,
+    at: str | int | None = None,
     layout: str | None = None,
     labels: Sequence[str] | None = None,
     preprocess: Preprocess | None = None,
@@ -74,8 +77,9 @@ def explain(
     Args:
         model: A model or its path.
         clip: A video, frame folder, image, frame database, array file or array (see `cfp_onnx.clips.load.load_clip`).
-        target: Class index or label; the top-1 class by default.
-        output: Output to explain; the first by default.
+        target: Class index or label; the top-1 class by default. Of an output that is a single number ``"not:0"`` asks
+            for what speaks against it.
+        output: Output to explain; of several the one with classes by default.
         rule: Name of a rule: positional, active, zplus, published or mean.
         class_step: weights, contribution or contrast; each rule has its own default.
         theta: Threshold on v, 0..1.
@@ -87,6 +91,8 @@ def explain(
             this clip), ``best`` (the strongest other) or a class, by index or label. Of several the first makes the
             pyramid; the others' walks are kept beside it (`Pyramid.rather_than`).
         order: 1, or 2 to count what a removal bends too (rule `positional`), at about one more forward pass.
+        at: The place of an output that has an answer at each of several (boxes, pixels, tokens): ``box:17``, ``y,x``,
+            ``t,y,x``, ``strongest`` or ``mean``; the strongest of the class by default.
         layout: Axes of the input, e.g. NCTHW; read off the model by default.
         labels: Class names; the model's metadata by default.
         preprocess: How footage becomes input; the model's metadata by default.
@@ -102,7 +108,7 @@ def explain(
     Raises:
         CfpError: With one sentence that says what cannot be used and what to do.
     """
-    settings = WalkOptions(rule, class_step, theta, top_k, depth, hold, against, order).settings()
+    settings = WalkOptions(rule, class_step, theta, top_k, depth, hold, against, order, at).settings()
     reading, running = ClipOptions(layout, labels, preprocess), RunOptions(device, threads, barriers)
     clock = _Clock()
     loaded = model if isinstance(model, Model) else load(model)
@@ -112,13 +118,19 @@ def explain(
     names = reading.class_names(loaded)
     clock.lap("topology")
     plain = engine.plain(fed.feeds)
-    index = engine.pick_class(plain, target, names)
+    wanted, turned = other_side(target)
+    index = engine.pick_class(plain, wanted, names, at=at)
+    if turned and engine.classes()[0] > 1:
+        raise TargetError(
+            f"{target!r} asks for the other side of a single output, and {loaded.path} has {engine.classes()[0]} "
+            "classes; name a class, and what it is set against with --against"
+        )
     if against is None and engine.classes()[0] < 2:
         settings = replace(settings, against=None)
     clock.lap("plain")
     pyramid = engine.pyramid(
-        fed, replace(settings, index=index), rule=rule, labels=names, plain=plain, tubes=tubes,
-        kernel_relevance=kernel_relevance, layer_evidence=layer_evidence, progress=progress,
+        fed, replace(settings, index=index, turned=turned), rule=rule, labels=names, plain=plain, tubes=tubes,
+        kernel_relevance=kernel_relevance, layer_evidence=layer_evidence, at=at, progress=progress,
     )  # fmt: skip
     clock.lap("explain")
     return replace(pyramid, facts=_facts(clock.laps))

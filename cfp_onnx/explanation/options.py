@@ -94,6 +94,8 @@ class WalkOptions:
         against: What the class is set against: mean (of the others), rivals, best (the strongest other) or a class; of
             several the first makes the pyramid, and the others' walks are kept beside it.
         order: 1, or 2 to count what a removal bends too, at about one more forward pass.
+        at: The place of an output that has an answer at each of several (boxes, pixels, tokens): ``box:17``, ``y,x``,
+            ``t,y,x``, ``strongest`` or ``mean``; the strongest of the class by default.
     """
 
     rule: str = DEFAULT
@@ -104,6 +106,7 @@ class WalkOptions:
     hold: Sequence[str] | None = None
     against: str | int | Sequence[str | int] | None = None
     order: int = 1
+    at: str | int | None = None
 
     def settings(self) -> Settings:
         """The same as the walk takes it, with class 0.

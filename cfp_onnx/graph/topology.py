@@ -71,6 +71,7 @@ class Topology:
         shortcuts: Adds with their shortcuts.
         gates: Products with their gates.
         barriers: Unknown operators that were passed over on request.
+        behind: Nodes with unknown operators that no layer reads; only an output that is made of them is refused.
     """
 
     program: Program
@@ -83,6 +84,7 @@ class Topology:
     shortcuts: tuple[Joint, ...]
     gates: tuple[Joint, ...]
     barriers: tuple[str, ...] = ()
+    behind: tuple[str, ...] = ()
     _wires: dict[int, list[tuple[str, Array, Array]]] = field(default_factory=dict, repr=False, compare=False)
     _roles: dict[tuple[str, str], Role] = field(default_factory=dict, repr=False, compare=False)
 
@@ -219,6 +221,18 @@ class Topology:
                 stack.extend(i for i in made.inputs if i)
         return frozenset(found)
 
+    def unknown_behind(self, tensor: str) -> Node | None:
+        """The first node with an unknown operator between the layers and a tensor; None where there is none."""
+        wanted = set(self.behind)
+        seen, stack = set(), [tensor]
+        while wanted and stack:
+            made = self.program.producers.get(stack.pop())
+            if made is None or made.name in seen:
+                continue
+            seen.add(made.name)
+            stack.extend(i for i in made.inputs if i)
+        return next((n for n in self.program.nodes if n.name in wanted & seen), None)
+
     def heads(self, tensor: str) -> tuple[int, ...]:
         """Layers whose kernels a tensor's elements are: the classifier."""
         state = self.states.get(tensor, State())
@@ -308,6 +322,7 @@ def build(program: Program, *, channel_axes: Mapping[str, int], barriers: bool =
         shortcuts=tuple(flow.shortcuts),
         gates=tuple(flow.gates),
         barriers=tuple(dict.fromkeys(flow.barriers)),
+        behind=tuple(flow.behind),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import assert_never
 
 import numpy as np
@@ -36,6 +37,26 @@ class Joint:
     node: str
     kind: str
     paths: tuple[tuple[int, ...], ...]
+
+
+def unsupported(program: Program, node: Node) -> UnsupportedOperatorError:
+    """The refusal of an operator through which channels cannot be followed.
+
+    Args:
+        program: The network.
+        node: The operator's node.
+    """
+    fused = program.model.unexpanded.get(node.name)
+    why = "cannot be followed (it is unknown, or used in a form that is)"
+    if fused is not None:
+        why = f"{fused}, which is not understood"
+    todo = "export the model with simpler operators" if fused is None else "export or optimise the model without it"
+    return UnsupportedOperatorError(
+        f"{program.model.path}: operator {node.op} at node {node.name!r} {why}, and kernels reach the scores through "
+        f"it; {todo}, or pass over it with --allow-barriers, which leaves what is below it unknown",
+        operator=node.op,
+        node=node.name,
+    )
 
 
 class Tracing:
@@ -74,6 +95,7 @@ class Tracing:
         self.shortcuts: list[Joint] = []
         self.gates: list[Joint] = []
         self.barriers: list[str] = []
+        self.behind: list[str] = []
         self._known = known or {}
         self._ancestry = Ancestry([p.name for p in program.model.inputs])
         self._place: dict[str, tuple[KernelLayer, int]] = {}
@@ -127,21 +149,22 @@ class Tracing:
         if self.allow_barriers:
             self.barriers.append(node.op)
             return fx.Barrier()
-        fused = self.program.model.unexpanded.get(node.name)
-        if fused is not None:
-            raise UnsupportedOperatorError(
-                f"{self.program.model.path}: operator {node.op} at node {node.name!r} {fused}, which is not "
-                "understood; export or optimise the model without it, or pass --allow-barriers",
-                operator=node.op,
-                node=node.name,
-            )
-        raise UnsupportedOperatorError(
-            f"{self.program.model.path}: operator {node.op} at node {node.name!r} lies on a channel path and has no "
-            "handler (or is used in a way its handler does not know); add one in "
-            "cfp_onnx/graph/operators/<family>.py, or pass --allow-barriers",
-            operator=node.op,
-            node=node.name,
-        )
+        if node.name in self._before_layers:
+            raise unsupported(self.program, node)
+        self.behind.append(node.name)  # what no layer reads matters only to an output that is made of it
+        return fx.Barrier()
+
+    @cached_property
+    def _before_layers(self) -> frozenset[str]:
+        """Nodes that a layer depends on."""
+        found: set[str] = set()
+        stack = [part.source for layer in self.layers for part in layer.parts]
+        while stack:
+            made = self.program.producers.get(stack.pop())
+            if made is not None and made.name not in found:
+                found.add(made.name)
+                stack.extend(i for i in made.inputs if i)
+        return frozenset(found)
 
     # ---------------------------------------------------------------------------------------- effects
 

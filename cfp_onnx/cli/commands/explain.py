@@ -22,8 +22,18 @@ def add_options(parser: Parser) -> None:
     add("clip", metavar="CLIP", help="video, folder of frames, frame database, image, .npy or .npz")
     add("-o", "--out", metavar="DIR", help="folder for the report, pyramid.json and the tubes")
     add("--json", metavar="F", help="write the pyramid as JSON; - is stdout")
-    add("--class", dest="target", metavar="INDEX|LABEL", help="class to explain (the top-1 class)")
-    add("--output", metavar="NAME", help="output to explain (the first)")
+    add(
+        "--class",
+        dest="target",
+        metavar="INDEX|LABEL",
+        help="class to explain (the top-1 class); not:0 for what speaks against the one value of a single output",
+    )
+    add("--output", metavar="NAME", help="output to explain (of several the one with classes)")
+    add(
+        "--at",
+        metavar="PLACE",
+        help="place of an output that answers at many: box:17, y,x or t,y,x, strongest or mean (strongest)",
+    )
     add("--rule", default=DEFAULT, metavar="RULE", help=alternatives(RULES, DEFAULT))
     add(
         "--class-step",
@@ -61,6 +71,7 @@ def add_options(parser: Parser) -> None:
     parser.suggest("depth", ("all",))
     parser.suggest("hold", (*HOLDS, "all", "none"))
     parser.suggest("order", ("1", "2"))
+    parser.suggest("at", ("strongest", "mean"))
     parser.suggest("against", AGAINST[:-1])
     width = max(map(len, RULES))
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -110,6 +121,7 @@ def run(options: argparse.Namespace) -> int:
             hold=options.hold,
             against=options.against,
             order=options.order,
+            at=options.at,
             layout=options.layout,
             labels=labels,
             preprocess=preprocess_of(model, options),
