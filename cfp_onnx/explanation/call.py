@@ -18,9 +18,10 @@ from cfp_onnx.explanation.classes import other_side
 from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.explanation.network import Network
 from cfp_onnx.explanation.options import ClipOptions, RunOptions, WalkOptions
+from cfp_onnx.explanation.places import usual_place
 from cfp_onnx.model import Model, load
 from cfp_onnx.pyramid.result import Pyramid
-from cfp_onnx.relevance.rules import DEFAULT
+from cfp_onnx.relevance.rules import DEFAULT, rule_named
 from cfp_onnx.values import Array, Progress
 from cfp_onnx.version import __version__
 
@@ -119,6 +120,7 @@ def explain(
     clock.lap("topology")
     plain = engine.plain(fed.feeds)
     wanted, turned = other_side(target)
+    at = usual_place(at, rule_named(rule))
     index = engine.pick_class(plain, wanted, names, at=at)
     if turned and engine.classes()[0] > 1:
         raise TargetError(

@@ -16,7 +16,7 @@ from cfp_onnx.explanation.assemble import assemble, media_of
 from cfp_onnx.explanation.classes import Classes
 from cfp_onnx.explanation.network import Network
 from cfp_onnx.explanation.options import resolved
-from cfp_onnx.explanation.places import MEAN, STRONGEST, asked_place
+from cfp_onnx.explanation.places import MEAN, STRONGEST, asked_place, usual_place
 from cfp_onnx.explanation.sessions import NOTHING_MORE, FieldProbe, Sessions, Wanted
 from cfp_onnx.explanation.values import Request
 from cfp_onnx.graph.target import kernels_at
@@ -259,6 +259,7 @@ class Engine:
             UsageError: If the rule cannot look at one place.
         """
         plain = self.plain(clip.feeds) if plain is None else plain
+        at = usual_place(at, rule_named(rule))
         classes = self.classes_at(plain[self.scored], settings.index, at, turned=settings.turned)
         settings, *further = self._questions(settings, classes, plain[self.scored], labels)
         main = self.network.clip_input()

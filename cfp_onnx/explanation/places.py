@@ -8,6 +8,7 @@ import numpy as np
 
 from cfp_onnx.errors import TargetError
 from cfp_onnx.explanation.classes import Classes
+from cfp_onnx.relevance.rules import FieldWalk, Rule
 
 MEAN = "mean"
 """What asks for the mean over all places."""
@@ -53,6 +54,16 @@ def asked_place(at: str | int | None, classes: Classes, *, file: object) -> tupl
     return tuple(values)
 
 
+def usual_place(at: str | int | None, rule: Rule) -> str | int | None:
+    """The place asked for, or the mean under a rule that looks at nothing else.
+
+    Args:
+        at: As it was asked for.
+        rule: The rule.
+    """
+    return MEAN if at is None and not isinstance(rule.walk, FieldWalk) else at
+
+
 def examples(classes: Classes) -> str:
     """Places of an output as ``--at`` takes them."""
     middle = [n // 2 for n in classes.sizes]
@@ -60,4 +71,4 @@ def examples(classes: Classes) -> str:
     return f"box:{flat}" if len(middle) < 2 else f"{','.join(map(str, middle))} or box:{flat}"
 
 
-__all__ = ["MEAN", "STRONGEST", "asked_place", "examples"]
+__all__ = ["MEAN", "STRONGEST", "asked_place", "examples", "usual_place"]

@@ -46,7 +46,8 @@ class Graph:
         del proto.graph.value_info[:]
         if sizes is not None:
             for value in proto.graph.output:
-                value.type.tensor_type.ClearField("shape")
+                if value.type.HasField("tensor_type"):  # reading it makes a tensor of a sequence
+                    value.type.tensor_type.ClearField("shape")
         return cls(proto, weights)
 
     def session(self, device: Device, *, optimise: bool = True) -> ort.InferenceSession:

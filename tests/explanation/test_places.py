@@ -251,7 +251,10 @@ def test_a_rule_of_means_refuses_a_place(x: Array, tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match=r"rule mean looks at means over all places .*; choose positional, or --at mean"
     ):
-        explained(file, x, rule="mean")
+        explained(file, x, rule="mean", at="strongest")
+    usual = explained(file, x, rule="mean")
+    assert usual.target == explained(file, x, rule="mean", at="mean").target
+    assert usual.target.title == f"class {usual.target.index}, mean over all places"
 
 
 def test_relevance_without_a_place_is_that_of_the_strongest(x: Array, tmp_path: Path) -> None:
