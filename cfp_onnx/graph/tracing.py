@@ -17,6 +17,7 @@ from cfp_onnx.graph.layers import KernelLayer, Origin
 from cfp_onnx.graph.operators import View, effect_of
 from cfp_onnx.graph.parts import Part
 from cfp_onnx.graph.quantisation import layer_quantised_as, quantised_as
+from cfp_onnx.graph.recurrent import RECURRENT, inner_effect
 from cfp_onnx.graph.states import State, Track, merge_tracks
 from cfp_onnx.model import Node, Program
 from cfp_onnx.values import Array
@@ -106,6 +107,7 @@ class Tracing:
                 self._place[part.node.name] = (layer, offset)
                 self._inside.update(n for n in part.nodes if n != part.node.name)
                 offset += part.kernels
+        self._steps = frozenset(n for r in program.model.recurrent.values() for n in r.inside)
         self._fiber_joints = {layer.output for layer in layers if layer.split}
         self._view = View(program, self.states, {p.node.name: p for layer in layers for p in layer.parts})
         self._steering = replace(self._view, steering=True)
@@ -131,10 +133,10 @@ class Tracing:
         for node in self.program.nodes:
             if node.name in self._inside:
                 continue
-            effect = self._known.get(node.name) or effect_of(node, self._view) or self._barrier(node)
+            effect = self._known.get(node.name) or self._effect(node)
             self.effects[node.name] = effect
             if isinstance(effect, fx.Held) and not self._known:
-                self.steering[node.name] = effect_of(node, self._steering) or effect
+                self.steering[node.name] = self._steered(node) or effect
             self._ancestry.add(node, self._place[node.name][0].index if node.name in self._place else None)
             for name, state in zip(node.outputs, self._apply(node, effect), strict=False):
                 if name:
@@ -142,6 +144,20 @@ class Tracing:
             if isinstance(effect, fx.Layer) and effect.part.output != node.outputs[0]:
                 self.states[effect.part.output] = self.states[node.outputs[0]]
                 self._ancestry.copy(effect.part.output, node.outputs[0])
+
+    def _effect(self, node: Node) -> fx.Effect:
+        if node.name in self._steps:
+            return fx.Held()
+        part = self._view.parts.get(node.name)
+        if part is not None and part.kind == RECURRENT:
+            return fx.Layer(part)
+        return effect_of(node, self._view) or self._barrier(node)
+
+    def _steered(self, node: Node) -> fx.Effect | None:
+        def general(node: Node) -> fx.Effect | None:
+            return effect_of(node, self._steering)
+
+        return inner_effect(self.program, node, general) if node.name in self._steps else general(node)
 
     def _barrier(self, node: Node) -> fx.Effect:
         if not any(self._view.carries(i) for i in node.inputs) and not any(self.states.get(i) for i in node.inputs):
@@ -195,7 +211,7 @@ class Tracing:
                 return [state, *self._held(node, node.outputs[1:])]
             case fx.Barrier():
                 return [self._unknown(node, o) for o in node.outputs]
-            case fx.Product() | fx.Held():
+            case fx.Product() | fx.Linear() | fx.Held():
                 return self._held(node, node.outputs)
             case _:
                 assert_never(effect)

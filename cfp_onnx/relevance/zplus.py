@@ -128,7 +128,7 @@ class ZPlus:
                 yield from pooling.pooled(self._walk, node, effect, relevance)
             case fx.Mix():
                 yield from self._mixed(node, effect.value, relevance, shape)
-            case fx.Layer() | fx.Product() | fx.Held() | fx.Barrier():
+            case fx.Layer() | fx.Product() | fx.Linear() | fx.Held() | fx.Barrier():
                 return  # the walk passes layers itself; the other two carry no channel
             case _:
                 assert_never(effect)
@@ -153,7 +153,7 @@ class ZPlus:
                 return self._has_places(tensor)
             case (
                 None | fx.Layer() | fx.Activation() | fx.Select() | fx.Gate() | fx.Pool() | fx.Reduce() | fx.Normalise()
-                | fx.Mix() | fx.Product() | fx.Held() | fx.Barrier()
+                | fx.Mix() | fx.Product() | fx.Linear() | fx.Held() | fx.Barrier()
             ):  # fmt: skip
                 return True
             case _:
