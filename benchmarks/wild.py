@@ -173,7 +173,7 @@ def holds(output: Any, index: int, score: float) -> bool:
     near = 1e-4 * max(1.0, abs(score))
     item = value[0] if value.ndim > 1 else value
     means = [np.moveaxis(item, axis, 0).reshape(item.shape[axis], -1).mean(1) for axis in range(item.ndim)]
-    candidates = [value.reshape(-1), item.reshape(-1), *means]
+    candidates = [value.reshape(-1), item.reshape(-1), item.mean(keepdims=True).reshape(-1), *means]
     return any(index < len(c) and abs(float(c[index]) - score) <= near for c in candidates)
 
 

@@ -62,6 +62,10 @@ class Writer:
         found = self.program.shapes.get(name)
         return found if found is not None else tuple(self.program.constant(name).shape)
 
+    def out_shape(self, index: int) -> tuple[int, ...]:
+        """Observed shape of an output."""
+        return self.program.shapes[self.node.outputs[index]]
+
     def value(self, index: int) -> Array | None:
         """An input that does not depend on the model's input; None for any other."""
         return self.program.constant_or_none(self.node.input(index))
@@ -107,6 +111,12 @@ class Writer:
         name = self._named(part)
         out = ir.Value(name=name)
         self.nodes.append(ir.node(op, list(inputs), attributes, outputs=[out], name=name))
+        return out
+
+    def instead(self, op: str, inputs: Sequence[ir.Value], **attributes: Any) -> ir.Value:
+        """As `add`, for the node that keeps the name of the one whose place it takes."""
+        out = self.add(op, inputs, "made", **attributes)
+        self.nodes[-1].name = self.node.name
         return out
 
     def constant(self, array: Array, part: str) -> ir.Value:
