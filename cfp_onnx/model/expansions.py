@@ -13,6 +13,7 @@ import onnx_ir as ir
 from onnx_ir.convenience import replace_nodes_and_values
 
 from cfp_onnx.model.attention import attention, group_query_attention, multi_head_attention, weighted_attention
+from cfp_onnx.model.einsum import einsum
 from cfp_onnx.model.program import Program
 from cfp_onnx.model.values import Model
 from cfp_onnx.model.writer import NotExpandableError, Writer
@@ -42,6 +43,7 @@ def _normed(w: Writer, op: str, *, bias: int, scale: tuple[int, ...]) -> None:
 
 EXPANSIONS: dict[str, Callable[[Writer], None]] = {
     "Attention": attention,
+    "Einsum": einsum,
     "com.microsoft::Attention": weighted_attention,
     "com.microsoft::GroupQueryAttention": group_query_attention,
     "com.microsoft::MultiHeadAttention": multi_head_attention,

@@ -109,6 +109,12 @@ class Writer:
         self.nodes.append(ir.node(op, list(inputs), attributes, outputs=[out], name=name))
         return out
 
+    def own(self, op: str, inputs: Sequence[ir.Value], part: str, **attributes: Any) -> ir.Value:
+        """The node that stands for the whole: it keeps the name of the one in whose place it is."""
+        out = self.add(op, inputs, part, **attributes)
+        self.nodes[-1].name = self.node.name
+        return out
+
     def constant(self, array: Array, part: str) -> ir.Value:
         """A constant."""
         name = self._named(part)
