@@ -172,7 +172,8 @@ DRAWING = (
     Option(
         "--tube", "tube", tube, "KIND[:UNIT]",
         "tubes to draw: evidence for and against the class (:layer for each layer's), or activation or relevance of "
-        "each kernel, layer or depth, such as activation:layer; repeat for several (evidence, and the strongest kernel at up to four depths)",
+        "each kernel, layer or depth, such as activation:layer; repeat for several (evidence, and the strongest kernel "
+        "at up to four depths)",
         (), suggestions=TUBES, repeatable=True,
     ),
     Option("--tube-top", "tube_top", count, "N", "most tubes per depth that --tube draws (3)", 3),

@@ -64,7 +64,7 @@ def _passed_on(node: Node, effect: fx.Effect | None, states: Mapping[str, State]
             return {} if state is None else {node.outputs[0]: state}
         case fx.Move() | fx.Sum() | fx.Select() | fx.Gate() | fx.Reduce() | fx.Normalise() | fx.Mix():
             return {}  # joins or mixes
-        case fx.Layer() | fx.Product() | fx.Held() | fx.Barrier() | None:
+        case fx.Layer() | fx.Product() | fx.Linear() | fx.Held() | fx.Barrier() | None:
             return {}  # no channels of the input behind it, or none that are known
         case _:
             assert_never(effect)

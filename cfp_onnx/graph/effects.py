@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from cfp_onnx.graph.parts import Geometry, Part
 from cfp_onnx.values import Array
@@ -121,13 +122,15 @@ class Select:
 class Gate:
     """value * gate (or value / gate).
 
-    `own` says that both are functions of the same elements (x * sigmoid(x)): an activation, not a gate.
+    `own` says that both are functions of the same elements (x * sigmoid(x)): an activation, not a gate. `role` is what
+    the factor is where that is known beforehand.
     """
 
     value: int
     gate: int
     reciprocal: bool = False
     own: bool = False
+    role: Literal["norms", "attention", "gates", "means"] | None = None
 
 
 @dataclass(frozen=True)
@@ -214,6 +217,17 @@ class Product:
 
 
 @dataclass(frozen=True)
+class Linear:
+    """Inside of a recurrent layer: rows times constant weights (Gemm, weights turned), and what is added to them.
+
+    Attributes:
+        added: Whether what is added depends on the model's input.
+    """
+
+    added: bool
+
+
+@dataclass(frozen=True)
 class Held:
     """The output steers others but carries no channel of its own; all inputs are side inputs."""
 
@@ -225,5 +239,5 @@ class Barrier:
 
 Effect = (
     Layer | Identity | Quantise | Activation | Affine | Move | Sum | Select | Gate | Pool | Blend | Reduce | Normalise
-    | Mix | Product | Held | Barrier
+    | Mix | Product | Linear | Held | Barrier
 )  # fmt: skip

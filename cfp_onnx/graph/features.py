@@ -96,7 +96,7 @@ def _keeps_kernels(node: Node, effect: fx.Effect, name: str) -> bool:
             return False  # other elements
         case fx.Normalise() | fx.Mix() | fx.Gate() | fx.Sum() | fx.Select():
             return False  # other things have a share in it; a gate made of the kernels themselves is told before
-        case fx.Layer() | fx.Product() | fx.Held() | fx.Barrier():
+        case fx.Layer() | fx.Product() | fx.Linear() | fx.Held() | fx.Barrier():
             return False
         case _:
             assert_never(effect)

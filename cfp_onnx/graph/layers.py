@@ -13,6 +13,7 @@ from cfp_onnx.graph.convolutions import convolution
 from cfp_onnx.graph.dense import gemm, matmul
 from cfp_onnx.graph.fibers import Fibers
 from cfp_onnx.graph.parts import CONVOLUTIONS, GEMMS, TRANSPOSED, WEIGHTED, Part
+from cfp_onnx.graph.recurrent import RECURRENT, recurrent
 from cfp_onnx.model import Node, Program
 
 
@@ -30,7 +31,7 @@ class KernelLayer:
         channels: Input channels, over the whole layer.
         groups: Groups, or fibers.
         kernel_shape: Taps per spatial axis; empty for a dense layer.
-        family: plain, pointwise, grouped, depthwise, factorised or dense.
+        family: plain, pointwise, grouped, depthwise, factorised, dense or recurrent.
         parts: The weighted operations.
         first: Label of its kernel 0.
         source: Tensor its channels are numbered over.
@@ -95,7 +96,7 @@ def find_layers(program: Program, parts: list[Part], fibers: list[Fibers]) -> li
             KernelLayer(
                 index=len(out),
                 name=name,
-                op=part.node.op.rpartition("::")[2],
+                op=_op(program, part),
                 weight=program.stem(part.weight),
                 nodes=part.nodes if group is None else group.nodes,
                 kernels=kernels,
@@ -115,8 +116,8 @@ def find_layers(program: Program, parts: list[Part], fibers: list[Fibers]) -> li
 
 
 def _family(part: Part, groups: int, channels: int) -> str:
-    if part.kind == "dense":
-        return "dense"
+    if part.kind in {"dense", RECURRENT}:
+        return part.kind
     if groups > 1:
         return "depthwise" if groups == channels else "grouped"
     kernel = part.geometry.kernel
@@ -145,10 +146,20 @@ def find_origins(program: Program, layers: list[KernelLayer], axes: Mapping[str,
 
 def find_parts(program: Program) -> list[Part]:
     """Every weighted operation on the part of the graph that depends on the input, in execution order."""
-    return [p for node in program.nodes if node.op in WEIGHTED and (p := _part(program, node)) is not None]
+    inside = {name for found in program.model.recurrent.values() for name in found.inside}
+    return [p for node in program.nodes if node.name not in inside and (p := _part(program, node)) is not None]
+
+
+def _op(program: Program, part: Part) -> str:
+    found = program.model.recurrent.get(part.node.name)
+    return part.node.op.rpartition("::")[2] if found is None else found.op
 
 
 def _part(program: Program, node: Node) -> Part | None:
+    if node.name in program.model.recurrent:
+        return recurrent(program, node)
+    if node.op not in WEIGHTED:
+        return None
     if node.op in CONVOLUTIONS or node.op in TRANSPOSED:
         return convolution(program, node)
     return gemm(program, node) if node.op in GEMMS else matmul(program, node)

@@ -17,6 +17,7 @@ import numpy as np
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.labels import to_rank
 from cfp_onnx.graph.parts import Geometry, Part
+from cfp_onnx.graph.recurrent import RECURRENT
 from cfp_onnx.graph.topology import Topology
 from cfp_onnx.model import Node
 from cfp_onnx.values import Array
@@ -99,7 +100,7 @@ def _through(topology: Topology, node: Node, effect: fx.Effect, found: Mapping[s
         ):
             arrays = found.get(node.inputs[source])
             return [] if arrays is None else [_aligned(arrays, rank)]
-        case fx.Product() | fx.Held() | fx.Barrier():
+        case fx.Product() | fx.Linear() | fx.Held() | fx.Barrier():
             return []  # no channels, or nothing known of them: such a tensor looks at no place
         case fx.Layer():
             return []  # the parts of layers are taken by `_through_part`
@@ -178,6 +179,8 @@ def _through_part(topology: Topology, part: Part, a: Array) -> Array:
     shapes = topology.program.shapes
     sizes, out = shapes[part.source], shapes[part.output]
     a = _mean(to_rank(a, len(sizes)), (part.in_axis,), keep=True)
+    if part.kind == RECURRENT:
+        return _over_steps(np.moveaxis(a, 0, 1), out[1])
     if part.kind == "dense":
         if len(out) != len(sizes):
             a = _mean(a, tuple(range(a.ndim)), keep=True).reshape((1,) * len(out))
@@ -188,6 +191,13 @@ def _through_part(topology: Topology, part: Part, a: Array) -> Array:
     if part.kind == "deconv":
         return _spread(a, part.geometry, axes, sizes, out)
     return _windows(a, part.geometry, axes, sizes, out)
+
+
+def _over_steps(a: Array, length: int) -> Array:
+    """Coordinate of each step; the last cells of an LSTM, behind the steps, look at no place of their own."""
+    if a.shape[1] in {1, length}:
+        return a
+    return np.concatenate([a, np.full((a.shape[0], length - a.shape[1], *a.shape[2:]), np.nan)], axis=1)
 
 
 def _windows(a: Array, geometry: Geometry, axes: Sequence[int], sizes: Sequence[int], out: Sequence[int]) -> Array:

@@ -39,7 +39,7 @@ def _keeps_integers(effect: fx.Effect) -> bool:
             return False  # other numbers: on integers these operators have outputs of their own scale, handled by name
         case fx.Select():
             return False  # its inputs may have several scales
-        case fx.Layer() | fx.Quantise() | fx.Product() | fx.Held() | fx.Barrier():
+        case fx.Layer() | fx.Quantise() | fx.Product() | fx.Linear() | fx.Held() | fx.Barrier():
             return False  # handled elsewhere, or without channels
         case _:
             assert_never(effect)

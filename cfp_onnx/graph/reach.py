@@ -7,6 +7,7 @@ from typing import Literal, assert_never
 
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.recurrent import RECURRENT
 from cfp_onnx.model import Node, Program
 
 Paths = Literal["all", "some", "none"]
@@ -32,7 +33,10 @@ def paths_to(
     for node in reversed(program.nodes):
         part, effect = parts.get(node.name), passing.get(node.name)
         outputs = [part.output] if part is not None else node.outputs
-        inputs = [part.source] if part is not None else ([] if effect is None else passed_inputs(node, effect))
+        if part is not None:  # inside of a recurrent layer the way goes on step by step
+            inputs = [node.inputs[0] if part.kind == RECURRENT else part.source]
+        else:
+            inputs = [] if effect is None else passed_inputs(node, effect)
         barrier = isinstance(effect, fx.Barrier)
         if any(o in plain for o in outputs):
             (behind if barrier else plain).update(inputs)
@@ -56,7 +60,8 @@ def passed_inputs(node: Node, effect: fx.Effect) -> list[str]:
             return [node.inputs[i] for i in sources]
         case (
             fx.Layer() | fx.Identity() | fx.Quantise() | fx.Activation() | fx.Affine() | fx.Gate() | fx.Pool()
-            | fx.Blend() | fx.Reduce() | fx.Normalise() | fx.Mix() | fx.Product() | fx.Barrier()
+            | fx.Blend() | fx.Reduce() | fx.Normalise() | fx.Mix() | fx.Product() | fx.Linear()
+            | fx.Barrier()
         ):  # fmt: skip
             return [i for i in node.inputs if i]
         case _:

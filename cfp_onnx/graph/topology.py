@@ -19,6 +19,7 @@ from cfp_onnx.graph.fibers import find_fibers
 from cfp_onnx.graph.labels import UNKNOWN
 from cfp_onnx.graph.layers import KernelLayer, Origin, find_layers, find_origins, find_parts
 from cfp_onnx.graph.reach import Paths, paths_to
+from cfp_onnx.graph.recurrent import RECURRENT
 from cfp_onnx.graph.states import State
 from cfp_onnx.graph.steering import Role, carrying, is_mean, role_of
 from cfp_onnx.graph.tracing import Joint, Means, Tracing
@@ -103,9 +104,15 @@ class Topology:
         return tuple(dict.fromkeys(stops))
 
     @cached_property
+    def steps(self) -> frozenset[str]:
+        """Names of the nodes inside of recurrent layers."""
+        return frozenset(name for found in self.program.model.recurrent.values() for name in found.inside)
+
+    @cached_property
     def steers(self) -> bool:
         """Whether something can be held: a norm of the clip's own statistics, an attention or a gate."""
-        return any(
+        gated = any(r.gates > 1 for r in self.program.model.recurrent.values())
+        return gated or any(
             isinstance(e, fx.Normalise | fx.Mix) or (isinstance(e, fx.Gate) and not e.own)
             for e in self.effects.values()
         )
@@ -206,7 +213,16 @@ class Topology:
     def side_inputs(self, layer: KernelLayer) -> tuple[Origin, ...]:
         """Origins that influence a layer's input without being a channel of it."""
         found = {k for part in layer.parts for k in self.states.get(part.source, State()).side}
+        found |= self._initial_states(layer)
         return tuple(self.origins[k] for k in sorted(found))
+
+    def _initial_states(self, layer: KernelLayer) -> set[int]:
+        """Origins of what a recurrent layer begins with, where that depends on the model's input."""
+        part = layer.parts[0]
+        if part.kind != RECURRENT:
+            return set()
+        read = {k for _, labels, _ in self.wires(layer) for k in np.unique(self._index_of(labels)).tolist()}
+        return set(self.states.get(part.node.inputs[0], State()).side) - read
 
     # -------------------------------------------------------------------------------------------- target
 

@@ -18,6 +18,7 @@ from cfp_onnx.graph.merging import merged
 from cfp_onnx.graph.operators import STEPS, View, effect_of
 from cfp_onnx.graph.parts import Part
 from cfp_onnx.graph.quantisation import layer_quantised_as, quantised_as
+from cfp_onnx.graph.recurrent import RECURRENT, inner_effect
 from cfp_onnx.graph.states import State, Track, merge_tracks
 from cfp_onnx.model import Node, Program
 from cfp_onnx.values import Array
@@ -85,6 +86,7 @@ class Tracing:
                 self._place[part.node.name] = (layer, offset)
                 self._inside.update(n for n in part.nodes if n != part.node.name)
                 offset += part.kernels
+        self._steps = frozenset(n for r in program.model.recurrent.values() for n in r.inside)
         self._fiber_joints = {layer.output for layer in layers if layer.split}
         self._view = View(program, self.states, {p.node.name: p for layer in layers for p in layer.parts})
         self._steering = replace(self._view, steering=True)
@@ -100,7 +102,7 @@ class Tracing:
         for node in self.program.nodes:
             if node.name in self._inside:
                 continue
-            effect = self._known.get(node.name) or effect_of(node, self._view) or self._barrier(node)
+            effect = self._known.get(node.name) or self._effect(node)
             self.effects[node.name] = effect
             if isinstance(effect, fx.Held) and not self._known:
                 self.steering[node.name] = self._steered(node)
@@ -112,11 +114,25 @@ class Tracing:
                 self.states[effect.part.output] = self.states[node.outputs[0]]
                 self._ancestry.copy(effect.part.output, node.outputs[0])
 
+    def _effect(self, node: Node) -> fx.Effect:
+        if node.name in self._steps:
+            return fx.Held()
+        part = self._view.parts.get(node.name)
+        if part is not None and part.kind == RECURRENT:
+            return fx.Layer(part)
+        return effect_of(node, self._view) or self._barrier(node)
+
     def _steered(self, node: Node) -> fx.Effect:
         """How values pass a node through which no channel does: a step stops them, what is not known is a barrier."""
+
+        def general(node: Node) -> fx.Effect | None:
+            return effect_of(node, self._steering)
+
+        if node.name in self._steps:
+            return inner_effect(self.program, node, general)
         if node.op in STEPS:
             return fx.Held()
-        return effect_of(node, self._steering) or self._barrier(node)
+        return general(node) or self._barrier(node)
 
     def _barrier(self, node: Node) -> fx.Effect:
         """What an unknown operator is: nothing to speak of where no layer stands above it, else a barrier."""
@@ -174,7 +190,7 @@ class Tracing:
             case fx.Barrier():
                 above = self._ancestry.has_layers(node.inputs)
                 return [self._unknown(node, o) if above else self._prepared(o) for o in node.outputs]
-            case fx.Product() | fx.Held():
+            case fx.Product() | fx.Linear() | fx.Held():
                 return self._held(node, node.outputs)
             case _:
                 assert_never(effect)

@@ -227,7 +227,7 @@ def _operator_on_path(node: Node, effect: fx.Effect) -> str | None:
             return None  # the same values
         case fx.Affine():
             return None  # its numbers are compared
-        case fx.Select() | fx.Mix() | fx.Product() | fx.Held() | fx.Barrier():
+        case fx.Select() | fx.Mix() | fx.Product() | fx.Linear() | fx.Held() | fx.Barrier():
             return None  # not told apart: files that differ only in one of these count as the same here
         case fx.Layer():
             return None  # a layer of its own

@@ -109,7 +109,7 @@ def _product(w: Writer, left: Term, right: Term, out: str) -> Term:
         one = w.reshape(one, [*(a.sizes[x] for x in batch), *rows, a.count(summed)], "left/flat")
     if len(summed) > 1 or len(yours) != 1:
         two = w.reshape(two, [*(b.sizes[x] for x in batch), b.count(summed), b.count(yours)], "right/flat")
-    made = w.own("MatMul", [one, two], "product")
+    made = w.add_named("MatMul", [one, two])
     sizes = {x: max(a.sizes[x], b.sizes[x]) for x in batch}
     sizes |= {x: a.sizes[x] for x in mine} | {x: b.sizes[x] for x in yours}
     if len(yours) != 1 or not (plain or len(mine) == 1):
@@ -132,7 +132,7 @@ def _elements(w: Writer, left: Term, right: Term, out: str) -> Term:
                 value = w.add("Unsqueeze", [value], f"{name}/wide", axes=missing)
         given.append(value)
     sizes = {x: max(t.sizes.get(x, 1) for t in (left, right)) for x in letters}
-    return Term(w.own("Mul", given, "product"), sizes)
+    return Term(w.add_named("Mul", given), sizes)
 
 
 def _turned(w: Writer, term: Term, letters: Iterable[str], part: str) -> Term:

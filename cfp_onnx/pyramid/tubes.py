@@ -199,6 +199,6 @@ def drawn_values(values: Array, kind: str) -> Array:
 
 
 __all__ = [
-    "FLAT", "KINDS", "NO_TUBE", "SATURATED", "UNITS", "UNPLACED", "Scale", "Tube", "Tubes", "drawn_values", "mark_constant",
-    "nowhere_note", "silent_at", "unit_of", "weighted_activation",
+    "FLAT", "KINDS", "NO_TUBE", "SATURATED", "UNITS", "UNPLACED", "Scale", "Tube", "Tubes", "drawn_values",
+    "mark_constant", "nowhere_note", "silent_at", "unit_of", "weighted_activation",
 ]  # fmt: skip

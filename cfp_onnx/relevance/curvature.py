@@ -17,6 +17,7 @@ import numpy as np
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.parts import Part
+from cfp_onnx.graph.recurrent import RECURRENT
 from cfp_onnx.graph.states import State
 from cfp_onnx.model import Node
 from cfp_onnx.relevance import movement, pooling, products
@@ -65,6 +66,8 @@ class Curved(Positional):
         """The transposed operator, and the same with squared weights."""
         yield from super().pass_layer(layer, index, field)
         part = layer.parts[index]
+        if part.kind == RECURRENT:  # the second order ends here
+            return
         bend = self._before_fused(part, field.name, self._bends.get(part.output))
         if bend is None or not self._walk.useful(part.source):
             return

@@ -18,10 +18,11 @@ from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.features import Feature
 from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.parts import Part
+from cfp_onnx.graph.recurrent import RECURRENT
 from cfp_onnx.graph.states import State
 from cfp_onnx.graph.written_norms import written_norm
 from cfp_onnx.model import Node
-from cfp_onnx.relevance import movement, norms, pooling, products, slopes
+from cfp_onnx.relevance import movement, norms, pooling, products, recurrent, slopes
 from cfp_onnx.relevance.adjoint import forward, transposed
 from cfp_onnx.relevance.exact_norms import SUMS, ExactNorms
 from cfp_onnx.relevance.exact_vectors import ExactVectors
@@ -98,6 +99,9 @@ class Positional:
     def pass_layer(self, layer: KernelLayer, index: int, field: Field) -> Iterator[Handed]:
         """The transposed operator with the layer's own weights."""
         part, g, shapes = layer.parts[index], field.name, self._walk.program.shapes
+        if part.kind == RECURRENT:  # the walk goes on inside
+            yield Handed(part.node.inputs[0], g, kind=field.kind)
+            return
         if part.activation is not None:
             g = self._fused(part, g)
         quantised = self._walk.topology.states.get(part.output, State()).quantised
@@ -158,6 +162,8 @@ class Positional:
                 yield from products.mixed(self._walk, node, effect, g, live="attention" not in self._hold)
             case fx.Product():
                 yield from products.multiplied(self._walk, node, effect, g)
+            case fx.Linear():
+                yield from recurrent.before_linear(self._walk, node, effect, g, shape)
             case fx.Layer() | fx.Held() | fx.Barrier():
                 return  # the walk passes layers itself; the other two pass nothing
             case _:
@@ -195,7 +201,8 @@ class Positional:
 
     def _held_mean(self, node: Node, effect: fx.Sum, index: int) -> bool:
         """Whether an addend is the mean that a norm takes off, and means are held."""
-        if "means" not in self._hold or len(effect.sources) != 2:
+        steps = self._walk.topology.steps
+        if "means" not in self._hold or len(effect.sources) != 2 or node.name in steps:
             return False
         place = effect.sources.index(index)
         name, other = node.inputs[index], node.inputs[effect.sources[1 - place]]
@@ -379,7 +386,7 @@ class Positional:
                 yield Handed(found[0], self._probe.add("Mul", [g, found[1]]), self._value.shape(out))
                 return
         else:
-            role = self._walk.topology.role(value, gate)
+            role = effect.role or self._walk.topology.role(value, gate)
             live = role not in self._hold
             if role == "norms" and self._exact is not None:
                 self._note_written(self._exact, node, effect, g)

@@ -54,7 +54,7 @@ class Signs:
                 return added and all(self.nonnegative(node.inputs[i]) for i in sources)
             case (
                 fx.Layer() | fx.Quantise() | fx.Affine() | fx.Select() | fx.Gate() | fx.Normalise() | fx.Mix()
-                | fx.Product() | fx.Held() | fx.Barrier()
+                | fx.Product() | fx.Linear() | fx.Held() | fx.Barrier()
             ):  # fmt: skip
                 return False  # these may turn a sign, or nothing is known of it
             case _:

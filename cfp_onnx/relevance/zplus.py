@@ -29,9 +29,6 @@ from cfp_onnx.relevance.positional import TINY, Positional
 from cfp_onnx.relevance.signs import Signs
 from cfp_onnx.values import Array
 
-ABSORBED = 0.3
-"""Part of a kernel's mean total that is added to every total where relevance may be absorbed."""
-
 WEIGHTS = ""
 """Above the classifier effective weights are handed down, as by `positional`."""
 
@@ -47,18 +44,15 @@ class ZPlus:
 
     Args:
         walk: The walk that it serves.
-        absorbing: Whether positive biases, and a part of each kernel's mean, keep their share of the relevance, as
-            tubes want it: what a bias makes fire everywhere then says less about places.
     """
 
-    def __init__(self, walk: Walk, *, absorbing: bool = False) -> None:
+    def __init__(self, walk: Walk) -> None:
         self._walk = walk
         self._probe = walk.probe
         self._value = walk.value
-        self._absorbing = absorbing
         self._linear = Positional(walk, hold=HOLDS, folding=False)
         self._signs = Signs(walk)
-        self._affines: dict[int, tuple[Array, Array]] = {}
+        self._scales: dict[int, Array] = {}
 
     def settle(self, tensor: str, arrived: Sequence[Field]) -> Field:
         """The sum of what arrived; effective weights turn into relevance where the places of features are known."""
@@ -85,11 +79,8 @@ class ZPlus:
             return
         part, shapes = layer.parts[index], self._walk.program.shapes
         pieces = self._pieces(layer, index)
-        totals = [
-            forward(self._probe, shapes, p, x, biased=self._absorbing and n == 0) for n, (p, x) in enumerate(pieces)
-        ]
-        whole = self._total(totals)
-        s = self._shares(field.name, self._with_floor(part, whole) if self._absorbing else whole)
+        whole = self._total(forward(self._probe, shapes, p, x, biased=False) for p, x in pieces)
+        s = self._shares(field.name, whole)
         if layer.index in self._walk.linked:
             self._walk.messages[layer.index, index] = tuple(Message(p, x, s) for p, x in pieces)
         if self._walk.useful(part.source):
@@ -139,7 +130,7 @@ class ZPlus:
                 yield from self._blended(node, effect, relevance, len(shape))
             case fx.Mix():
                 yield from self._mixed(node, effect.value, relevance, shape)
-            case fx.Layer() | fx.Product() | fx.Held() | fx.Barrier():
+            case fx.Layer() | fx.Product() | fx.Linear() | fx.Held() | fx.Barrier():
                 return  # the walk passes layers itself; the other two carry no channel
             case _:
                 assert_never(effect)
@@ -164,7 +155,7 @@ class ZPlus:
                 return self._has_places(tensor)
             case (
                 None | fx.Layer() | fx.Activation() | fx.Select() | fx.Gate() | fx.Pool() | fx.Blend() | fx.Reduce()
-                | fx.Normalise() | fx.Mix() | fx.Product() | fx.Held() | fx.Barrier()
+                | fx.Normalise() | fx.Mix() | fx.Product() | fx.Linear() | fx.Held() | fx.Barrier()
             ):  # fmt: skip
                 return True
             case _:
@@ -199,30 +190,23 @@ class ZPlus:
     def _pieces(self, layer: KernelLayer, index: int) -> list[tuple[Part, str]]:
         """Weights and inputs whose products are not negative; of a signed input of the model both signs."""
         part = layer.parts[index]
-        affine, x = self._affine(layer, index), self._value(part.source)
+        factors, x = self._factors(layer, index), self._value(part.source)
         positive = self._positive(part.source)
-        pieces = [(_signed(part, *affine, np.maximum), positive)]
+        pieces = [(_signed(part, factors, np.maximum), positive)]
         if self._signs.is_input(part.source):
             negative = self._probe.add("Sub", [x, self._positive(part.source)])
-            pieces.append((_signed(part, *affine, np.minimum), negative))
+            pieces.append((_signed(part, factors, np.minimum), negative))
         return pieces
 
-    def _affine(self, layer: KernelLayer, index: int) -> tuple[Array, Array]:
-        """Factor and offset per kernel of what follows a part, before its activation."""
+    def _factors(self, layer: KernelLayer, index: int) -> Array:
+        """Factor per kernel of what follows a part, before its activation."""
         part = layer.parts[index]
         if part.activation is not None:
-            return np.ones(part.kernels), np.zeros(part.kernels)
-        if layer.index not in self._affines:
-            self._affines[layer.index] = affine_of(self._walk.topology, layer, self._walk.target)
+            return np.ones(part.kernels)
+        if layer.index not in self._scales:
+            self._scales[layer.index] = affine_of(self._walk.topology, layer, self._walk.target)[0]
         first = sum(p.kernels for p in layer.parts[:index])
-        scale, offset = (v[first : first + part.kernels] for v in self._affines[layer.index])
-        return scale, offset
-
-    def _with_floor(self, part: Part, whole: str) -> str:
-        """A kernel's totals and `ABSORBED` of their mean: where it fires weakly it keeps little (LRP-epsilon)."""
-        axes = [a for a in range(len(self._value.shape(part.output))) if a != part.out_axis]
-        mean = self._probe.reduce("ReduceMean", whole, axes, keep=True)
-        return self._probe.add("Add", [whole, self._probe.add("Mul", [mean, self._probe.number(ABSORBED)])])
+        return self._scales[layer.index][first : first + part.kernels]
 
     # Shares.
 
@@ -310,17 +294,12 @@ class ZPlus:
         yield Handed(name, probe.add("Mul", [carried, down]))
 
 
-def absorbing(walk: Walk) -> ZPlus:
-    """`zplus` as the tubes of a class want it."""
-    return ZPlus(walk, absorbing=True)
-
-
 def _above_zero(matrix: Array) -> Array:
     return np.maximum(matrix, 0)
 
 
-def _signed(part: Part, scale: Array, offset: Array, keep: Callable[[Array, Any], Array]) -> Part:
-    """The part with the weights of one sign only and the positive part of its bias, an affine map folded in."""
+def _signed(part: Part, scale: Array, keep: Callable[[Array, Any], Array]) -> Part:
+    """The part with the weights of one sign only, the factors behind it folded in."""
 
     def weights() -> Array:
         w = part.weights()
@@ -328,10 +307,7 @@ def _signed(part: Part, scale: Array, offset: Array, keep: Callable[[Array, Any]
             w = w * scale.astype(np.float32).reshape(-1, *(1,) * (w.ndim - 1))
         return np.asarray(keep(w, np.float32(0.0)))
 
-    def bias() -> Array:
-        return np.asarray(np.maximum(part.bias() * scale + offset, 0.0), np.float32)
-
-    return replace(part, weights=weights, bias=bias, plain_weight=False)
+    return replace(part, weights=weights, plain_weight=False)
 
 
-__all__ = ["ABSORBED", "ZPlus", "absorbing"]
+__all__ = ["ZPlus"]

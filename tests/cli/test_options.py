@@ -113,7 +113,7 @@ def test_suggested_tubes_are_all_there_are():
     given = suggested("explain")["tube"]
     kinds, units = ("activation", "relevance"), ("kernel", "layer", "depth")
     pairs = {(kind, unit) for kind in kinds for unit in units}
-    assert {tube(text) for text in given} == {*pairs, ("evidence", "class")}
+    assert {tube(text) for text in given} == {*pairs, ("evidence", "class"), ("evidence", "layer")}
     assert len(set(given)) == len(given)
 
 

@@ -17,7 +17,7 @@ from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.graph.features import feature_of
 from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.relevance.field_walk import Walk
-from cfp_onnx.relevance.zplus import ABSORBED, ZPlus
+from cfp_onnx.relevance.zplus import ZPlus
 from cfp_onnx.runtime.probe import SEED, Probe, Values
 
 Array = npt.NDArray[Any]
@@ -33,22 +33,19 @@ class Found:
 
 
 @functools.lru_cache(maxsize=2)
-def prepared(engine: Engine, *, absorbing: bool = False) -> tuple[Any, tuple[dict[int, str], ...]]:
+def prepared(engine: Engine) -> tuple[Any, tuple[dict[int, str], ...]]:
     """A session with the walk alone, and its outputs: relevance, maps, volumes."""
     probe = Probe(engine.model.opset)
-    rule = functools.partial(ZPlus, absorbing=absorbing)
-    steps = Walk(engine.topology, engine.target, depths=engine.depths, depth=None, rule=rule, probe=probe, places=True)
+    steps = Walk(engine.topology, engine.target, depths=engine.depths, depth=None, rule=ZPlus, probe=probe, places=True)
     steps.run()
     groups = (steps.relevance, steps.maps, steps.volumes)
     probe.outputs = list(dict.fromkeys(n for group in groups for n in group.values()))
     return engine.graph.with_probe(probe).session(engine.device), groups
 
 
-def run(
-    engine: Engine, feeds: Mapping[str, Array], target: int, seed: Array | None = None, *, absorbing: bool = False
-) -> Found:
+def run(engine: Engine, feeds: Mapping[str, Array], target: int, seed: Array | None = None) -> Found:
     """All that rule `zplus` says of all layers."""
-    session, groups = prepared(engine, absorbing=absorbing)
+    session, groups = prepared(engine)
     names = list(dict.fromkeys(n for group in groups for n in group.values()))
     seed = engine.seed(target, "contrast") if seed is None else seed
     results = dict(zip(names, runtime.run(session, names, {**feeds, SEED: seed}), strict=True))
@@ -72,20 +69,13 @@ def same(found: Array, expected: Array, where: str) -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * expected.max(initial=0) + 1e-12, err_msg=where)
 
 
-def agrees(
-    engine: Engine,
-    model: onnx.ModelProto,
-    feeds: Mapping[str, Array],
-    targets: Iterable[int],
-    *,
-    absorbing: bool = False,
-) -> float:
+def agrees(engine: Engine, model: onnx.ModelProto, feeds: Mapping[str, Array], targets: Iterable[int]) -> float:
     """Compare all layers with the twin; the largest relevance of any element."""
     axes, heard = axes_of(engine), 0.0
     positions = int(np.prod(engine.program.shapes[engine.target])) / engine.classes()[0]
     for target in targets:
-        found = run(engine, feeds, target, absorbing=absorbing)
-        truth = twin.zplus(model, feeds, target=target, channel_axes=axes, absorbing=ABSORBED if absorbing else None)
+        found = run(engine, feeds, target)
+        truth = twin.zplus(model, feeds, target=target, channel_axes=axes)
         for layer in walked(engine):
             feature = feature_of(engine.topology, layer, engine.target)
             where = f"class {target}: {layer.name} at {feature.tensor}"

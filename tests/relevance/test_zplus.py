@@ -26,29 +26,6 @@ def test_relevance_in_the_graph_is_the_twins(net: Net, tmp_path: Path) -> None:
     assert agrees(engine, model, feeds, range(engine.classes()[0])) > 0
 
 
-BIASED = [
-    net
-    for net in CHECKED
-    if net.name == "mlp"
-    or net.name.startswith(
-        ("flatten", "negative batch norm behind a strided", "inception 21", "ConvT", "Conv group", "attention",
-         "NDHWC", "two inputs")
-    )
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("net", BIASED, ids=lambda net: net.name)
-def test_biases_and_a_part_of_the_mean_keep_their_share_where_that_is_asked(net: Net, tmp_path: Path) -> None:
-    model, feeds = net.model(), net.feeds()
-    engine = engine_of(model, feeds, tmp_path)
-    classes = range(engine.classes()[0])
-    assert agrees(engine, model, feeds, classes, absorbing=True) > 0
-    totals = [
-        sum(v.sum() for k in classes for v in run(engine, feeds, k, absorbing=a).maps.values()) for a in (False, True)
-    ]
-    assert totals[1] < totals[0]
-
-
 def test_a_batch_norm_counts_as_the_convolution_it_is_folded_into(tmp_path: Path) -> None:
     net = next(n for n in OWN if n.name == "negative batch norm behind a convolution")
     model, feeds = net.model(), net.feeds()

@@ -135,9 +135,9 @@ def shared_back(step: Step, rs: Sequence[Array | None]) -> Fields:
     raise NotImplementedError(f"no relevance rule for {step.op} (node {step.name!r}); add one to tests/helpers/twin")
 
 
-def _linear_shares(pieces: Sequence[Step], r: Array, index: int, kept: Array | float = 0.0) -> Array:
-    """``sum over pieces of x * transposed(r / (kept + sum of outputs))``: a piece is linear in its input ``index``."""
-    total = np.sum([run_node(piece)[0] for piece in pieces], axis=0) + kept
+def _linear_shares(pieces: Sequence[Step], r: Array, index: int) -> Array:
+    """``sum over pieces of x * transposed(r / (sum of outputs))``: a piece is linear in its input ``index``."""
+    total = np.sum([run_node(piece)[0] for piece in pieces], axis=0)
     s = ratio(r, total)
     parts = []
     for piece in pieces:
@@ -174,22 +174,21 @@ def _along_kernels(step: Step, w: Array, scale: Array) -> Array:
     return scale if last else scale[:, None]
 
 
-def layer_bias(model: onnx.ModelProto, step: Step, values: Mapping[str, Array], name: str) -> tuple[Array | float, str]:
-    """A layer's bias per kernel, and the tensor it is in: a MatMul's is added behind it."""
-    bias = step.get(2)
+def layer_end(model: onnx.ModelProto, step: Step, name: str) -> str:
+    """The tensor that a layer ends in: a MatMul's bias is added behind it."""
     if step.op == "MatMul" and step.live[0]:
         readers = [node for node in model.graph.node if name in node.input]
         behind = [i for node in readers if node.op_type == "Add" for i in node.input if i != name]
         constants = {t.name for t in model.graph.initializer}
         if len(readers) == 1 and behind and behind[0] in constants:
-            return values[behind[0]], readers[0].output[0]
-    return (0.0 if bias is None else bias * step.attributes.get("beta", 1.0)), name
+            return readers[0].output[0]
+    return name
 
 
-def layer_shares(step: Step, r: Array, pieces: Sequence[Step], kept: Array | float) -> Fields:
+def layer_shares(step: Step, r: Array, pieces: Sequence[Step]) -> Fields:
     index = 0 if step.live[0] else 1
     back: list[Array | None] = [None, None]
-    back[index] = _linear_shares(pieces, r, index, kept)
+    back[index] = _linear_shares(pieces, r, index)
     return back
 
 

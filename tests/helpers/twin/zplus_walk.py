@@ -19,7 +19,7 @@ from .zplus_shares import (
     is_layer,
     is_model_input,
     kernel_affine,
-    layer_bias,
+    layer_end,
     layer_shares,
     positive_pieces,
     ratio,
@@ -61,7 +61,6 @@ def zplus(
     class_step: str = "contrast",
     others: Array | None = None,
     channel_axes: Mapping[str, int | None] | None = None,
-    absorbing: float | None = None,
 ) -> TwinRelevance:
     """Relevance of every tensor: a field down to the features of the first layers met, relevance below.
 
@@ -73,8 +72,6 @@ def zplus(
         class_step: ``contrast`` or ``contribution``.
         others: Under ``contrast``, weights of the classes to take off; all alike by default.
         channel_axes: Channel axis where it is not 1; None where several kernels' elements share no axis.
-        absorbing: Where given, a layer's positive biases, what affine maps behind it add included, take part and keep
-            their share, and so does this part of the mean of each kernel's totals.
     """
     model = inlined(model)
     values, live = evaluate(model, feeds), live_tensors(model, feeds)
@@ -103,20 +100,14 @@ def zplus(
             starts.append(name)
         if any(name in found for name in node.output):
             if is_layer(step):
-                bias, end = layer_bias(model, step, values, node.output[0])
+                end = layer_end(model, step, node.output[0])
                 last = step.y.ndim - (1 if step.live[0] else 2)
                 axis = 1 if node.op_type.startswith("Conv") else last
-                scale, offset = kernel_affine(model, values, live, end, axis)
+                scale, _ = kernel_affine(model, values, live, end, axis)
                 signed = any(is_model_input(model, live, feeds, name) for name in node.input if name in live)
                 pieces = positive_pieces(step, scale, signed=signed)
                 totals[node.output[0]] = np.sum([run_node(piece)[0] for piece in pieces], axis=0)
-                kept: Array | float = 0.0
-                if absorbing is not None:
-                    kept = np.maximum(bias * scale + offset, 0)
-                    kept = kept.reshape([-1 if a == axis else 1 for a in range(step.y.ndim)])
-                    places = tuple(a for a in range(step.y.ndim) if a != axis)
-                    kept = kept + absorbing * np.mean(totals[node.output[0]] + kept, axis=places, keepdims=True)
-                back = layer_shares(step, found[node.output[0]], pieces, kept)
+                back = layer_shares(step, found[node.output[0]], pieces)
             else:
                 back = shared_back(step, [found.get(name) for name in node.output])
             _collect(node, back, live, found)
