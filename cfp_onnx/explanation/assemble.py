@@ -131,8 +131,8 @@ def assemble(
     return Pyramid(
         model=ModelHeader.of(file),
         input=InputHeader(
-            file=clip.file, sha256=clip.sha256, shape=tuple(clip.feeds[network.model.inputs[0].name].shape),
-            layout=clip.layout,
+            file=clip.file, sha256=clip.sha256, shape=tuple(clip.feeds[clip.main()].shape), layout=clip.layout,
+            fed={name: fed.published() for name, fed in clip.fed.items()} or None,
         ),
         run=run,
         target=TargetHeader(
@@ -191,6 +191,8 @@ def media_of(network: Network, clip: Clip) -> Media:
     size = clip_size(array.shape, axis)
     if size is None:
         return Media("none", (1, 1, 1), note="the model's input has no space or time to draw")
+    if axis == 0:  # no batch
+        array, axis = array[None], 1
     axes = spatial_axes(array.ndim, axis)
     if len(axes) == 1:
         curve = np.moveaxis(np.asarray(array[0], np.float32), axis - 1, 0)

@@ -94,12 +94,12 @@ class Network:
 
 
 def channel_axes(program: Program) -> dict[str, int]:
-    """Channel axis of every input: what its first layers read, else axis 1."""
+    """Channel axis of every input: what its first layers read, else axis 1; 0 of a number."""
     axes = {}
     for port in program.model.inputs:
         rank = len(program.shapes[port.name])
-        found = channel_axis(program, port.name)
-        axes[port.name] = found if found is not None else min(1, max(0, rank - 1))
+        found = channel_axis(program, port.name) if rank else 0
+        axes[port.name] = found if found is not None else min(1, rank - 1)
     return axes
 
 

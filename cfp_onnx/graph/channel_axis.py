@@ -16,10 +16,14 @@ from cfp_onnx.model import Node, Program
 
 
 def channel_axis(program: Program, name: str) -> int | None:
-    """Axis of an input that its first layers read as channels, None where none of them tells."""
+    """Axis of an input that its first layers read as channels, None where none of them tells.
+
+    The first axis is a batch as a rule, so it comes last: it holds the channels where no other does.
+    """
     rank = len(program.shapes[name])
-    for axis in range(rank):
-        if axis != 0 and _reads(program, name, axis):
+    order: list[int] = [*range(1, rank), 0][:rank]
+    for axis in order:
+        if _reads(program, name, axis):
             return axis
     return None
 

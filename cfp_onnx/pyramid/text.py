@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
-from cfp_onnx.pyramid.headers import RunHeader, TopClass, class_name
+from cfp_onnx.pyramid.headers import InputHeader, RunHeader, TopClass, class_name
 from cfp_onnx.pyramid.question import HELD, held, question, rather_than
 from cfp_onnx.pyramid.tree_lines import counted, coverage_text, layer_title, text_line
 from cfp_onnx.pyramid.values import Edge, Findings, LayerResult, Link, LinkSource
@@ -102,6 +102,7 @@ def _header(pyramid: Findings) -> list[RenderableType]:
     rows: list[tuple[str, str | Text, str]] = [
         ("model", f"{PurePath(model.file).name}  ({produced})", ""),
         ("clip", f"{clip.file}  ({shape}{' ' + clip.layout if clip.layout else ''})", ""),
+        *_fed(clip),
         ("class", f"{class_name(target.index, target.label)}   score {_number(target.score)}", ""),
         ("top 5", _top(target.top), ""),
         ("rule", _rule(run), ""),
@@ -121,6 +122,19 @@ def _header(pyramid: Findings) -> list[RenderableType]:
     if run.negative_sums:
         out.append(_note(f"a negative sum turns the order round in {run.negative_sums} expanded kernels"))
     return out
+
+
+def _fed(clip: InputHeader) -> list[tuple[str, str | Text, str]]:
+    """What the inputs got, where there are several or something was done to the clip's array."""
+    fed = clip.fed or {}
+    if len(fed) < 2 and not any("note" in found for found in fed.values()):
+        return []
+    lines = []
+    for name, found in fed.items():
+        size = "x".join(map(str, found["shape"])) or "a number"
+        note = f", {found['note']}" if "note" in found else ""
+        lines.append(printable(f"{name}: {found['source']} ({size}){note}"))
+    return [("fed", Text("\n".join(lines)), "")]
 
 
 def _top(top: Sequence[TopClass]) -> Text:
