@@ -58,6 +58,7 @@ def explain(
     hold: Sequence[str] | None = None,
     against: str | int | Sequence[str | int] | None = None,
     order: int = 1,
+    inputs: Mapping[str, Array | float] | None = None,
     layout: str | None = None,
     labels: Sequence[str] | None = None,
     preprocess: Preprocess | None = None,
@@ -87,6 +88,8 @@ def explain(
             this clip), ``best`` (the strongest other) or a class, by index or label. Of several the first makes the
             pyramid; the others' walks are kept beside it (`Pyramid.rather_than`).
         order: 1, or 2 to count what a removal bends too (rule `positional`), at about one more forward pass.
+        inputs: What inputs get that the clip does not give (a state, a sampling rate, a mask), by name: an array, or a
+            number that stands everywhere. `Pyramid.input.fed` says what each input got.
         layout: Axes of the input, e.g. NCTHW; read off the model by default.
         labels: Class names; the model's metadata by default.
         preprocess: How footage becomes input; the model's metadata by default.
@@ -94,7 +97,7 @@ def explain(
         threads: Threads of the CPU provider.
         barriers: Whether unknown operators on channel paths are passed over and recorded.
         tubes: Whether saliency tubes are recorded, for pictures and the report.
-        kernel_relevance: Whether the tubes hold the relevance of single kernels too.
+        kernel_relevance: Whether the tubes, if there are any, hold the relevance of single kernels too.
         layer_evidence: Whether they hold where in the clip each layer's evidence lies too, by a further walk for each
             layer.
         progress: Told how far the work is.
@@ -106,7 +109,8 @@ def explain(
     reading, running = ClipOptions(layout, labels, preprocess), RunOptions(device, threads, barriers)
     clock = _Clock()
     loaded = model if isinstance(model, Model) else load(model)
-    fed = reading.read(clip, loaded)
+    given = {name: np.asarray(value) for name, value in (inputs or {}).items()}
+    fed = reading.read(clip, loaded, given)
     clock.lap("read")
     engine = Engine(loaded, fed.feeds, device=running.where(), output=output, barriers=running.barriers, keep=False)
     names = reading.class_names(loaded)

@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 
 from cfp_onnx import runtime
-from cfp_onnx.errors import RunError
+from cfp_onnx.errors import RunError, UsageError
 from cfp_onnx.explanation.network import Network
 from cfp_onnx.graph.features import Feature, feature_of
 from cfp_onnx.graph.first_layers import behind_norm, first_features
 from cfp_onnx.graph.parts import Part
+from cfp_onnx.graph.recurrent import RECURRENT
 from cfp_onnx.relevance import pooled_walk
 from cfp_onnx.relevance.field_walk import Message, Walk
 from cfp_onnx.relevance.holds import HOLDS
 from cfp_onnx.relevance.positional import Positional
-from cfp_onnx.relevance.rules import Rule
+from cfp_onnx.relevance.rules import RULES, Rule
 from cfp_onnx.relevance.statistics import Statistics
 from cfp_onnx.relevance.values import deepest_level
 from cfp_onnx.runtime.probe import TUBE_SEED, Probe, Values
@@ -48,6 +49,9 @@ class Wanted:
     same: bool = False
     taps: tuple[str, ...] = ()
 
+
+MANY = 4000
+"""Nodes above which a network with recurrent layers is run as it is written: optimising the steps takes longer."""
 
 NOTHING_MORE = Wanted()
 
@@ -171,8 +175,10 @@ class Sessions:
             order: 1 or 2.
 
         Raises:
-            UsageError: If the rule does not let one choose what it holds, or has no such order.
+            UsageError: If the rule does not let one choose what it holds, has no such order, or does not pass the
+                network's recurrent layers.
         """
+        self._refuse_recurrent(rule, depth)
         held = rule.held(hold)
         key = (rule.name, held, rule.ordered(order), depth, wanted)
         found = self._fields.get(key) or self._make_field(rule, held, order, depth, wanted)
@@ -274,6 +280,7 @@ class Sessions:
 
     def statistics(self, rule: Rule, depth: int | None) -> tuple[Any, Statistics]:
         """The session that returns the statistics of a pooled rule for all layers within the depth."""
+        self._refuse_recurrent(rule, depth)
         key = (rule.name, depth)
         if key not in self._statistics:
             network = self.network
@@ -289,6 +296,15 @@ class Sessions:
             self._statistics[key] = (self._session(probe), statistics)
         return self._statistics[key]
 
+    def _refuse_recurrent(self, rule: Rule, depth: int | None) -> None:
+        layers, deepest = self.network.topology.layers, deepest_level(self.network.depths, depth)
+        for i, d in self.network.depths.items():
+            if not rule.recurrent and layers[i].family == RECURRENT and (d < deepest or d == 0):
+                raise UsageError(
+                    f"rule {rule.name} does not pass recurrent layers, and {layers[i].name!r} is one; choose one of "
+                    f"{', '.join(name for name, row in RULES.items() if row.recurrent)}"
+                )
+
     def mean_weights(self, part: Part) -> Array:
         """Mean over the taps of a part's weights, (kernels, channels / groups), kept for the next walk."""
         if part.node.name not in self._mean_weights:
@@ -299,7 +315,9 @@ class Sessions:
         """A session with a probe; what the model takes is no output."""
         inputs = {p.name for p in self.network.model.inputs}
         probe.outputs = [o for o in dict.fromkeys(probe.outputs) if o not in inputs]
-        return self.graph.with_probe(probe).session(self.device)
+        nodes = len(self.graph.proto.graph.node) + len(probe.nodes)
+        optimise = not (self.network.topology.steps and nodes > MANY)
+        return self.graph.with_probe(probe).session(self.device, optimise=optimise)
 
     def _joints(self, depth: int | None) -> list[str]:
         """Nodes between layers within the depth, the Adds among them."""

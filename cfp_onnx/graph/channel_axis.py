@@ -16,10 +16,14 @@ from cfp_onnx.model import Node, Program
 
 
 def channel_axis(program: Program, name: str) -> int | None:
-    """Axis of an input that its first layers read as channels, None where none of them tells."""
+    """Axis of an input that its first layers read as channels, None where none of them tells.
+
+    The first axis is a batch as a rule, so it comes last: it holds the channels where no other does.
+    """
     rank = len(program.shapes[name])
-    for axis in range(rank):
-        if axis != 0 and _reads(program, name, axis):
+    order: list[int] = [*range(1, rank), 0][:rank]
+    for axis in order:
+        if _reads(program, name, axis):
             return axis
     return None
 
@@ -58,12 +62,13 @@ def _passed_on(node: Node, effect: fx.Effect | None, states: Mapping[str, State]
             | fx.Affine(source=source)
             | fx.Activation(source=source)
             | fx.Pool(source=source)
+            | fx.Blend(source=source)
         ):
             state = states.get(node.inputs[source])
             return {} if state is None else {node.outputs[0]: state}
         case fx.Move() | fx.Sum() | fx.Select() | fx.Gate() | fx.Reduce() | fx.Normalise() | fx.Mix():
             return {}  # joins or mixes
-        case fx.Layer() | fx.Product() | fx.Held() | fx.Barrier() | None:
+        case fx.Layer() | fx.Product() | fx.Linear() | fx.Held() | fx.Barrier() | None:
             return {}  # no channels of the input behind it, or none that are known
         case _:
             assert_never(effect)

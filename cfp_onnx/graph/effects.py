@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from cfp_onnx.graph.parts import Geometry, Part
 from cfp_onnx.values import Array
@@ -121,13 +122,15 @@ class Select:
 class Gate:
     """value * gate (or value / gate).
 
-    `own` says that both are functions of the same elements (x * sigmoid(x)): an activation, not a gate.
+    `own` says that both are functions of the same elements (x * sigmoid(x)): an activation, not a gate. `role` is what
+    the factor is where that is known beforehand.
     """
 
     value: int
     gate: int
     reciprocal: bool = False
     own: bool = False
+    role: Literal["norms", "attention", "gates", "means"] | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,20 @@ class Pool:
     kind: str
     geometry: Geometry
     count_include_pad: bool = True
+    source: int = 0
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Fixed weights along single axes, y = M x along each: interpolation, running sums.
+
+    Attributes:
+        axes: The axes.
+        matrix: Resolves M of one of them, (outputs, inputs) float32.
+    """
+
+    axes: tuple[int, ...]
+    matrix: Callable[[int], Array]
     source: int = 0
 
 
@@ -191,14 +208,23 @@ class Product:
     """A product of two activations whose channels merge, as queries meet keys: the output only steers.
 
     Attributes:
-        equation: Of an Einsum; empty for a product of matrices.
         turned: Whether each operand's last two axes are exchanged first.
         factor: What the product is multiplied by.
     """
 
-    equation: str = ""
     turned: tuple[bool, bool] = (False, False)
     factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Inside of a recurrent layer: rows times constant weights (Gemm, weights turned), and what is added to them.
+
+    Attributes:
+        added: Whether what is added depends on the model's input.
+    """
+
+    added: bool
 
 
 @dataclass(frozen=True)
@@ -212,6 +238,6 @@ class Barrier:
 
 
 Effect = (
-    Layer | Identity | Quantise | Activation | Affine | Move | Sum | Select | Gate | Pool | Reduce | Normalise | Mix
-    | Product | Held | Barrier
+    Layer | Identity | Quantise | Activation | Affine | Move | Sum | Select | Gate | Pool | Blend | Reduce | Normalise
+    | Mix | Product | Linear | Held | Barrier
 )  # fmt: skip

@@ -92,11 +92,11 @@ def _keeps_kernels(node: Node, effect: fx.Effect, name: str) -> bool:
             return node.inputs[source] == name
         case fx.Move(sources):
             return len(sources) == 1 and node.op in {"Transpose", "Reshape", "Squeeze", "Unsqueeze"}
-        case fx.Pool() | fx.Reduce():
+        case fx.Pool() | fx.Blend() | fx.Reduce():
             return False  # other elements
         case fx.Normalise() | fx.Mix() | fx.Gate() | fx.Sum() | fx.Select():
             return False  # other things have a share in it; a gate made of the kernels themselves is told before
-        case fx.Layer() | fx.Product() | fx.Held() | fx.Barrier():
+        case fx.Layer() | fx.Product() | fx.Linear() | fx.Held() | fx.Barrier():
             return False
         case _:
             assert_never(effect)

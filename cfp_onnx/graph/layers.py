@@ -13,6 +13,7 @@ from cfp_onnx.graph.convolutions import convolution
 from cfp_onnx.graph.dense import gemm, matmul
 from cfp_onnx.graph.fibers import Fibers
 from cfp_onnx.graph.parts import CONVOLUTIONS, GEMMS, TRANSPOSED, WEIGHTED, Part
+from cfp_onnx.graph.recurrent import RECURRENT, recurrent
 from cfp_onnx.model import Node, Program
 
 
@@ -30,7 +31,7 @@ class KernelLayer:
         channels: Input channels, over the whole layer.
         groups: Groups, or fibers.
         kernel_shape: Taps per spatial axis; empty for a dense layer.
-        family: plain, pointwise, grouped, depthwise, factorised or dense.
+        family: plain, pointwise, grouped, depthwise, factorised, dense or recurrent.
         parts: The weighted operations.
         first: Label of its kernel 0.
         source: Tensor its channels are numbered over.
@@ -57,12 +58,21 @@ class KernelLayer:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where labels come from: a layer, or an input of the model (`layer` is None)."""
+    """Where labels come from: a layer, an input of the model, or what it is made into before the first layer.
+
+    Attributes:
+        layer: Index of the layer; None for an input.
+        tensor: The tensor.
+        first: Its first label.
+        count: How many it has.
+        axis: The axis along which they lie, of an input.
+    """
 
     layer: int | None
     tensor: str
     first: int
     count: int
+    axis: int = 1
 
 
 def find_layers(program: Program, parts: list[Part], fibers: list[Fibers]) -> list[KernelLayer]:
@@ -86,7 +96,7 @@ def find_layers(program: Program, parts: list[Part], fibers: list[Fibers]) -> li
             KernelLayer(
                 index=len(out),
                 name=name,
-                op=part.node.op.rpartition("::")[2],
+                op=_op(program, part),
                 weight=program.stem(part.weight),
                 nodes=part.nodes if group is None else group.nodes,
                 kernels=kernels,
@@ -106,8 +116,8 @@ def find_layers(program: Program, parts: list[Part], fibers: list[Fibers]) -> li
 
 
 def _family(part: Part, groups: int, channels: int) -> str:
-    if part.kind == "dense":
-        return "dense"
+    if part.kind in {"dense", RECURRENT}:
+        return part.kind
     if groups > 1:
         return "depthwise" if groups == channels else "grouped"
     kernel = part.geometry.kernel
@@ -129,17 +139,27 @@ def find_origins(program: Program, layers: list[KernelLayer], axes: Mapping[str,
     for port in program.model.inputs:
         shape = program.shapes[port.name]
         count = shape[axes[port.name]] if shape else 1
-        origins.append(Origin(None, port.name, first, count))
+        origins.append(Origin(None, port.name, first, count, axes[port.name]))
         first += count
     return origins
 
 
 def find_parts(program: Program) -> list[Part]:
     """Every weighted operation on the part of the graph that depends on the input, in execution order."""
-    return [p for node in program.nodes if node.op in WEIGHTED and (p := _part(program, node)) is not None]
+    inside = {name for found in program.model.recurrent.values() for name in found.inside}
+    return [p for node in program.nodes if node.name not in inside and (p := _part(program, node)) is not None]
+
+
+def _op(program: Program, part: Part) -> str:
+    found = program.model.recurrent.get(part.node.name)
+    return part.node.op.rpartition("::")[2] if found is None else found.op
 
 
 def _part(program: Program, node: Node) -> Part | None:
+    if node.name in program.model.recurrent:
+        return recurrent(program, node)
+    if node.op not in WEIGHTED:
+        return None
     if node.op in CONVOLUTIONS or node.op in TRANSPOSED:
         return convolution(program, node)
     return gemm(program, node) if node.op in GEMMS else matmul(program, node)

@@ -17,6 +17,7 @@ import numpy as np
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.labels import to_rank
 from cfp_onnx.graph.parts import Geometry, Part
+from cfp_onnx.graph.recurrent import RECURRENT
 from cfp_onnx.graph.topology import Topology
 from cfp_onnx.model import Node
 from cfp_onnx.values import Array
@@ -80,6 +81,9 @@ def _through(topology: Topology, node: Node, effect: fx.Effect, found: Mapping[s
             sizes, out = shapes.get(node.inputs[source], ()), shapes.get(node.outputs[0], ())
             axes = range(2, len(sizes))
             return [] if arrays is None else [tuple(_windows(a, geometry, axes, sizes, out) for a in arrays)]
+        case fx.Blend(source=source):
+            arrays = found.get(node.inputs[source])
+            return [] if arrays is None else [tuple(_blended(a, effect, shapes[node.inputs[source]]) for a in arrays)]
         case fx.Reduce(axes=axes, source=source):
             arrays = found.get(node.inputs[source])
             keep = rank == len(shapes.get(node.inputs[source], ()))
@@ -96,7 +100,7 @@ def _through(topology: Topology, node: Node, effect: fx.Effect, found: Mapping[s
         ):
             arrays = found.get(node.inputs[source])
             return [] if arrays is None else [_aligned(arrays, rank)]
-        case fx.Product() | fx.Held() | fx.Barrier():
+        case fx.Product() | fx.Linear() | fx.Held() | fx.Barrier():
             return []  # no channels, or nothing known of them: such a tensor looks at no place
         case fx.Layer():
             return []  # the parts of layers are taken by `_through_part`
@@ -175,6 +179,8 @@ def _through_part(topology: Topology, part: Part, a: Array) -> Array:
     shapes = topology.program.shapes
     sizes, out = shapes[part.source], shapes[part.output]
     a = _mean(to_rank(a, len(sizes)), (part.in_axis,), keep=True)
+    if part.kind == RECURRENT:
+        return _over_steps(np.moveaxis(a, 0, 1), out[1])
     if part.kind == "dense":
         if len(out) != len(sizes):
             a = _mean(a, tuple(range(a.ndim)), keep=True).reshape((1,) * len(out))
@@ -187,6 +193,13 @@ def _through_part(topology: Topology, part: Part, a: Array) -> Array:
     return _windows(a, part.geometry, axes, sizes, out)
 
 
+def _over_steps(a: Array, length: int) -> Array:
+    """Coordinate of each step; the last cells of an LSTM, behind the steps, look at no place of their own."""
+    if a.shape[1] in {1, length}:
+        return a
+    return np.concatenate([a, np.full((a.shape[0], length - a.shape[1], *a.shape[2:]), np.nan)], axis=1)
+
+
 def _windows(a: Array, geometry: Geometry, axes: Sequence[int], sizes: Sequence[int], out: Sequence[int]) -> Array:
     """Coordinate at the middle of each window."""
     for k, axis in enumerate(axes):
@@ -194,6 +207,16 @@ def _windows(a: Array, geometry: Geometry, axes: Sequence[int], sizes: Sequence[
             continue
         middle = (geometry.kernel[k] - 1) * geometry.dilations[k] / 2 - geometry.begins[k]
         a = _at(a, axis, np.arange(out[axis]) * geometry.strides[k] + middle)
+    return a
+
+
+def _blended(a: Array, effect: fx.Blend, sizes: Sequence[int]) -> Array:
+    """Coordinate of each blend: the mean of those that it is made of, by the size of their weights."""
+    for axis in effect.axes:
+        if a.shape[axis] == sizes[axis] > 1:
+            weights = np.abs(effect.matrix(axis)).astype(np.float64)
+            weights /= np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+            a = np.moveaxis(np.tensordot(weights, a, (1, axis)), 0, axis)
     return a
 
 

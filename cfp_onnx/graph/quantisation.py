@@ -33,13 +33,13 @@ def quantised_as(node: Node, state: State, effect: fx.Effect) -> tuple[str, str]
 def _keeps_integers(effect: fx.Effect) -> bool:
     """Whether an operator that says nothing of scale and zero point leaves the integers on the scale of its input."""
     match effect:
-        case fx.Identity() | fx.Move() | fx.Pool() | fx.Reduce() | fx.Activation():
+        case fx.Identity() | fx.Move() | fx.Pool() | fx.Blend() | fx.Reduce() | fx.Activation():
             return True
         case fx.Affine() | fx.Sum() | fx.Gate() | fx.Normalise() | fx.Mix():
             return False  # other numbers: on integers these operators have outputs of their own scale, handled by name
         case fx.Select():
             return False  # its inputs may have several scales
-        case fx.Layer() | fx.Quantise() | fx.Product() | fx.Held() | fx.Barrier():
+        case fx.Layer() | fx.Quantise() | fx.Product() | fx.Linear() | fx.Held() | fx.Barrier():
             return False  # handled elsewhere, or without channels
         case _:
             assert_never(effect)

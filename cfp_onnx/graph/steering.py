@@ -40,7 +40,7 @@ def carrying(program: Program, effects: Mapping[str, fx.Effect], layers: tuple[K
 def _passed(effect: fx.Effect) -> tuple[int, ...]:
     """Inputs whose channels an effect hands on."""
     match effect:
-        case fx.Layer() | fx.Product() | fx.Held() | fx.Barrier():
+        case fx.Layer() | fx.Product() | fx.Linear() | fx.Held() | fx.Barrier():
             return ()
         case fx.Move(sources) | fx.Sum(sources) | fx.Select(sources):
             return tuple(sources)
@@ -50,7 +50,8 @@ def _passed(effect: fx.Effect) -> tuple[int, ...]:
             return (value,)
         case (
             fx.Identity(source=source) | fx.Quantise(source=source) | fx.Activation(source=source)
-            | fx.Affine(source=source) | fx.Pool(source=source) | fx.Reduce(source=source)
+            | fx.Affine(source=source) | fx.Pool(source=source) | fx.Blend(source=source)
+            | fx.Reduce(source=source)
             | fx.Normalise(source=source)
         ):  # fmt: skip
             return (source,)

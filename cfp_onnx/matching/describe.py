@@ -213,6 +213,8 @@ def _operator_on_path(node: Node, effect: fx.Effect) -> str | None:
         case fx.Pool(kind=kind, geometry=g):
             pads = "/".join(f"{b}+{e}" for b, e in zip(g.begins, g.ends, strict=True))
             return f"{kind} pool {by_sizes(g.kernel)}, strides {by_sizes(g.strides)}, padding {pads}"
+        case fx.Blend():
+            return f"{op} along axes {by_sizes(effect.axes)}"
         case fx.Reduce(kind=kind):
             return f"{kind} over axes"
         case fx.Normalise():
@@ -225,7 +227,7 @@ def _operator_on_path(node: Node, effect: fx.Effect) -> str | None:
             return None  # the same values
         case fx.Affine():
             return None  # its numbers are compared
-        case fx.Select() | fx.Mix() | fx.Product() | fx.Held() | fx.Barrier():
+        case fx.Select() | fx.Mix() | fx.Product() | fx.Linear() | fx.Held() | fx.Barrier():
             return None  # not told apart: files that differ only in one of these count as the same here
         case fx.Layer():
             return None  # a layer of its own

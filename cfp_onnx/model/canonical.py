@@ -28,7 +28,7 @@ def call_paths(proto: onnx.ModelProto, file: Path) -> list[tuple[str, str]]:
     def visit(nodes: Iterable[onnx.NodeProto], prefix: str, stack: tuple[tuple[str, str, str], ...]) -> None:
         for node in nodes:
             key = (node.domain, node.op_type, node.overload)
-            label = node.name or (node.output[0] if node.output else node.op_type)
+            label = node.name or next((o for o in node.output if o), node.op_type)
             body = functions.get(key)
             if body is None:
                 out.append((prefix + label, node.op_type))

@@ -13,8 +13,10 @@ import onnx_ir as ir
 from onnx_ir.convenience import replace_nodes_and_values
 
 from cfp_onnx.model.attention import attention, group_query_attention, multi_head_attention, weighted_attention
+from cfp_onnx.model.einsum import einsum
 from cfp_onnx.model.program import Program
-from cfp_onnx.model.values import Model, Node
+from cfp_onnx.model.recurrence import gru, lstm, rnn
+from cfp_onnx.model.values import Model, Node, Recurrence
 from cfp_onnx.model.vectors import is_vector_product, vector_product
 from cfp_onnx.model.writer import NotExpandableError, Writer
 
@@ -43,6 +45,10 @@ def _normed(w: Writer, op: str, *, bias: int, scale: tuple[int, ...]) -> None:
 
 EXPANSIONS: dict[str, Callable[[Writer], None]] = {
     "Attention": attention,
+    "Einsum": einsum,
+    "GRU": gru,
+    "LSTM": lstm,
+    "RNN": rnn,
     "com.microsoft::Attention": weighted_attention,
     "com.microsoft::GroupQueryAttention": group_query_attention,
     "com.microsoft::MultiHeadAttention": multi_head_attention,
@@ -66,7 +72,8 @@ def expand(program: Program) -> Model | None:
         return None
     copy = program.model.graph.clone()
     graph, taken = copy.graph, _names(copy.graph)
-    refused = {}
+    refused: dict[str, str] = {}
+    recurrent: dict[str, Recurrence] = {}
     for original in list(graph):
         if (original.name or "") not in fused:
             continue
@@ -77,11 +84,13 @@ def expand(program: Program) -> Model | None:
         except NotExpandableError as reason:
             refused[node.name] = str(reason)
             continue
+        if writer.recurrence is not None:
+            recurrent[node.name] = writer.recurrence
         for value in writer.constants:
             graph.register_initializer(value)
         old = [original.outputs[i] for i in writer.made]
         replace_nodes_and_values(graph, original, [original], writer.nodes, old, list(writer.made.values()))
-    return replace(program.model, graph=copy, unexpanded=refused)
+    return replace(program.model, graph=copy, unexpanded=refused, recurrent=recurrent)
 
 
 def _rule(program: Program, node: Node) -> Callable[[Writer], None] | None:

@@ -47,6 +47,35 @@ class Port:
 
 
 @dataclass(frozen=True)
+class Recurrence:
+    """A recurrent layer that was written out step by step.
+
+    Attributes:
+        op: LSTM, GRU or RNN.
+        source: What it reads, (steps, batch, channels).
+        weight: Name of its input weights in the file.
+        matrix: The same as a constant, (gates * kernels, channels), one gate after the other.
+        gates: Rows per hidden unit.
+        kernels: Hidden units, those of a second direction behind the first's.
+        channels: Features of a step.
+        steps: How many steps it takes.
+        inside: Names of the nodes that are its steps.
+        projection: The one of them that multiplies what it reads by the weights.
+    """
+
+    op: str
+    source: str
+    weight: str
+    matrix: str
+    gates: int
+    kernels: int
+    channels: int
+    steps: int
+    inside: frozenset[str]
+    projection: str
+
+
+@dataclass(frozen=True)
 class Model:
     """A loaded file. `graph` is shared and must not be changed by readers.
 
@@ -62,6 +91,7 @@ class Model:
         unexpanded: Fused nodes that could not be taken apart, by name, and what each has that is not understood.
         maps: Outputs that the file gives as maps from the classes' names, with the names in order; the graph gives the
             scores themselves.
+        recurrent: Recurrent layers that were written out, by the name of the node that holds their hidden units.
     """
 
     path: Path
@@ -74,6 +104,7 @@ class Model:
     graph: ir.Model
     unexpanded: Mapping[str, str] = field(default_factory=dict)
     maps: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
+    recurrent: Mapping[str, Recurrence] = field(default_factory=dict)
 
     @property
     def labels(self) -> tuple[str, ...] | None:

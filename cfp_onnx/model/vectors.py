@@ -26,7 +26,7 @@ def vector_product(w: Writer) -> None:
     else:
         one = w.reshape(one, (1, *left), "row") if len(left) == 1 else one
         other = w.reshape(other, (*right, 1), "column") if len(right) == 1 else other
-    w.give(0, w.reshape(w.instead("MatMul", [one, other]), w.out_shape(0), "vector"))
+    w.give(0, w.reshape(w.add_named("MatMul", [one, other]), w.out_shape(0), "vector"))
 
 
 def _rank(program: Program, name: str) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from cfp_onnx.model.program import Program
-from cfp_onnx.model.values import Node
+from cfp_onnx.model.values import Node, Recurrence
 from cfp_onnx.values import Array
 
 
@@ -30,6 +30,7 @@ class Writer:
         nodes: What was written.
         constants: New constants.
         made: The node's output by index, and what takes its place.
+        recurrence: Of a recurrent layer, what its nodes are.
     """
 
     def __init__(self, program: Program, node: Node, original: ir.Node, taken: set[str]) -> None:
@@ -38,6 +39,7 @@ class Writer:
         self.nodes: list[ir.Node] = []
         self.constants: list[ir.Value] = []
         self.made: dict[int, ir.Value] = {}
+        self.recurrence: Recurrence | None = None
         self._original = original
         self._taken = taken
 
@@ -74,6 +76,19 @@ class Writer:
         """A number among the attributes."""
         given = self.node.attributes.get(name)
         return default if given is None else float(given)
+
+    def text(self, name: str, default: str) -> str:
+        """A string among the attributes."""
+        given = self.node.attributes.get(name)
+        return default if given is None else _text(given)
+
+    def texts(self, name: str) -> list[str]:
+        """Strings among the attributes."""
+        return [_text(x) for x in self.node.attributes.get(name) or ()]
+
+    def numbers(self, name: str) -> list[float]:
+        """Numbers among the attributes."""
+        return [float(x) for x in self.node.attributes.get(name) or ()]
 
     def reads(self, index: int) -> bool:
         """Whether something reads an output."""
@@ -113,11 +128,25 @@ class Writer:
         self.nodes.append(ir.node(op, list(inputs), attributes, outputs=[out], name=name))
         return out
 
-    def instead(self, op: str, inputs: Sequence[ir.Value], **attributes: Any) -> ir.Value:
-        """As `add`, for the node that keeps the name of the one whose place it takes."""
-        out = self.add(op, inputs, "made", **attributes)
-        self.nodes[-1].name = self.node.name
+    def add_named(self, op: str, inputs: Sequence[ir.Value]) -> ir.Value:
+        """The one node that takes the fused node's own name."""
+        out = ir.Value(name=self._named("units"))
+        self.nodes.append(ir.node(op, list(inputs), {}, outputs=[out], name=self.node.name))
         return out
+
+    def split(self, tensor: ir.Value, axis: int, sizes: Sequence[int], part: str) -> list[ir.Value]:
+        """Pieces along an axis."""
+        if len(sizes) == 1:
+            return [tensor]
+        name = self._named(part)
+        outs = [ir.Value(name=self._named(f"{part}_{k}")) for k in range(len(sizes))]
+        inputs, attributes = [tensor], {"axis": axis}
+        if self.program.model.opset >= 13:
+            inputs.append(self.constant(np.array(sizes, np.int64), f"{part}/sizes"))
+            self.nodes.append(ir.node("Split", inputs, attributes, outputs=outs, name=name))
+        else:
+            self.nodes.append(ir.node("Split", inputs, {**attributes, "split": list(sizes)}, outputs=outs, name=name))
+        return outs
 
     def constant(self, array: Array, part: str) -> ir.Value:
         """A constant."""
@@ -137,6 +166,8 @@ class Writer:
 
     def slice(self, tensor: ir.Value, axis: int, start: int, end: int, part: str) -> ir.Value:
         """Elements start..end of an axis."""
+        if self.program.model.opset < 10:
+            return self.add("Slice", [tensor], part, starts=[start], ends=[end], axes=[axis])
         bounds = [
             self.constant(np.array([n], np.int64), f"{part}/{what}")
             for n, what in ((start, "start"), (end, "end"), (axis, "axis"))
@@ -154,6 +185,10 @@ class Writer:
             name = f"{self.node.name}/{part}#{count}"
         self._taken.add(name)
         return name
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 __all__ = ["NotExpandableError", "Writer"]

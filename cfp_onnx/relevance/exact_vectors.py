@@ -17,6 +17,7 @@ import numpy as np
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.features import Feature
 from cfp_onnx.graph.parts import Part
+from cfp_onnx.graph.recurrent import RECURRENT
 from cfp_onnx.model import Node
 from cfp_onnx.relevance.adjoint import forward
 from cfp_onnx.relevance.field_walk import Walk, total
@@ -63,7 +64,7 @@ class ExactVectors:
         self._passed: dict[str, Passed] = {}
         self._parts: dict[str, list[Part]] = {}
         for layer in walk.topology.layers:
-            for part in layer.parts:
+            for part in (p for p in layer.parts if p.kind != RECURRENT):
                 self._parts.setdefault(part.source, []).append(part)
 
     def note(self, tensor: str, passed: Passed) -> None:

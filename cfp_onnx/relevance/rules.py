@@ -68,6 +68,7 @@ class Rule:
         lets_choose: Whether it can be asked to hold something else.
         second_walk: Whether the class's tubes come from a further walk, by `positional` with all held, because the
             rule's own relevance has no places, or terms that cancel.
+        recurrent: Whether it passes recurrent layers.
         sentence: What it does, for people.
     """
 
@@ -79,6 +80,7 @@ class Rule:
     lets_choose: bool
     second_walk: bool
     sentence: str
+    recurrent: bool = False
 
     def step(self, asked: str | None) -> str:
         """The class step asked for, or the rule's own.
@@ -194,11 +196,11 @@ RULES: dict[str, Rule] = {
         Rule(
             "positional", FieldWalk(_positional, _curved), FIELD_STEPS, "contrast", (), lets_choose=True,
             second_walk=True,
-            sentence="how far the class's score follows each kernel's map, position by position",
+            recurrent=True, sentence="how far the class's score follows each kernel's map, position by position",
         ),
         Rule(
             "active", FieldWalk(_active), FIELD_STEPS, "contrast", HOLDS, lets_choose=False, second_walk=True,
-            sentence="positional, with every activated map pooled before it hands relevance down",
+            recurrent=True, sentence="positional, with every activated map pooled before it hands relevance down",
         ),
         Rule(
             "zplus", FieldWalk(_zplus), FIELD_STEPS, "contrast", HOLDS, lets_choose=False, second_walk=True,

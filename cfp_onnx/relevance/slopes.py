@@ -17,13 +17,39 @@ def steered(values: Values, node: Node, effect: fx.Activation, g: str) -> str:
 
     Args:
         values: Tensors of the model as float32.
-        node: The step: Exp, Sqrt, Log, Reciprocal, Pow with a constant exponent, or a constant over a tensor.
+        node: The step: Exp, Sqrt, Log, Reciprocal, Pow with a constant exponent, a constant over a tensor, or an
+            activation of a recurrent layer.
         effect: Its effect.
         g: Field of its output.
     """
     probe, y = values.probe, values(node.outputs[0])
     x = values(node.inputs[effect.source])
     match node.op:
+        case "Sigmoid":
+            return probe.add("Mul", [g, probe.add("Mul", [y, probe.add("Sub", [probe.number(1.0), y])])])
+        case "Tanh":
+            return probe.add("Mul", [g, probe.add("Sub", [probe.number(1.0), probe.add("Mul", [y, y])])])
+        case "Relu" | "ThresholdedRelu":
+            return probe.mask(probe.add("Greater", [y, probe.number(0.0)]), g)
+        case "LeakyRelu":
+            alpha = probe.number(float(node.attributes.get("alpha", 0.01)))
+            above = probe.add("Greater", [x, probe.number(0.0)])
+            return probe.add("Mul", [g, probe.where(above, probe.number(1.0), alpha)])
+        case "Elu":
+            alpha = probe.number(float(node.attributes.get("alpha", 1.0)))
+            above = probe.add("Greater", [x, probe.number(0.0)])
+            return probe.add("Mul", [g, probe.where(above, probe.number(1.0), probe.add("Add", [y, alpha]))])
+        case "Softplus":
+            return probe.add("Mul", [g, probe.add("Sigmoid", [x])])
+        case "Softsign":
+            less = probe.add("Sub", [probe.number(1.0), probe.add("Abs", [y])])
+            return probe.add("Mul", [g, probe.add("Mul", [less, less])])
+        case "HardSigmoid":
+            steep = probe.number(float(node.attributes.get("alpha", 0.2)))
+            inside = probe.add("And", [
+                probe.add("Greater", [y, probe.number(0.0)]), probe.add("Less", [y, probe.number(1.0)]),
+            ])  # fmt: skip
+            return probe.mask(inside, probe.add("Mul", [g, steep]))
         case "Exp":
             return probe.add("Mul", [g, y])
         case "Sqrt":

@@ -42,15 +42,17 @@ def margin(scores: Array, index: int) -> float:
     return float(flat[index] - np.delete(flat, index).mean())
 
 
-def slopes(model: onnx.ModelProto, feeds: Mapping[str, Array], feature: Feature, index: int) -> Array:
+def slopes(
+    model: onnx.ModelProto, feeds: Mapping[str, Array], feature: Feature, index: int, *, step: float = STEP
+) -> Array:
     """How the margin of ``y`` follows the factor of each kernel's map, around 1, in float64."""
     value = twin.evaluate(model, feeds)[feature.tensor]
     found = []
     for kernel in range(value.shape[feature.axis]):
         sides = []
-        for step in (STEP, -STEP):
+        for sign in (1, -1):
             changed = value.copy()
-            np.moveaxis(changed, feature.axis, 0)[kernel] *= 1 + step
+            np.moveaxis(changed, feature.axis, 0)[kernel] *= 1 + sign * step
             sides.append(margin(twin.evaluate(model, feeds, held={feature.tensor: changed})["y"], index))
-        found.append((sides[0] - sides[1]) / (2 * STEP))
+        found.append((sides[0] - sides[1]) / (2 * step))
     return np.array(found)

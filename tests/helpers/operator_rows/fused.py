@@ -21,6 +21,18 @@ def tokens(op: str, body: str, constants: dict[str, Any], **options: Any) -> Row
     return Row(op, TOKENS + body, constants, reads="dense", reference="onnxruntime", **options)
 
 
+def steps(op: str, gates: int) -> Row:
+    """A recurrent layer over the columns of ``p``, (6, 6, 4) with its steps first."""
+    return Row(
+        op,
+        f"g = ReduceMean <keepdims=0> (p, zero)\nt = Transpose <perm=[1,2,0]> (g)\nu = {op} <hidden_size=4> (t, w, r)\n"
+        "s = Transpose <perm=[2,0,1,3]> (u)\nb = Reshape (s, flat)",
+        {"zero": [0], "w": numbers(1, 4 * gates, 4), "r": numbers(1, 4 * gates, 4), "flat": [6, 6, 4]},
+        reads="dense",
+        reference="onnxruntime",
+    )
+
+
 ROWS: tuple[Row, ...] = (
     tokens("Attention", f"{PRODUCTS}b = Attention <q_num_heads=2, kv_num_heads=2> (u, k, v)", WEIGHTS, opset=23),
     tokens(
@@ -40,6 +52,9 @@ ROWS: tuple[Row, ...] = (
         {**WIDE, **LENGTHS},
         channels=16,
     ),
+    steps("LSTM", 4),
+    steps("GRU", 3),
+    steps("RNN", 1),
     tokens(
         "com.microsoft::SkipLayerNormalization",
         f"{OTHER}b = com.microsoft.SkipLayerNormalization (t, j, s, o)",

@@ -7,7 +7,15 @@ whatever only moves elements is inverted by sending the elements' own numbers th
 
 from __future__ import annotations
 
-from . import activations, dense, movement, normalisations, reductions, windows  # operators register themselves
+from . import (  # operators register themselves
+    activations,
+    dense,
+    movement,
+    normalisations,
+    recurrent,
+    reductions,
+    windows,
+)
 from .field_walk import TwinResult, fields, pooled, rival_seed, seed
 from .graph import evaluate
 from .steps import ADJOINTS, FORWARD, Fields, Step, adjoint, forward
@@ -15,6 +23,6 @@ from .zplus_walk import TwinRelevance, zplus
 
 __all__ = [
     "ADJOINTS", "FORWARD", "Fields", "Step", "TwinRelevance", "TwinResult", "activations", "adjoint", "dense",
-    "evaluate", "fields", "forward", "movement", "normalisations", "pooled", "reductions", "rival_seed", "seed",
-    "windows", "zplus",
+    "evaluate", "fields", "forward", "movement", "normalisations", "pooled", "recurrent", "reductions", "rival_seed",
+    "seed", "windows", "zplus",
 ]  # fmt: skip

@@ -65,7 +65,7 @@ Adjoint = Callable[[Step, Array], Fields]
 ADJOINTS: dict[str, Adjoint] = {}
 
 
-FORWARD: dict[str, Callable[[Step], Array]] = {}
+FORWARD: dict[str, Callable[[Step], Array | Sequence[Array]]] = {}
 
 
 def adjoint(*ops: str) -> Callable[[Adjoint], Adjoint]:
@@ -79,8 +79,11 @@ def adjoint(*ops: str) -> Callable[[Adjoint], Adjoint]:
     return register
 
 
-def forward(*ops: str) -> Callable[[Callable[[Step], Array]], Callable[[Step], Array]]:
-    def register(function: Callable[[Step], Array]) -> Callable[[Step], Array]:
+Forward = Callable[[Step], "Array | Sequence[Array]"]
+
+
+def forward(*ops: str) -> Callable[[Forward], Forward]:
+    def register(function: Forward) -> Forward:
         FORWARD.update(dict.fromkeys(ops, function))
         return function
 
@@ -89,7 +92,8 @@ def forward(*ops: str) -> Callable[[Callable[[Step], Array]], Callable[[Step], A
 
 def run_node(step: Step, model: onnx.ModelProto | None = None) -> Sequence[Array]:
     if step.op in FORWARD:
-        return [FORWARD[step.op](step)]
+        made = FORWARD[step.op](step)
+        return [made] if isinstance(made, np.ndarray) else made
     names = [f"i{i}" if value is not None else "" for i, value in enumerate(step.inputs)]
     outputs = [f"o{i}" for i in range(len(step.outputs))]
     node = onnx.helper.make_node(step.op, names, outputs, **step.attributes)
