@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -28,13 +29,20 @@ if TYPE_CHECKING:
     from cfp_onnx.clips.clip import Clip
 
 
-def layer_results(topology: Topology, depths: Mapping[int, int], walked: Walked) -> tuple[LayerResult, ...]:
-    """The layers that were walked, in execution order."""
+def layer_results(
+    topology: Topology, depths: Mapping[int, int], walked: Walked, paths: Mapping[int, str] | None = None
+) -> tuple[LayerResult, ...]:
+    """The layers that were walked, in execution order; the relevance of one that no path reaches is not known."""
+    found = {} if paths is None else paths
+    unknown = math.nan
     return tuple(
         LayerResult(
             name=layer.name, op=layer.op, weight=layer.weight, nodes=layer.nodes, kernels=layer.kernels,
             channels=layer.channels, groups=layer.groups, kernel_shape=layer.kernel_shape, family=layer.family,
-            depth=depths[layer.index], relevance=tuple(float(r) for r in walked.relevance[layer.index]),
+            depth=depths[layer.index], paths=found.get(layer.index, "all"),
+            relevance=tuple(
+                unknown if found.get(layer.index) == "none" else float(r) for r in walked.relevance[layer.index]
+            ),
         )
         for layer in topology.layers
         if layer.index in walked.relevance
@@ -132,13 +140,13 @@ def assemble(
             score=float(scores[settings.index]), top=strongest(scores, labels, TOP),
         ),
         coverage=CoverageHeader.of(network.coverage),
-        layers=layer_results(topology, network.depths, walked),
+        layers=layer_results(topology, network.depths, walked, network.paths),
         levels=levels(topology, network.depths, walked),
         edges=edges(topology, walked, found.states),
         rather=tuple(
             Alternative(
                 run=header,
-                relevance={x.name: x.relevance for x in layer_results(topology, network.depths, one)},
+                relevance={x.name: x.relevance for x in layer_results(topology, network.depths, one, network.paths)},
                 levels=levels(topology, network.depths, one),
                 edges=edges(topology, one, found.states),
             )

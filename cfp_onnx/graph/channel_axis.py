@@ -64,6 +64,7 @@ def _passed_on(node: Node, effect: fx.Effect | None, states: Mapping[str, State]
             | fx.Affine(source=source)
             | fx.Activation(source=source)
             | fx.Pool(source=source)
+            | fx.Blend(source=source)
         ):
             state = states.get(node.inputs[source])
             return {} if state is None else {node.outputs[0]: state}

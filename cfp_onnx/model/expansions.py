@@ -13,6 +13,7 @@ import onnx_ir as ir
 from onnx_ir.convenience import replace_nodes_and_values
 
 from cfp_onnx.model.attention import attention, group_query_attention, multi_head_attention, weighted_attention
+from cfp_onnx.model.einsum import einsum
 from cfp_onnx.model.program import Program
 from cfp_onnx.model.recurrence import gru, lstm, rnn
 from cfp_onnx.model.values import Model, Recurrence
@@ -43,6 +44,7 @@ def _normed(w: Writer, op: str, *, bias: int, scale: tuple[int, ...]) -> None:
 
 EXPANSIONS: dict[str, Callable[[Writer], None]] = {
     "Attention": attention,
+    "Einsum": einsum,
     "GRU": gru,
     "LSTM": lstm,
     "RNN": rnn,
