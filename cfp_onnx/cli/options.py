@@ -152,7 +152,7 @@ TUBES = (
 
 CLIP = (
     Option("--layout", "layout", str, "NCTHW|..", "axes of the model's input, where they are ambiguous"),
-    Option("--labels", "labels", str, "F", "class names, one a line or a JSON list"),
+    Option("--labels", "labels", str, "F", "class names, as text, CSV, YAML or JSON"),
     Option("--frames", "frames", count, "N", "frames to sample"),
     Option("--stride", "stride", count, "S", "step between sampled frames"),
     Option("--size", "size", size, "HxW", "height and width in pixels"),

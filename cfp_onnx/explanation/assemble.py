@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -29,13 +30,20 @@ if TYPE_CHECKING:
     from cfp_onnx.clips.clip import Clip
 
 
-def layer_results(topology: Topology, depths: Mapping[int, int], walked: Walked) -> tuple[LayerResult, ...]:
-    """The layers that were walked, in execution order."""
+def layer_results(
+    topology: Topology, depths: Mapping[int, int], walked: Walked, paths: Mapping[int, str] | None = None
+) -> tuple[LayerResult, ...]:
+    """The layers that were walked, in execution order; the relevance of one that no path reaches is not known."""
+    found = {} if paths is None else paths
+    unknown = math.nan
     return tuple(
         LayerResult(
             name=layer.name, op=layer.op, weight=layer.weight, nodes=layer.nodes, kernels=layer.kernels,
             channels=layer.channels, groups=layer.groups, kernel_shape=layer.kernel_shape, family=layer.family,
-            depth=depths[layer.index], relevance=tuple(float(r) for r in walked.relevance[layer.index]),
+            depth=depths[layer.index], paths=found.get(layer.index, "all"),
+            relevance=tuple(
+                unknown if found.get(layer.index) == "none" else float(r) for r in walked.relevance[layer.index]
+            ),
         )
         for layer in topology.layers
         if layer.index in walked.relevance
@@ -82,7 +90,8 @@ LEAST_RIVAL = 0.05
 
 def largest_difference(plain: Mapping[str, Array], probed: Mapping[str, Array]) -> float:
     """Largest absolute difference of the model's outputs with and without probes."""
-    pairs = [(plain[k], v) for k, v in probed.items() if k in plain and np.issubdtype(np.asarray(v).dtype, np.number)]
+    numbers = {k: v for k, v in probed.items() if isinstance(v, np.ndarray) and np.issubdtype(v.dtype, np.number)}
+    pairs = [(plain[k], v) for k, v in numbers.items() if k in plain]
     return max(
         (float(np.max(np.abs(a.astype(np.float64) - b.astype(np.float64)), initial=0.0)) for a, b in pairs), default=0.0
     )
@@ -127,13 +136,13 @@ def assemble(
         run=run,
         target=target_header(network, request, plain[network.scored], labels, at),
         coverage=CoverageHeader.of(network.coverage),
-        layers=layer_results(topology, network.depths, walked),
+        layers=layer_results(topology, network.depths, walked, network.paths),
         levels=levels(topology, network.depths, walked),
         edges=edges(topology, walked, found.states),
         rather=tuple(
             Alternative(
                 run=header,
-                relevance={x.name: x.relevance for x in layer_results(topology, network.depths, one)},
+                relevance={x.name: x.relevance for x in layer_results(topology, network.depths, one, network.paths)},
                 levels=levels(topology, network.depths, one),
                 edges=edges(topology, one, found.states),
             )

@@ -16,6 +16,7 @@ from cfp_onnx import runtime
 from cfp_onnx.errors import TargetError
 from cfp_onnx.explanation.classes import other_side
 from cfp_onnx.explanation.engine import Engine
+from cfp_onnx.explanation.labels import fitted_labels
 from cfp_onnx.explanation.network import Network
 from cfp_onnx.explanation.options import ClipOptions, RunOptions, WalkOptions
 from cfp_onnx.explanation.places import usual_place
@@ -120,7 +121,7 @@ def explain(
     fed = reading.read(clip, loaded, given)
     clock.lap("read")
     engine = Engine(loaded, fed.feeds, device=running.where(), output=output, barriers=running.barriers, keep=False)
-    names = reading.class_names(loaded)
+    names, said = fitted_labels(reading.class_names(loaded), engine.classes()[0], loaded.path)
     clock.lap("topology")
     plain = engine.plain(fed.feeds)
     wanted, turned = other_side(target)
@@ -139,6 +140,8 @@ def explain(
         kernel_relevance=kernel_relevance, layer_evidence=layer_evidence, at=at, progress=progress,
     )  # fmt: skip
     clock.lap("explain")
+    if said is not None:
+        pyramid = replace(pyramid, run=replace(pyramid.run, labels=said))
     return replace(pyramid, facts=_facts(clock.laps))
 
 

@@ -10,6 +10,7 @@ from cfp_onnx import runtime
 from cfp_onnx.explanation.classes import Classes
 from cfp_onnx.explanation.heads import head_of
 from cfp_onnx.graph.channel_axis import channel_axis
+from cfp_onnx.graph.reach import Paths
 from cfp_onnx.graph.topology import Coverage, Topology, build
 from cfp_onnx.model import Model, Program
 from cfp_onnx.values import Array
@@ -80,6 +81,11 @@ class Network:
     def model(self) -> Model:
         """The model that is run: the file's, with the branches that the clip takes."""
         return self.program.model
+
+    @cached_property
+    def paths(self) -> Mapping[int, Paths]:
+        """For each layer with a path to the target how many of its paths pass no barrier."""
+        return self.topology.paths(self.target)
 
     def target_classes(self) -> Classes:
         """How the classes lie in the target."""

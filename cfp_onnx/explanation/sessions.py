@@ -147,8 +147,7 @@ class Sessions:
         session = self._plain if self._plain is not None else runtime.plain_session(file, self.device)
         if self.keep:
             self._plain = session
-        names = [p.name for p in file.outputs]
-        results = dict(zip(names, runtime.run(session, names, feeds), strict=True))
+        results = runtime.answers(file, session, feeds)
         scored = self.network.scored
         if scored not in results:
             results[scored] = self._inside(scored, feeds)
