@@ -125,7 +125,10 @@ def assemble(
     file, topology = network.file, network.topology
     walks = [(settings, walked), *zip(request.rather, found.rather, strict=True)]
     if not all(np.isfinite(r).all() for _, one in walks for r in one.relevance.values()):
-        raise RunError(f"the relevance of {file.path} is not finite on this clip; its activations overflow float32")
+        raise RunError(
+            f"the relevance of {file.path} is not finite on this clip; its activations overflow float32; "
+            "check the preprocessing"
+        )
     run, *further = (_run_header(sessions, request, *one, found, plain, labels) for one in walks)
     return Pyramid(
         model=ModelHeader.of(file),
