@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -33,6 +33,7 @@ class Classes:
         layout: What takes a value of the output to the target's layout; see `cfp_onnx.graph.target.layout_behind`.
         place: The one place that is asked about, along `places`; None for the mean over all.
         turned: Whether it is asked what speaks against the class, in place of for it.
+        direction: (classes,) how much each number counts, where a direction among them is asked about and no class.
     """
 
     count: int
@@ -44,6 +45,7 @@ class Classes:
     layout: tuple[tuple[str, tuple[int, ...]], ...] = ()
     place: tuple[int, ...] | None = None
     turned: bool = False
+    direction: Array | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, topology: Topology, target: str, scored: str | None = None) -> Classes:
@@ -141,6 +143,8 @@ class Classes:
             step: ``contrast`` or ``contribution``.
             rivals: (classes,) weights of the other classes; all alike by default.
         """
+        if self.direction is not None:
+            return self.direction
         weights = np.zeros(self.count, np.float32)
         if step == "contrast" and self.count > 1:
             if rivals is None:
@@ -156,12 +160,12 @@ class Classes:
         shape, count, axis = self.shape, self.count, self.axis
         weights = self.weights(index, step, rivals)
         if self.place is not None:
-            field = np.zeros(shape, np.float32)
+            found = np.zeros(shape, np.float32)
             where: list[int | slice] = list(self.element(index))
             if axis is not None:
                 where[axis] = slice(None)
-            field[tuple(where)] = weights if axis is not None else weights[0]
-            return field
+            found[tuple(where)] = weights if axis is not None else weights[0]
+            return found
         if axis is None:
             batch = shape[0] if shape else 1
             if int(np.prod(shape)) // (batch * count) > 1:

@@ -14,6 +14,7 @@ from cfp_onnx.explanation import classes as class_rules
 from cfp_onnx.explanation import field_run, pooled_run, tube_run
 from cfp_onnx.explanation.assemble import assemble, media_of
 from cfp_onnx.explanation.classes import Classes
+from cfp_onnx.explanation.directions import Direction, direction_of
 from cfp_onnx.explanation.network import Network
 from cfp_onnx.explanation.options import resolved
 from cfp_onnx.explanation.places import MEAN, STRONGEST, asked_place, usual_place
@@ -238,6 +239,7 @@ class Engine:
         kernel_relevance: bool = False,
         layer_evidence: bool = False,
         at: str | int | None = None,
+        direction: Direction | None = None,
         progress: Progress | None = None,
     ) -> Pyramid:
         """Run the model on a clip and walk down from one class.
@@ -252,15 +254,18 @@ class Engine:
             kernel_relevance: Whether they hold the relevance of single kernels too.
             layer_evidence: Whether they hold where in the clip each layer's evidence lies too.
             at: The place of a dense output; see `cfp_onnx.explanation.places.asked_place`.
+            direction: What is explained in place of a class; see `cfp_onnx.explanation.directions.direction_of`.
             progress: Told how far the work is.
 
         Raises:
-            TargetError: If there is no such place.
-            UsageError: If the rule cannot look at one place.
+            TargetError: If there is no such place or direction.
+            UsageError: If the rule cannot look at one place, or along a direction.
         """
         plain = self.plain(clip.feeds) if plain is None else plain
         at = usual_place(at, rule_named(rule))
         classes = self.classes_at(plain[self.scored], settings.index, at, turned=settings.turned)
+        if direction is not None:
+            classes = replace(classes, direction=direction_of(direction, classes, plain[self.scored]))
         settings, *further = self._questions(settings, classes, plain[self.scored], labels)
         main = self.network.clip_input()
         collector = TubeCollector.of(self.topology, self.depths, main, self.axes[main]) if tubes else None
@@ -269,6 +274,8 @@ class Engine:
             volumes=tubes and kernel_relevance, pulled=tubes and layer_evidence, progress=progress or silent,
         )  # fmt: skip
         fields = isinstance(request.rule.walk, FieldWalk)
+        if direction is not None and not fields:
+            raise UsageError(f"rule {rule} knows classes only and cannot look along a direction; choose positional")
         if classes.place is not None and not fields:
             raise UsageError(
                 f"rule {rule} looks at means over all places and cannot explain one of them; choose positional, or "
@@ -296,8 +303,10 @@ class Engine:
             )
         found = []
         for against in (settings.against, *settings.rather):
-            others = self.others(output, settings.index, against, labels, classes)
-            asked = None if classes.count < 2 else against
+            others = None
+            if classes.direction is None:
+                others = self.others(output, settings.index, against, labels, classes)
+            asked = None if classes.count < 2 or classes.direction is not None else against
             found.append(replace(settings, against=asked, rivals=rivals, others=others, heads=heads))
         return found
 

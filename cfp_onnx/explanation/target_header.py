@@ -29,6 +29,8 @@ def target_header(
     """
     classes, index = request.classes, request.settings.index
     scores = classes.scores(value)
+    if classes.direction is not None:
+        return _along(network, classes, float(scores @ classes.direction), at)
     score, label, single = float(scores[index]), label_of(labels, index), classes.count == 1
     heads = set((request.settings.heads or {}).values())
     return TargetHeader(
@@ -39,6 +41,17 @@ def target_header(
         place=classes.place, places=classes.sizes if classes.place is not None else None,
         kernel=heads.pop() if len(heads) == 1 and index not in heads else None,
         notes=tuple(_notes(network, classes, score, at)) or None,
+    )  # fmt: skip
+
+
+def _along(network: Network, classes: Classes, score: float, at: str | int | None) -> TargetHeader:
+    """What a pyramid says of a direction: its score is the output's length along it."""
+    where = place_words(classes, at)
+    return TargetHeader(
+        output=network.output, index=0, label=None, score=score, top=(),
+        title=f"output {network.output!r}{where and f' at {where}'} along the direction",
+        place=classes.place, places=classes.sizes if classes.place is not None else None,
+        notes=network.remarks or None,
     )  # fmt: skip
 
 

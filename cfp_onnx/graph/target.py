@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.labels import varies
 from cfp_onnx.graph.states import State
 from cfp_onnx.graph.topology import Topology
@@ -108,9 +109,37 @@ def _before_function(topology: Topology, output: str) -> str:
             tensor = name = made.inputs[0]
         elif _kind(made) in _MOVES:
             name = made.inputs[0]
+        elif _scales_to_length(topology, made):
+            tensor = name = made.inputs[0]
         else:
             break
     return tensor if topology.heads(tensor) else output
+
+
+def _scales_to_length(topology: Topology, node: Node) -> bool:
+    """Whether a node divides a tensor by its own length, as at the end of an embedding."""
+    effect = topology.effects.get(node.name)
+    if isinstance(effect, fx.Normalise):
+        return effect.kind == "l2" and effect.source == 0
+    if not isinstance(effect, fx.Gate) or effect.own or effect.value != 0 or not effect.reciprocal:
+        return False
+    value, factor = node.inputs[effect.value], node.inputs[effect.gate]
+    return topology.role(value, factor) == "norms" and _is_length(topology.program, factor, value)
+
+
+def _is_length(program: Program, factor: str, value: str) -> bool:
+    """Whether a root of squares stands between a tensor and what it is divided by."""
+    stack, seen = [factor], {value}
+    while stack:
+        name = stack.pop()
+        made = program.producers.get(name)
+        if made is None or name in seen:
+            continue
+        seen.add(name)
+        if _kind(made) in {"ReduceL2", "Sqrt"}:
+            return True
+        stack.extend(made.inputs)
+    return False
 
 
 def _between(program: Program, scored: str, target: str) -> list[Node]:

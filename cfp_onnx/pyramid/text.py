@@ -99,11 +99,12 @@ def _header(pyramid: Findings) -> list[RenderableType]:
     model, clip, run, target = pyramid.model, pyramid.input, pyramid.run, pyramid.target
     produced = f"{model.producer or 'unknown producer'}, opset {model.opset}"
     shape = "x".join(map(str, clip.shape))
+    named = target.title or class_name(target.index, target.label)
     rows: list[tuple[str, str | Text, str]] = [
         ("model", f"{PurePath(model.file).name}  ({produced})", ""),
         ("clip", f"{clip.file}  ({shape}{' ' + clip.layout if clip.layout else ''})", ""),
         *_fed(clip),
-        ("class", f"{target.title or class_name(target.index, target.label)}   score {_number(target.score)}", ""),
+        ("value" if target.title and not target.top else "class", f"{named}   score {_number(target.score)}", ""),
         *([("top 5", _top(target.top), "")] if target.top else []),
         ("rule", _rule(run), ""),
         ("holds", ", ".join(held(run)) or "nothing", ""),

@@ -176,6 +176,9 @@ def test_a_detector_answers_for_a_box_and_never_with_a_size(rng: np.random.Gener
     scale = 1 if box < 36 else 2
     edges = [e for e in found.edges if e.kernel == column and e.layer in {f"c{n}" for n in (1, 2)}]
     assert [e.layer for e in edges] == [f"c{scale}"]
+    named = explained(tmp_path / "net.onnx", x, labels=("bus", "car", "cat", "dog"), target="cat", at="box:3")
+    assert (named.target.index, named.target.title) == (6, "class 6 cat at box 3 of 45")
+    assert named.run["labels"] == "the 4 labels name the scores of each box, from value 4 of 8 on"
     width = explained(tmp_path / "net.onnx", x, target=1, at="box:7", class_step="contribution")
     assert width.target.score == pytest.approx(y[0, 1, 7], rel=1e-4)
     u = next(numpy_helper.to_array(i) for i in model.graph.initializer if i.name == "u1").reshape(4, 4)

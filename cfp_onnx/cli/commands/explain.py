@@ -34,6 +34,11 @@ def add_options(parser: Parser) -> None:
         metavar="PLACE",
         help="place of an output that answers at many: box:17, y,x or t,y,x, strongest or mean (strongest)",
     )
+    add(
+        "--direction",
+        metavar="FILE",
+        help="what is explained of an embedding: own (the direction of the clip's own output), or a file of numbers",
+    )
     add("--rule", default=DEFAULT, metavar="RULE", help=alternatives(RULES, DEFAULT))
     add(
         "--class-step",
@@ -80,6 +85,7 @@ def add_options(parser: Parser) -> None:
     parser.suggest("depth", ("all",))
     parser.suggest("hold", (*HOLDS, "all", "none"))
     parser.suggest("order", ("1", "2"))
+    parser.suggest("direction", ("own",))
     parser.suggest("at", ("strongest", "mean"))
     parser.suggest("against", AGAINST[:-1])
     width = max(map(len, RULES))
@@ -132,6 +138,7 @@ def run(options: argparse.Namespace) -> int:
             against=options.against,
             order=options.order,
             at=options.at,
+            direction=options.direction,
             inputs=read_inputs(options.inputs),
             layout=options.layout,
             labels=labels,
