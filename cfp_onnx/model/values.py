@@ -89,6 +89,7 @@ class Model:
         graph: onnx-ir model, inlined, constants lifted, sorted; node names are unique.
         unexpanded: Fused nodes that could not be taken apart, by name, and what each has that is not understood.
         recurrent: Recurrent layers that were written out, by the name of the node that holds their hidden units.
+        copies: Nodes of the trips of loops that were written out, and what all copies of each are called.
     """
 
     path: Path
@@ -101,6 +102,7 @@ class Model:
     graph: ir.Model
     unexpanded: Mapping[str, str] = field(default_factory=dict)
     recurrent: Mapping[str, Recurrence] = field(default_factory=dict)
+    copies: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def labels(self) -> tuple[str, ...] | None:
