@@ -133,5 +133,5 @@ def _pooled_relevance(engine: Engine, feeds: Feeds, index: int, rule: str) -> Ma
         return [statistics.tap_means(p, results) for p in layer.parts]
 
     added = {t: results[o] for t, o in statistics.addends.items()}
-    states = shared_states(engine.topology, engine.axes, added.get) if added else engine.topology.states
+    states = shared_states(engine.topology, added.get) if added else engine.topology.states
     return pooled_walk.mean_rule(engine.topology, engine.depths, taps, settings, states).relevance

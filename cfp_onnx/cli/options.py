@@ -122,6 +122,14 @@ def named_shape(text: str) -> tuple[str, tuple[int, ...]]:
     return name, tuple(int(p) for p in parts)
 
 
+def named_input(text: str) -> tuple[str, str]:
+    """The name of an input, and a number, numbers or a file."""
+    name, found, value = text.partition("=")
+    if not (name and found and value):
+        raise argparse.ArgumentTypeError(f"{text!r} must be NAME=VALUE, such as sr=16000, or NAME=FILE.npy")
+    return name, value
+
+
 def tube(text: str) -> tuple[str, str]:
     """The kind and the unit of a drawing; each kind has a usual unit."""
     from cfp_onnx.pyramid.drawings import tube_kind
@@ -144,7 +152,7 @@ TUBES = (
 
 CLIP = (
     Option("--layout", "layout", str, "NCTHW|..", "axes of the model's input, where they are ambiguous"),
-    Option("--labels", "labels", str, "F", "class names, one a line or a JSON list"),
+    Option("--labels", "labels", str, "F", "class names, as text, CSV, YAML or JSON"),
     Option("--frames", "frames", count, "N", "frames to sample"),
     Option("--stride", "stride", count, "S", "step between sampled frames"),
     Option("--size", "size", size, "HxW", "height and width in pixels"),
@@ -232,6 +240,7 @@ __all__ = [
     "Parser",
     "add_shared",
     "count",
+    "named_input",
     "named_shape",
     "number",
     "size",

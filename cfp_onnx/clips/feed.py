@@ -8,38 +8,16 @@ import numpy as np
 
 from cfp_onnx.clips.clip import InputArray
 from cfp_onnx.clips.layout import LAYOUTS, layout_of
-from cfp_onnx.clips.sources.opened import Arrays
 from cfp_onnx.clips.spec import InputSpec, cast_to, dtype_of, shape_text
 from cfp_onnx.errors import ClipError, UsageError
 from cfp_onnx.values import Array
 
 
-def arrays_by_input(opened: Arrays, inputs: Sequence[InputSpec]) -> dict[str, Array]:
-    """Returns an array for each input: the one there is, or that of the input's name.
-
-    Raises:
-        ClipError: An input has none.
-    """
-    names = [spec.name for spec in inputs]
-    if len(opened.arrays) == 1 and len(names) == 1:
-        return {names[0]: next(iter(opened.arrays.values()))}
-    if "" in opened.arrays and "" not in names:
-        raise ClipError(one_clip_is_not_enough(opened.file, inputs))
-    missing = [repr(name) for name in names if name not in opened.arrays]
-    if missing:
-        found = ", ".join(map(repr, opened.arrays)) or "nothing"
-        raise ClipError(f"{opened.file} lacks the inputs {', '.join(missing)}; it holds {found}")
-    return {name: opened.arrays[name] for name in names}
-
-
-def one_clip_is_not_enough(file: str, inputs: Sequence[InputSpec]) -> str:
-    """Returns the sentence for one clip and several inputs."""
-    names = ", ".join(repr(spec.name) for spec in inputs)
-    return f"the model takes {len(inputs)} inputs, {file} is one clip; pass an .npz with the keys {names}"
-
-
 def input_as_it_is(array: Array, file: str, spec: InputSpec, layout: str | None) -> InputArray:
-    """Checks an array of an input's shape; of a batch the first item is taken, as often as the model needs it.
+    """Checks an array of an input's shape, which is then fed untouched.
+
+    Only where the first axis is a batch, whose items the network treats apart, one item counts: the first is taken, as
+    often as the model needs it, and the note says so. An array that lacks a batch axis gets one.
 
     Raises:
         ClipError: The array has another shape or kind, or the input's type cannot hold a value.
@@ -51,17 +29,62 @@ def input_as_it_is(array: Array, file: str, spec: InputSpec, layout: str | None)
             f"{spec.dtype} array {shape_text(spec.shape)}"
         )
     letters = _layout_if_known(spec, layout)
-    batch_axis = letters.find("N") if letters else 0
-    if array.ndim == len(spec.shape) - 1 and batch_axis >= 0:
-        array = np.expand_dims(array, batch_axis)
-    if array.ndim != len(spec.shape) or not _fits(array.shape, spec, batch_axis):
+    axis = letters.find("N") if layout is not None and letters else 0
+    found = _fitted(array, spec, axis, asked=layout is not None)
+    if found is None:
+        lacking = (1,) if array.ndim == len(spec.shape) - 1 and axis == 0 else ()
         raise ClipError(
             f"{file} has shape {shape_text(array.shape)}, input {spec.name!r} takes {shape_text(spec.shape)}"
-            f"{_transposition_hint(array.shape, spec, letters)}"
+            f"{_transposition_hint(lacking + array.shape, spec, letters)}"
         )
-    if batch_axis >= 0:
-        array = np.repeat(array.take([0], axis=batch_axis), spec.shape[batch_axis] or 1, axis=batch_axis)
-    return InputArray(np.ascontiguousarray(cast_to(array, spec, file)), None, letters)
+    fed, note = found
+    return InputArray(np.ascontiguousarray(cast_to(fed, spec, file)), None, letters, note=note)
+
+
+def _fitted(array: Array, spec: InputSpec, axis: int, *, asked: bool) -> tuple[Array, str | None] | None:
+    """The array as it is fed and what was done to it; None where it does not fit.
+
+    Args:
+        array: The array.
+        spec: The input.
+        axis: The axis that may be a batch; -1 where a layout without one was asked for.
+        asked: Whether a person named that axis.
+    """
+    if not spec.shape:
+        return (array.reshape(()), None) if array.size == 1 else None
+    if array.ndim == len(spec.shape) - 1 and axis >= 0:
+        array = np.expand_dims(array, axis)
+    if array.ndim != len(spec.shape):
+        return None
+    if _is_own(array.shape, spec):
+        return _one_item(array, spec, axis, asked=asked) if axis >= 0 else (array, None)
+    own = [1 if a == axis else n for a, n in enumerate(array.shape)]
+    wanted = spec.shape[axis]
+    cut = [wanted if a == axis else n for a, n in enumerate(own)]
+    if axis < 0 or wanted in {None, 1} or not array.shape[axis] or not _is_own(cut, spec):
+        return None
+    if not (asked or spec.has_batch(tuple(n or 1 for n in cut))):
+        return None
+    return _copies(array, axis, wanted or 1)
+
+
+def _one_item(array: Array, spec: InputSpec, axis: int, *, asked: bool) -> tuple[Array, str | None]:
+    """An array of the input's own shape; of several items that differ and are treated apart, the first."""
+    items = array.shape[axis]
+    first = array.take([0], axis=axis)
+    if items == 1 or np.array_equal(np.broadcast_to(first, array.shape), array):
+        return array, None
+    if not (asked or spec.has_batch(array.shape)):
+        return array, None
+    return _copies(array, axis, spec.shape[axis] or 1)
+
+
+def _copies(array: Array, axis: int, wanted: int) -> tuple[Array, str]:
+    """The first item of a batch as often as it is wanted, and a sentence that says so."""
+    items = array.shape[axis]
+    which = f"the first of {items} items" if items > 1 else "one item"
+    rest = f", fed {wanted} times: the model takes {wanted} at once" if wanted > 1 else " is explained"
+    return np.repeat(array.take([0], axis=axis), wanted, axis=axis), f"{which}{rest}"
 
 
 def _layout_if_known(spec: InputSpec, layout: str | None) -> str | None:
@@ -74,15 +97,9 @@ def _layout_if_known(spec: InputSpec, layout: str | None) -> str | None:
         return None
 
 
-def _fits(shape: Sequence[int], spec: InputSpec, batch_axis: int | None) -> bool:
-    """Whether an array of this shape may be fed, its batch axis being cut or repeated."""
-
-    def fits(axis: int, size: int, fixed: int | None) -> bool:
-        free = fixed is None or (axis == batch_axis and fixed > 1)
-        return size == fixed or (free and size > 0)
-
-    pairs = enumerate(zip(shape, spec.shape, strict=True))
-    return all(fits(axis, size, fixed) for axis, (size, fixed) in pairs)
+def _is_own(shape: Sequence[int | None], spec: InputSpec) -> bool:
+    """Whether a shape is the input's own, with any size on its open axes."""
+    return all(size and fixed in {None, size} for size, fixed in zip(shape, spec.shape, strict=True))
 
 
 def _transposition_hint(shape: tuple[int, ...], spec: InputSpec, layout: str | None) -> str:
@@ -91,6 +108,11 @@ def _transposition_hint(shape: tuple[int, ...], spec: InputSpec, layout: str | N
         if layout is None or other == layout or set(other) != set(layout):
             continue
         order = tuple(other.index(letter) for letter in layout)
-        if _fits([shape[axis] for axis in order], spec, layout.find("N")):
+        turned = [shape[axis] for axis in order]
+        free = [spec.shape[0] if turned[0] else 0, *turned[1:]] if (spec.shape[0] or 1) > 1 else turned
+        if _is_own(free, spec):
             return f"; if it is {other}, pass array.transpose{order} to make it {layout}"
     return ""
+
+
+__all__ = ["input_as_it_is"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cfp_onnx.clips.spec import InputSpec, shape_text
 from cfp_onnx.errors import UsageError
@@ -16,6 +16,19 @@ LAYOUTS = {
 }
 """By the number of axes and by the axis of the channels, the usual layout."""
 
+UNBATCHED = {
+    1: {0: "C"},
+    2: {0: "CL", 1: "LC"},
+    3: {0: "CHW", 2: "HWC"},
+    4: {0: "CTHW", 1: "TCHW", 3: "THWC"},
+}
+"""The same where the first axis is no batch."""
+
+
+def usual_layouts(spec: InputSpec) -> Mapping[int, str]:
+    """The usual layouts of an input, by the axis of the channels."""
+    return (LAYOUTS if spec.has_batch() else UNBATCHED).get(len(spec.shape), {})
+
 
 def layout_of(spec: InputSpec, requested: str | None = None) -> str:
     """Names the axes of an input with the letters N, C, T, H, W (and L for one-dimensional data).
@@ -27,12 +40,13 @@ def layout_of(spec: InputSpec, requested: str | None = None) -> str:
     """
     if requested is not None:
         return _checked_layout(spec, requested)
-    known = LAYOUTS.get(len(spec.shape), {})
-    axes = [spec.channel_axis]
+    known = usual_layouts(spec)
+    axes: list[int | None] = [spec.channel_axis]
     if spec.channel_axis is None:
         axes = list(known) if len(known) == 1 else _axes_of_size(spec, 3) or _axes_of_size(spec, 1)
-    if len(axes) == 1 and axes[0] in known:
-        return known[axes[0]]
+    found = axes[0] if len(axes) == 1 else None
+    if found is not None and found in known:
+        return known[found]
     example = "/".join(known.values()) or "NCTHW"
     raise UsageError(
         f"the layout of input {spec.name!r} {shape_text(spec.shape)} is ambiguous; say which axis is which with "
@@ -41,7 +55,7 @@ def layout_of(spec: InputSpec, requested: str | None = None) -> str:
 
 
 def _axes_of_size(spec: InputSpec, size: int) -> list[int | None]:
-    return [axis for axis in LAYOUTS.get(len(spec.shape), {}) if spec.shape[axis] == size]
+    return [axis for axis in usual_layouts(spec) if spec.shape[axis] == size]
 
 
 def letters_of(layout: str) -> str:

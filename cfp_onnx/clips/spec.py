@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,16 +21,32 @@ class InputSpec:
         shape: Sizes of its axes; None where the model leaves one open.
         dtype: NumPy's name of its element type, e.g. ``"float32"``.
         channel_axis: The axis that the graph treats as channels; None where the graph does not tell.
+        separate: Told the whole shape of an array with several items along the first axis, says whether the network
+            treats them apart, as a batch; None where they are known to be one.
+        filling: What every element is where nobody gives the input; None where somebody must.
     """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str = "float32"
     channel_axis: int | None = None
+    separate: Callable[[tuple[int, ...]], bool] | None = field(default=None, compare=False, repr=False)
+    filling: float | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if any(size is not None and size < 1 for size in self.shape):
             raise ClipError(f"input {self.name!r} has an empty axis in {shape_text(self.shape)}; export the model anew")
+
+    def has_batch(self, shape: tuple[int, ...] | None = None) -> bool:
+        """Whether the first axis holds items that the network treats apart.
+
+        Args:
+            shape: Of the array that is fed; the input's own by default, with 1 on its open axes.
+        """
+        sizes = tuple(size or 1 for size in self.shape) if shape is None else shape
+        if not sizes:
+            return False
+        return sizes[0] == 1 or self.separate is None or self.separate(sizes)
 
 
 def shape_text(shape: Sequence[int | None]) -> str:

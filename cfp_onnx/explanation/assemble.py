@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -28,13 +29,20 @@ if TYPE_CHECKING:
     from cfp_onnx.clips.clip import Clip
 
 
-def layer_results(topology: Topology, depths: Mapping[int, int], walked: Walked) -> tuple[LayerResult, ...]:
-    """The layers that were walked, in execution order."""
+def layer_results(
+    topology: Topology, depths: Mapping[int, int], walked: Walked, paths: Mapping[int, str] | None = None
+) -> tuple[LayerResult, ...]:
+    """The layers that were walked, in execution order; the relevance of one that no path reaches is not known."""
+    found = {} if paths is None else paths
+    unknown = math.nan
     return tuple(
         LayerResult(
             name=layer.name, op=layer.op, weight=layer.weight, nodes=layer.nodes, kernels=layer.kernels,
             channels=layer.channels, groups=layer.groups, kernel_shape=layer.kernel_shape, family=layer.family,
-            depth=depths[layer.index], relevance=tuple(float(r) for r in walked.relevance[layer.index]),
+            depth=depths[layer.index], paths=found.get(layer.index, "all"),
+            relevance=tuple(
+                unknown if found.get(layer.index) == "none" else float(r) for r in walked.relevance[layer.index]
+            ),
         )
         for layer in topology.layers
         if layer.index in walked.relevance
@@ -84,7 +92,8 @@ LEAST_RIVAL = 0.05
 
 def largest_difference(plain: Mapping[str, Array], probed: Mapping[str, Array]) -> float:
     """Largest absolute difference of the model's outputs with and without probes."""
-    pairs = [(plain[k], v) for k, v in probed.items() if k in plain and np.issubdtype(np.asarray(v).dtype, np.number)]
+    numbers = {k: v for k, v in probed.items() if isinstance(v, np.ndarray) and np.issubdtype(v.dtype, np.number)}
+    pairs = [(plain[k], v) for k, v in numbers.items() if k in plain]
     return max(
         (float(np.max(np.abs(a.astype(np.float64) - b.astype(np.float64)), initial=0.0)) for a, b in pairs), default=0.0
     )
@@ -123,8 +132,8 @@ def assemble(
     return Pyramid(
         model=ModelHeader.of(file),
         input=InputHeader(
-            file=clip.file, sha256=clip.sha256, shape=tuple(clip.feeds[network.model.inputs[0].name].shape),
-            layout=clip.layout,
+            file=clip.file, sha256=clip.sha256, shape=tuple(clip.feeds[clip.main()].shape), layout=clip.layout,
+            fed={name: fed.published() for name, fed in clip.fed.items()} or None,
         ),
         run=run,
         target=TargetHeader(
@@ -132,13 +141,13 @@ def assemble(
             score=float(scores[settings.index]), top=strongest(scores, labels, TOP),
         ),
         coverage=CoverageHeader.of(network.coverage),
-        layers=layer_results(topology, network.depths, walked),
+        layers=layer_results(topology, network.depths, walked, network.paths),
         levels=levels(topology, network.depths, walked),
         edges=edges(topology, walked, found.states),
         rather=tuple(
             Alternative(
                 run=header,
-                relevance={x.name: x.relevance for x in layer_results(topology, network.depths, one)},
+                relevance={x.name: x.relevance for x in layer_results(topology, network.depths, one, network.paths)},
                 levels=levels(topology, network.depths, one),
                 edges=edges(topology, one, found.states),
             )
@@ -183,6 +192,8 @@ def media_of(network: Network, clip: Clip) -> Media:
     size = clip_size(array.shape, axis)
     if size is None:
         return Media("none", (1, 1, 1), note="the model's input has no space or time to draw")
+    if axis == 0:  # no batch
+        array, axis = array[None], 1
     axes = spatial_axes(array.ndim, axis)
     if len(axes) == 1:
         curve = np.moveaxis(np.asarray(array[0], np.float32), axis - 1, 0)

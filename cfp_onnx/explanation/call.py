@@ -14,6 +14,7 @@ import numpy as np
 
 from cfp_onnx import runtime
 from cfp_onnx.explanation.engine import Engine
+from cfp_onnx.explanation.labels import fitted_labels
 from cfp_onnx.explanation.network import Network
 from cfp_onnx.explanation.options import ClipOptions, RunOptions, WalkOptions
 from cfp_onnx.model import Model, load
@@ -58,6 +59,7 @@ def explain(
     hold: Sequence[str] | None = None,
     against: str | int | Sequence[str | int] | None = None,
     order: int = 1,
+    inputs: Mapping[str, Array | float] | None = None,
     layout: str | None = None,
     labels: Sequence[str] | None = None,
     preprocess: Preprocess | None = None,
@@ -87,6 +89,8 @@ def explain(
             this clip), ``best`` (the strongest other) or a class, by index or label. Of several the first makes the
             pyramid; the others' walks are kept beside it (`Pyramid.rather_than`).
         order: 1, or 2 to count what a removal bends too (rule `positional`), at about one more forward pass.
+        inputs: What inputs get that the clip does not give (a state, a sampling rate, a mask), by name: an array, or a
+            number that stands everywhere. `Pyramid.input.fed` says what each input got.
         layout: Axes of the input, e.g. NCTHW; read off the model by default.
         labels: Class names; the model's metadata by default.
         preprocess: How footage becomes input; the model's metadata by default.
@@ -94,7 +98,7 @@ def explain(
         threads: Threads of the CPU provider.
         barriers: Whether unknown operators on channel paths are passed over and recorded.
         tubes: Whether saliency tubes are recorded, for pictures and the report.
-        kernel_relevance: Whether the tubes hold the relevance of single kernels too.
+        kernel_relevance: Whether the tubes, if there are any, hold the relevance of single kernels too.
         layer_evidence: Whether they hold where in the clip each layer's evidence lies too, by a further walk for each
             layer.
         progress: Told how far the work is.
@@ -106,10 +110,11 @@ def explain(
     reading, running = ClipOptions(layout, labels, preprocess), RunOptions(device, threads, barriers)
     clock = _Clock()
     loaded = model if isinstance(model, Model) else load(model)
-    fed = reading.read(clip, loaded)
+    given = {name: np.asarray(value) for name, value in (inputs or {}).items()}
+    fed = reading.read(clip, loaded, given)
     clock.lap("read")
     engine = Engine(loaded, fed.feeds, device=running.where(), output=output, barriers=running.barriers, keep=False)
-    names = reading.class_names(loaded)
+    names, said = fitted_labels(reading.class_names(loaded), engine.classes()[0], loaded.path)
     clock.lap("topology")
     plain = engine.plain(fed.feeds)
     index = engine.pick_class(plain, target, names)
@@ -121,6 +126,8 @@ def explain(
         kernel_relevance=kernel_relevance, layer_evidence=layer_evidence, progress=progress,
     )  # fmt: skip
     clock.lap("explain")
+    if said is not None:
+        pyramid = replace(pyramid, run=replace(pyramid.run, labels=said))
     return replace(pyramid, facts=_facts(clock.laps))
 
 

@@ -206,8 +206,8 @@ class Engine:
         main = self.network.clip_input()
         collector = TubeCollector.of(self.topology, self.depths, main, self.axes[main]) if tubes else None
         request = Request(
-            clip.feeds, rule_named(rule), settings, tuple(further), collector, volumes=kernel_relevance,
-            pulled=layer_evidence, progress=progress or silent,
+            clip.feeds, rule_named(rule), settings, tuple(further), collector,
+            volumes=tubes and kernel_relevance, pulled=tubes and layer_evidence, progress=progress or silent,
         )  # fmt: skip
         run = field_run.run if isinstance(request.rule.walk, FieldWalk) else pooled_run.run
         found = run(self.sessions, request)

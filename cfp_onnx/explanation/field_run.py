@@ -103,7 +103,7 @@ def _states(sessions: Sessions, probe: FieldProbe, results: Mapping[str, Array])
     """Labels with the shares of every addend, which are the same whatever the class."""
     network = sessions.network
     means = {t: results[o] for t, o in probe.statistics.addends.items()}
-    return shared_states(network.topology, network.axes, means.get) if means else network.topology.states
+    return shared_states(network.topology, means.get) if means else network.topology.states
 
 
 def _take(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from cfp_onnx import runtime
 from cfp_onnx.errors import ModelError, TargetError
 from cfp_onnx.explanation.classes import Classes
 from cfp_onnx.graph.channel_axis import channel_axis
+from cfp_onnx.graph.reach import Paths
 from cfp_onnx.graph.target import target_tensor
 from cfp_onnx.graph.topology import Coverage, Topology, build
 from cfp_onnx.model import Model, Program
@@ -71,6 +73,11 @@ class Network:
         """The model that is run: the file's, with the branches that the clip takes."""
         return self.program.model
 
+    @cached_property
+    def paths(self) -> Mapping[int, Paths]:
+        """For each layer with a path to the target how many of its paths pass no barrier."""
+        return self.topology.paths(self.target)
+
     def target_classes(self) -> Classes:
         """How the classes lie in the target."""
         return Classes.of(self.topology, self.target)
@@ -87,12 +94,12 @@ class Network:
 
 
 def channel_axes(program: Program) -> dict[str, int]:
-    """Channel axis of every input: what its first layers read, else axis 1."""
+    """Channel axis of every input: what its first layers read, else axis 1; 0 of a number."""
     axes = {}
     for port in program.model.inputs:
         rank = len(program.shapes[port.name])
-        found = channel_axis(program, port.name)
-        axes[port.name] = found if found is not None else min(1, max(0, rank - 1))
+        found = channel_axis(program, port.name) if rank else 0
+        axes[port.name] = found if found is not None else min(1, rank - 1)
     return axes
 
 

@@ -37,12 +37,18 @@ class ClipOptions:
     labels: Sequence[str] | None = None
     preprocess: Preprocess | None = None
 
-    def read(self, source: str | os.PathLike[str] | Array | Mapping[str, Array], model: Model) -> Clip:
+    def read(
+        self,
+        source: str | os.PathLike[str] | Array | Mapping[str, Array],
+        model: Model,
+        given: Mapping[str, Array] | None = None,
+    ) -> Clip:
         """A clip as the arrays that a model takes.
 
         Args:
             source: The clip.
             model: The model.
+            given: What inputs get that the clip does not give, by their names.
 
         Raises:
             ClipError: If the clip cannot be read or does not fit.
@@ -54,7 +60,8 @@ class ClipOptions:
         preprocess = self.preprocess
         if preprocess is None:
             preprocess = Preprocess.of_metadata(model.preprocess)
-        return load_clip(source, specs(model), preprocess=preprocess, layout=self.layout or preprocess.layout)
+        layout = self.layout or preprocess.layout
+        return load_clip(source, specs(model), preprocess=preprocess, layout=layout, given=given or {})
 
     def class_names(self, model: Model) -> Sequence[str] | None:
         """The class names given, or else the model's own."""

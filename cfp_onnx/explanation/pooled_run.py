@@ -31,7 +31,7 @@ def run(sessions: Sessions, request: Request) -> Found:
     network, settings = sessions.network, request.settings
     statistics, results = read_statistics(sessions, request.feeds, request.rule, settings.depth)
     addends = {t: results[o] for t, o in statistics.addends.items()}
-    states = shared_states(network.topology, network.axes, addends.get) if addends else network.topology.states
+    states = shared_states(network.topology, addends.get) if addends else network.topology.states
 
     def means(layer: KernelLayer) -> Array:
         return np.concatenate([statistics.channel_means(p, results) for p in layer.parts])

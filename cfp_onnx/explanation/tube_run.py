@@ -63,7 +63,7 @@ def collect(
         collector.add_evidence([(feature, results[name]) for feature, name in probe.seen.items()])
         for i in probe.features:
             if i not in probe.maps:
-                collector.add_nowhere(layers[i])
+                collector.add_nowhere(layers[i], known=network.paths.get(i) != "none")
     for i, name in probe.maps.items():
         collector.add_relevance(layers[i], probe.features[i], results[name])
     for i, name in probe.activations.items():

@@ -192,6 +192,14 @@ class Reader:
             raise self.wrong(key, next(v for v in values if not _is_number(v)), "a list of finite numbers")
         return tuple(map(float, values))
 
+    def numbers_or_nan(self, key: str) -> tuple[float, ...]:
+        """A list of finite numbers, NaN for each null."""
+        values = self.items(key)
+        if not all(v is None or _is_number(v) for v in values):
+            wrong = next(v for v in values if not (v is None or _is_number(v)))
+            raise self.wrong(key, wrong, "a list of finite numbers and nulls")
+        return tuple(math.nan if v is None else float(v) for v in values)
+
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of strings."""
         values = self.items(key)

@@ -88,7 +88,7 @@ def affine_of(topology: Topology, layer: KernelLayer, target: str) -> tuple[Arra
                 pass
             case fx.Activation() | fx.Gate() | fx.Quantise():
                 break  # the activation, or integers, in whose range one may have vanished
-            case fx.Layer() | fx.Sum() | fx.Select() | fx.Pool() | fx.Reduce() | fx.Normalise() | fx.Mix():
+            case fx.Layer() | fx.Sum() | fx.Select() | fx.Pool() | fx.Blend() | fx.Reduce() | fx.Normalise() | fx.Mix():
                 break  # no step of a chain
             case fx.Product() | fx.Linear() | fx.Held() | fx.Barrier():
                 break  # no step of a chain

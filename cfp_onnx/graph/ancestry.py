@@ -33,6 +33,10 @@ class Ancestry:
         main = max(range(len(names)), key=lambda i: lengths[i])
         return main, [length == lengths[main] for length in lengths]
 
+    def has_layers(self, names: Sequence[str]) -> bool:
+        """Whether a layer stands above one of some tensors."""
+        return any(self._above.get(n) for n in names)
+
     def has_own_layers(self, name: str, main: str) -> bool:
         """Whether a tensor has layers above it that another has not."""
         return bool(self._above[name] - self._above[main])

@@ -16,10 +16,14 @@ from cfp_onnx.model import Node, Program
 
 
 def channel_axis(program: Program, name: str) -> int | None:
-    """Axis of an input that its first layers read as channels, None where none of them tells."""
+    """Axis of an input that its first layers read as channels, None where none of them tells.
+
+    The first axis is a batch as a rule, so it comes last: it holds the channels where no other does.
+    """
     rank = len(program.shapes[name])
-    for axis in range(rank):
-        if axis != 0 and _reads(program, name, axis):
+    order: list[int] = [*range(1, rank), 0][:rank]
+    for axis in order:
+        if _reads(program, name, axis):
             return axis
     return None
 
@@ -39,7 +43,9 @@ def _reads(program: Program, name: str, axis: int) -> bool:
         if part is not None:
             seen = to_rank(states[part.source].tracks[0].labels, len(program.shapes[part.source]))
             others = [a for a in range(seen.ndim) if a != part.in_axis]
-            verdicts.append(all(seen.shape[a] == 1 for a in others) and seen.shape[part.in_axis] == shape[axis])
+            alone = all(seen.shape[a] == 1 for a in others) and seen.shape[part.in_axis] == shape[axis]
+            # a first axis of length 1 tells nothing by its labels
+            verdicts.append(alone and (axis > 0 or program.shapes[part.source][part.in_axis] == shape[axis]))
             continue
         states.update(_passed_on(node, effect_of(node, view), states))
     return bool(verdicts) and all(verdicts)
@@ -58,6 +64,7 @@ def _passed_on(node: Node, effect: fx.Effect | None, states: Mapping[str, State]
             | fx.Affine(source=source)
             | fx.Activation(source=source)
             | fx.Pool(source=source)
+            | fx.Blend(source=source)
         ):
             state = states.get(node.inputs[source])
             return {} if state is None else {node.outputs[0]: state}

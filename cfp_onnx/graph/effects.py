@@ -144,6 +144,20 @@ class Pool:
 
 
 @dataclass(frozen=True)
+class Blend:
+    """Fixed weights along single axes, y = M x along each: interpolation, running sums.
+
+    Attributes:
+        axes: The axes.
+        matrix: Resolves M of one of them, (outputs, inputs) float32.
+    """
+
+    axes: tuple[int, ...]
+    matrix: Callable[[int], Array]
+    source: int = 0
+
+
+@dataclass(frozen=True)
 class Reduce:
     """One number over whole axes.
 
@@ -194,12 +208,10 @@ class Product:
     """A product of two activations whose channels merge, as queries meet keys: the output only steers.
 
     Attributes:
-        equation: Of an Einsum; empty for a product of matrices.
         turned: Whether each operand's last two axes are exchanged first.
         factor: What the product is multiplied by.
     """
 
-    equation: str = ""
     turned: tuple[bool, bool] = (False, False)
     factor: float = 1.0
 
@@ -226,6 +238,6 @@ class Barrier:
 
 
 Effect = (
-    Layer | Identity | Quantise | Activation | Affine | Move | Sum | Select | Gate | Pool | Reduce | Normalise | Mix
-    | Product | Linear | Held | Barrier
+    Layer | Identity | Quantise | Activation | Affine | Move | Sum | Select | Gate | Pool | Blend | Reduce | Normalise
+    | Mix | Product | Linear | Held | Barrier
 )  # fmt: skip

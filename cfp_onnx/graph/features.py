@@ -99,7 +99,7 @@ def _keeps_kernels(node: Node, effect: fx.Effect, name: str) -> bool:
             return node.inputs[source] == name
         case fx.Move(sources):
             return len(sources) == 1 and node.op in {"Transpose", "Reshape", "Squeeze", "Unsqueeze"}
-        case fx.Pool() | fx.Reduce():
+        case fx.Pool() | fx.Blend() | fx.Reduce():
             return False  # other elements
         case fx.Normalise() | fx.Mix() | fx.Gate() | fx.Sum() | fx.Select():
             return False  # other things have a share in it; a gate made of the kernels themselves is told before

@@ -62,12 +62,21 @@ class KernelLayer:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where labels come from: a layer, or an input of the model (`layer` is None)."""
+    """Where labels come from: a layer, an input of the model, or what it is made into before the first layer.
+
+    Attributes:
+        layer: Index of the layer; None for an input.
+        tensor: The tensor.
+        first: Its first label.
+        count: How many it has.
+        axis: The axis along which they lie, of an input.
+    """
 
     layer: int | None
     tensor: str
     first: int
     count: int
+    axis: int = 1
 
 
 def find_layers(program: Program, parts: list[Part], fibers: list[Fibers]) -> list[KernelLayer]:
@@ -139,7 +148,7 @@ def find_origins(program: Program, layers: list[KernelLayer], axes: Mapping[str,
     for port in program.model.inputs:
         shape = program.shapes[port.name]
         count = shape[axes[port.name]] if shape else 1
-        origins.append(Origin(None, port.name, first, count))
+        origins.append(Origin(None, port.name, first, count, axes[port.name]))
         first += count
     return origins
 

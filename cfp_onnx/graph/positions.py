@@ -81,6 +81,9 @@ def _through(topology: Topology, node: Node, effect: fx.Effect, found: Mapping[s
             sizes, out = shapes.get(node.inputs[source], ()), shapes.get(node.outputs[0], ())
             axes = range(2, len(sizes))
             return [] if arrays is None else [tuple(_windows(a, geometry, axes, sizes, out) for a in arrays)]
+        case fx.Blend(source=source):
+            arrays = found.get(node.inputs[source])
+            return [] if arrays is None else [tuple(_blended(a, effect, shapes[node.inputs[source]]) for a in arrays)]
         case fx.Reduce(axes=axes, source=source):
             arrays = found.get(node.inputs[source])
             keep = rank == len(shapes.get(node.inputs[source], ()))
@@ -204,6 +207,16 @@ def _windows(a: Array, geometry: Geometry, axes: Sequence[int], sizes: Sequence[
             continue
         middle = (geometry.kernel[k] - 1) * geometry.dilations[k] / 2 - geometry.begins[k]
         a = _at(a, axis, np.arange(out[axis]) * geometry.strides[k] + middle)
+    return a
+
+
+def _blended(a: Array, effect: fx.Blend, sizes: Sequence[int]) -> Array:
+    """Coordinate of each blend: the mean of those that it is made of, by the size of their weights."""
+    for axis in effect.axes:
+        if a.shape[axis] == sizes[axis] > 1:
+            weights = np.abs(effect.matrix(axis)).astype(np.float64)
+            weights /= np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+            a = np.moveaxis(np.tensordot(weights, a, (1, axis)), 0, axis)
     return a
 
 

@@ -33,7 +33,7 @@ def quantised_as(node: Node, state: State, effect: fx.Effect) -> tuple[str, str]
 def _keeps_integers(effect: fx.Effect) -> bool:
     """Whether an operator that says nothing of scale and zero point leaves the integers on the scale of its input."""
     match effect:
-        case fx.Identity() | fx.Move() | fx.Pool() | fx.Reduce() | fx.Activation():
+        case fx.Identity() | fx.Move() | fx.Pool() | fx.Blend() | fx.Reduce() | fx.Activation():
             return True
         case fx.Affine() | fx.Sum() | fx.Gate() | fx.Normalise() | fx.Mix():
             return False  # other numbers: on integers these operators have outputs of their own scale, handled by name

@@ -50,7 +50,8 @@ def _passed(effect: fx.Effect) -> tuple[int, ...]:
             return (value,)
         case (
             fx.Identity(source=source) | fx.Quantise(source=source) | fx.Activation(source=source)
-            | fx.Affine(source=source) | fx.Pool(source=source) | fx.Reduce(source=source)
+            | fx.Affine(source=source) | fx.Pool(source=source) | fx.Blend(source=source)
+            | fx.Reduce(source=source)
             | fx.Normalise(source=source)
         ):  # fmt: skip
             return (source,)

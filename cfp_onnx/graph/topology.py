@@ -18,6 +18,8 @@ from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.fibers import find_fibers
 from cfp_onnx.graph.labels import UNKNOWN
 from cfp_onnx.graph.layers import KernelLayer, Origin, find_layers, find_origins, find_parts
+from cfp_onnx.graph.no_layers import without_layers
+from cfp_onnx.graph.reach import Paths, paths_to
 from cfp_onnx.graph.recurrent import RECURRENT
 from cfp_onnx.graph.states import State
 from cfp_onnx.graph.steering import Role, carrying, is_mean, role_of
@@ -42,8 +44,8 @@ class Coverage:
     """How much of what is upstream of the target could be traced.
 
     Attributes:
-        channels: Fraction of input channels whose sources are known.
-        layers: Fraction of layers that the walk can reach.
+        channels: Fraction of input channels whose sources are known, of layers that a walk reaches at all.
+        layers: Fraction of layers that the walk can reach by all of their paths.
         operators_unknown: Operators that were treated as a barrier.
     """
 
@@ -95,6 +97,12 @@ class Topology:
     def carrying(self) -> frozenset[str]:
         """Tensors whose channels reach a layer or an output; all others only steer."""
         return carrying(self.program, self.effects, self.layers)
+
+    @cached_property
+    def untold(self) -> tuple[str, ...]:
+        """Operators that are not followed: those passed over, and those before the first layer."""
+        stops = (n.op for n in self.program.nodes if n.name in self.effects and isinstance(self.passing(n), fx.Barrier))
+        return tuple(dict.fromkeys(stops))
 
     @cached_property
     def steps(self) -> frozenset[str]:
@@ -219,6 +227,11 @@ class Topology:
 
     # -------------------------------------------------------------------------------------------- target
 
+    def paths(self, tensor: str) -> dict[int, Paths]:
+        """For each layer with a path to a tensor how many of its paths pass no barrier: all, some or none."""
+        passing = {**self.effects, **self.steering}
+        return paths_to(self.program, passing, self.layers, tensor)
+
     def upstream(self, tensor: str) -> frozenset[int]:
         """Indexes of all layers whose output the tensor depends on."""
         owner = {p.output: layer.index for layer in self.layers for p in layer.parts}
@@ -269,12 +282,13 @@ class Topology:
     def coverage(self, tensor: str) -> Coverage:
         """What is known of everything upstream of a tensor."""
         members = self.upstream(tensor)
+        paths = self.paths(tensor)
         known = total = 0
         for index in members:
             for channel_known in _channels_known(self, self.layers[index]):
                 total += 1
-                known += channel_known
-        reached = set(self.depths(tensor)) & members
+                known += channel_known and paths.get(index) != "none"
+        reached = {i for i in self.depths(tensor) if paths.get(i, "all") == "all"} & members
         return Coverage(
             channels=known / total if total else 1.0,
             layers=len(reached) / len(members) if members else 1.0,
@@ -306,12 +320,10 @@ def build(program: Program, *, channel_axes: Mapping[str, int], barriers: bool =
     """
     parts = find_parts(program)
     if not parts:
-        raise ModelError(
-            f"{program.model.path}: no convolution and no dense layer with weights; there are no kernels to rank"
-        )
+        raise ModelError(without_layers(program))
     layers = find_layers(program, parts, find_fibers(program, parts))
     origins = find_origins(program, layers, channel_axes)
-    flow = Tracing(program, layers, origins, channel_axes, barriers=barriers)
+    flow = Tracing(program, layers, origins, barriers=barriers)
     flow.run()
     return Topology(
         program=program,
@@ -327,16 +339,15 @@ def build(program: Program, *, channel_axes: Mapping[str, int], barriers: bool =
     )
 
 
-def shared_states(topology: Topology, channel_axes: Mapping[str, int], means: Means) -> Mapping[str, State]:
+def shared_states(topology: Topology, means: Means) -> Mapping[str, State]:
     """Labels again, with each addend's share taken from its pooled magnitude.
 
     Args:
         topology: Topology of the program.
-        channel_axes: Channel axis of each input.
         means: Pooled mean of a tensor that goes into an Add, broadcasting against it; None where unknown.
     """
     flow = Tracing(
-        topology.program, list(topology.layers), list(topology.origins), channel_axes, barriers=True, means=means,
+        topology.program, list(topology.layers), list(topology.origins), barriers=True, means=means,
         known=topology.effects,
     )  # fmt: skip
     flow.run()

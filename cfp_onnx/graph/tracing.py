@@ -11,9 +11,11 @@ import numpy as np
 from cfp_onnx.errors import UnsupportedOperatorError
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.ancestry import Ancestry
+from cfp_onnx.graph.channel_axis import channel_axis
 from cfp_onnx.graph.labels import NONE, UNKNOWN, to_rank, varies, varying_axes
 from cfp_onnx.graph.layers import KernelLayer, Origin
-from cfp_onnx.graph.operators import View, effect_of
+from cfp_onnx.graph.merging import merged
+from cfp_onnx.graph.operators import STEPS, View, effect_of
 from cfp_onnx.graph.parts import Part
 from cfp_onnx.graph.quantisation import layer_quantised_as, quantised_as
 from cfp_onnx.graph.recurrent import RECURRENT, inner_effect
@@ -57,7 +59,6 @@ class Tracing:
         program: Program,
         layers: list[KernelLayer],
         origins: list[Origin],
-        channel_axes: Mapping[str, int],
         *,
         barriers: bool,
         means: Means | None = None,
@@ -89,18 +90,8 @@ class Tracing:
         self._fiber_joints = {layer.output for layer in layers if layer.split}
         self._view = View(program, self.states, {p.node.name: p for layer in layers for p in layer.parts})
         self._steering = replace(self._view, steering=True)
-        self._start(channel_axes)
-
-    def _start(self, channel_axes: Mapping[str, int]) -> None:
-        for origin in self.origins:
-            if origin.layer is not None:
-                continue
-            rank = len(self.program.shapes[origin.tensor])
-            shape = [1] * rank
-            if rank:
-                shape[channel_axes[origin.tensor]] = origin.count
-            labels = np.arange(origin.first, origin.first + origin.count, dtype=np.int64).reshape(shape)
-            self.states[origin.tensor] = State((Track(labels, np.ones(shape)),), frozenset())
+        inputs = {p.name for p in program.model.inputs}
+        self.states.update({o.tensor: self._whole(o) for o in origins if o.layer is None and o.tensor in inputs})
 
     def run(self) -> None:
         """Take every node in execution order.
@@ -114,7 +105,7 @@ class Tracing:
             effect = self._known.get(node.name) or self._effect(node)
             self.effects[node.name] = effect
             if isinstance(effect, fx.Held) and not self._known:
-                self.steering[node.name] = self._steered(node) or effect
+                self.steering[node.name] = self._steered(node)
             self._ancestry.add(node, self._place[node.name][0].index if node.name in self._place else None)
             for name, state in zip(node.outputs, self._apply(node, effect), strict=False):
                 if name:
@@ -131,16 +122,22 @@ class Tracing:
             return fx.Layer(part)
         return effect_of(node, self._view) or self._barrier(node)
 
-    def _steered(self, node: Node) -> fx.Effect | None:
+    def _steered(self, node: Node) -> fx.Effect:
+        """How values pass a node through which no channel does: a step stops them, what is not known is a barrier."""
+
         def general(node: Node) -> fx.Effect | None:
             return effect_of(node, self._steering)
 
-        return inner_effect(self.program, node, general) if node.name in self._steps else general(node)
+        if node.name in self._steps:
+            return inner_effect(self.program, node, general)
+        if node.op in STEPS:
+            return fx.Held()
+        return general(node) or self._barrier(node)
 
     def _barrier(self, node: Node) -> fx.Effect:
-        read = (*node.inputs, *captured(node))
-        if not any(self._view.carries(i) for i in read) and not any(self.states.get(i) for i in read):
-            return fx.Held()
+        """What an unknown operator is: nothing to speak of where no layer stands above it, else a barrier."""
+        if not self._ancestry.has_layers((*node.inputs, *captured(node))):
+            return fx.Barrier()
         if self.allow_barriers:
             self.barriers.append(node.op)
             return fx.Barrier()
@@ -181,14 +178,18 @@ class Tracing:
             case fx.Mix(value):
                 return [self._mix(node, value)]
             case fx.Pool(source=source):
-                return [self._pool(node, source), *self._held(node, node.outputs[1:])]
+                axes = range(2, len(self.program.shapes[node.inputs[source]]))
+                return [self._windowed(node, source, axes), *self._held(node, node.outputs[1:])]
+            case fx.Blend(axes=axes, source=source):
+                return [self._windowed(node, source, axes)]
             case fx.Identity(source) | fx.Quantise(source) | fx.Activation(source=source) | fx.Affine(source=source):
                 state = self._in_place(node, source)
                 if isinstance(effect, fx.Identity) and effect.mixes:
                     state = replace(state, side=state.side | self._members(state))
                 return [state, *self._held(node, node.outputs[1:])]
             case fx.Barrier():
-                return [self._unknown(node, o) for o in node.outputs]
+                above = self._ancestry.has_layers(node.inputs)
+                return [self._unknown(node, o) if above else self._prepared(o) for o in node.outputs]
             case fx.Product() | fx.Linear() | fx.Held():
                 return self._held(node, node.outputs)
             case _:
@@ -223,6 +224,28 @@ class Tracing:
         shape = (1,) * rank
         return State((Track(np.full(shape, UNKNOWN, np.int64), np.ones(shape)),), self._side(node))
 
+    def _prepared(self, output: str) -> State:
+        """Labels of what the network itself makes of its input before its first layer: channels of an input anew."""
+        shape = self.program.shapes.get(output)
+        if not shape:
+            return State()
+        origin = next((o for o in self.origins if o.tensor == output), None)
+        if origin is None:
+            axis = channel_axis(self.program, output)
+            axis = min(1, len(shape) - 1) if axis is None else axis
+            last = self.origins[-1]
+            origin = Origin(None, output, last.first + last.count, shape[axis], axis)
+            self.origins.append(origin)
+        return self._whole(origin)
+
+    def _whole(self, origin: Origin) -> State:
+        """Labels of an input."""
+        shape = [1] * len(self.program.shapes[origin.tensor])
+        if shape:
+            shape[origin.axis] = origin.count
+        labels = np.arange(origin.first, origin.first + origin.count, dtype=np.int64).reshape(shape)
+        return State((Track(labels, np.ones(shape)),), frozenset())
+
     def _emit(self, node: Node, part: Part) -> State:
         layer, offset = self._place[node.name]
         rank = len(self.program.shapes[part.output])
@@ -238,11 +261,13 @@ class Tracing:
         tracks = tuple(t.to_rank(rank) for t in state.tracks)
         return State(tracks, self._side(node, (source,)), quantised_as(node, state, self.effects[node.name]))
 
-    def _pool(self, node: Node, source: int) -> State:
+    def _windowed(self, node: Node, source: int, axes: Sequence[int]) -> State:
+        """Labels of what takes in several places along some axes."""
         state = self.states.get(node.inputs[source], State())
-        if any(a >= 2 for t in state.tracks for a in varying_axes(t.labels)):
-            return State((), self._side(node))
-        return self._in_place(node, source)
+        if not any(a in axes for t in state.tracks for a in varying_axes(t.labels)):
+            return self._in_place(node, source)
+        found = merged(state.tracks, axes)
+        return State(found or (), self._side(node, (source,) if found else ()))
 
     def _move(self, node: Node, effect: fx.Move) -> list[State]:
         states = [self.states.get(node.inputs[i], State()) for i in effect.sources]
@@ -332,10 +357,11 @@ class Tracing:
 
     def _select(self, node: Node, sources: tuple[int, ...]) -> State:
         rank = len(self.program.shapes[node.outputs[0]])
+        live = [n for i in sources if self._view.carries(n := node.inputs[i])]
         tracks = [
-            replace(t, share=t.share / len(sources))
-            for i in sources
-            for t in (track.to_rank(rank) for track in self.states[node.inputs[i]].tracks)
+            replace(t, share=t.share / len(live))
+            for n in live
+            for t in (track.to_rank(rank) for track in self.states[n].tracks)
         ]
         return State(merge_tracks(tracks), self._side(node, sources))
 
@@ -354,12 +380,13 @@ class Tracing:
 
     def _reduce(self, node: Node, effect: fx.Reduce) -> State:
         state = self.states.get(node.inputs[effect.source], State())
-        if any(varies(t.labels, a) for t in state.tracks for a in effect.axes):
+        found = merged(state.tracks, effect.axes)
+        if found is None:
             return State((), self._side(node))
         keep = len(self.program.shapes[node.outputs[0]]) == len(self.program.shapes[node.inputs[effect.source]])
         tracks = tuple(
             t if keep else replace(t, labels=np.squeeze(t.labels, effect.axes), share=np.squeeze(t.share, effect.axes))
-            for t in state.tracks
+            for t in found
         )
         return State(tracks, self._side(node, (effect.source,)), quantised_as(node, state, effect))
 
@@ -371,5 +398,9 @@ class Tracing:
 
     def _mix(self, node: Node, value: int) -> State:
         state = self.states[node.inputs[value]]
-        rank = len(self.program.shapes[node.outputs[0]])
-        return State(tuple(t.to_rank(rank) for t in state.tracks), self._side(node, (value,)))
+        rank, own = len(self.program.shapes[node.outputs[0]]), len(self.program.shapes[node.inputs[value]])
+        tracks = [t.to_rank(own) for t in state.tracks]
+        found = merged(tracks, (own - 1 if value == 0 else own - 2,))
+        if found is None:  # too many meet: the walk follows them, their names are not known
+            return self._unknown(node, node.outputs[0])
+        return State(tuple(t.to_rank(rank) for t in found), self._side(node, (value,)))

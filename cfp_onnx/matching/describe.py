@@ -214,6 +214,8 @@ def _operator_on_path(node: Node, effect: fx.Effect) -> str | None:
         case fx.Pool(kind=kind, geometry=g):
             pads = "/".join(f"{b}+{e}" for b, e in zip(g.begins, g.ends, strict=True))
             return f"{kind} pool {by_sizes(g.kernel)}, strides {by_sizes(g.strides)}, padding {pads}"
+        case fx.Blend():
+            return f"{op} along axes {by_sizes(effect.axes)}"
         case fx.Reduce(kind=kind):
             return f"{kind} over axes"
         case fx.Normalise():

@@ -89,7 +89,7 @@ def carried_input(node: Node, effect: fx.Effect) -> str | None:
             return node.inputs[index]
         case fx.Move(sources=sources):
             return node.inputs[sources[0]]
-        case fx.Pool() | fx.Reduce() | fx.Normalise() | fx.Mix() | fx.Sum() | fx.Select():
+        case fx.Pool() | fx.Blend() | fx.Reduce() | fx.Normalise() | fx.Mix() | fx.Sum() | fx.Select():
             return None  # other elements, or several tensors: the chain ends
         case fx.Layer() | fx.Product() | fx.Linear() | fx.Held() | fx.Barrier():
             return None

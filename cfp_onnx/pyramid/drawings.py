@@ -139,7 +139,7 @@ def tubes_to_draw(tubes: Tubes, drawings: Sequence[Drawing] | None, pyramid: Map
 
 def _shares(pyramid: Mapping[str, Any]) -> dict[tuple[str, int], float]:
     """Chosen kernels with their relevance over that of the strongest kernel of their layer."""
-    top = {x["name"]: max(x["relevance"], default=0.0) for x in pyramid["layers"]}
+    top = {x["name"]: max((r for r in x["relevance"] if r is not None), default=0.0) for x in pyramid["layers"]}
     return {
         (k["layer"], k["kernel"]): k["relevance"] / top[k["layer"]] if top[k["layer"]] > 0 else 0.0
         for level in pyramid["levels"]

@@ -72,6 +72,19 @@ class ModelHeader(PyramidHeader):
         )  # fmt: skip
 
 
+def _fed(reader: Reader, key: str) -> dict[str, dict[str, Any]]:
+    """What each input got, as it was published; a value of another type is a `UsageError`."""
+    found = reader.take(key)
+    if not isinstance(found, dict):
+        raise reader.wrong(key, found, "an object with the inputs' names")
+    for name, row in found.items():
+        inner = Reader(row, f"{reader.where}: {key!r}: {name!r}")
+        inner.wholes("shape", 0)
+        inner.text("source")
+        inner.optional("note", inner.text)
+    return found
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class InputHeader(PyramidHeader):
     """What the model was fed.
@@ -79,21 +92,26 @@ class InputHeader(PyramidHeader):
     Attributes:
         file: The clip's path; None for an array.
         sha256: Of the clip.
-        shape: Of the model's first input.
+        shape: Of the model's input that the clip went to.
         layout: Letters of its axes, where they are known.
+        fed: What each input got, by its name: ``shape``; ``source``, where it came from (``clip``, ``given``,
+            ``zeros``, ``ones`` or a number that stands everywhere); ``note``, what was done to it, where it was not fed
+            as it came. None in files that do not say.
     """
 
     file: str | None
     sha256: str | None
     shape: tuple[int, ...]
     layout: str | None
+    fed: Mapping[str, Mapping[str, Any]] | None = None
 
     @classmethod
     def read(cls, reader: Reader) -> InputHeader:
         """The header of a file; a value of another type is a `UsageError`."""
         return cls(
             file=reader.maybe("file", reader.text), sha256=reader.maybe("sha256", reader.text),
-            shape=reader.wholes("shape", 0), layout=reader.maybe("layout", reader.text), extra=reader.rest(),
+            shape=reader.wholes("shape", 0), layout=reader.maybe("layout", reader.text),
+            fed=reader.optional("fed", lambda key: _fed(reader, key)), extra=reader.rest(),
         )  # fmt: skip
 
 
@@ -118,6 +136,7 @@ class RunHeader(PyramidHeader):
         undefined: Expanded kernels for which the rule is undefined.
         negative_sums: Expanded kernels whose scores add up to a negative sum.
         links_omitted: Links beyond the most that a pyramid holds.
+        labels: How a file's names were aligned with the classes, where it was not one name a class; else None.
     """
 
     rule: str
@@ -136,6 +155,7 @@ class RunHeader(PyramidHeader):
     undefined: int
     negative_sums: int | None = None
     links_omitted: int | None = None
+    labels: str | None = None
 
     @classmethod
     def read(cls, reader: Reader) -> RunHeader:
@@ -153,7 +173,8 @@ class RunHeader(PyramidHeader):
             onnxruntime=reader.optional("onnxruntime", reader.text),
             output_difference=reader.number_as_written("output_difference"), undefined=reader.whole("undefined"),
             negative_sums=reader.optional("negative_sums", reader.whole),
-            links_omitted=reader.optional("links_omitted", reader.whole), extra=reader.rest(),
+            links_omitted=reader.optional("links_omitted", reader.whole),
+            labels=reader.optional("labels", reader.text), extra=reader.rest(),
         )  # fmt: skip
 
 

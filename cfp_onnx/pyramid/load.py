@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from cfp_onnx.errors import UsageError
 from cfp_onnx.files.strict_json import Reader, read_object
 from cfp_onnx.files.whole import named
 from cfp_onnx.pyramid.headers import CoverageHeader, InputHeader, ModelHeader, RunHeader, TargetHeader
-from cfp_onnx.pyramid.result import SCHEMA, SCHEMA_VERSION, Pyramid
+from cfp_onnx.pyramid.result import READABLE, SCHEMA, Pyramid
 from cfp_onnx.pyramid.tube_file import TUBES_FILE, owner, read_tubes
-from cfp_onnx.pyramid.values import Alternative, Edge, Kernel, LayerResult, Link, LinkSource
+from cfp_onnx.pyramid.values import PATHS, Alternative, Edge, Kernel, LayerResult, Link, LinkSource
+from cfp_onnx.text import either
 
 
 def load_pyramid(path: str | os.PathLike[str]) -> Pyramid:
@@ -31,12 +34,24 @@ def load_pyramid(path: str | os.PathLike[str]) -> Pyramid:
     file = Path(path)
     file = file / "pyramid.json" if file.is_dir() else file
     value = read_object(file, "a pyramid", smaller="explain with a smaller depth or top_k")
-    if value.get("schema") != SCHEMA or value.get("schema_version") != SCHEMA_VERSION:
-        raise UsageError(f"{named(file)} is no pyramid ({SCHEMA}, version {SCHEMA_VERSION}) of this program")
+    version = value.get("schema_version")
+    if value.get("schema") != SCHEMA or type(version) is not int or version not in READABLE:
+        versions = either([str(v) for v in READABLE])
+        raise UsageError(f"{named(file)} is no pyramid ({SCHEMA}, version {versions}) of this program")
+    if version == 1:
+        value = _of_version_2(value)
     pyramid = _pyramid(Reader(value, named(file)))
     beside = file.with_name(TUBES_FILE)
     tubes, media = read_tubes(beside, of=owner(value)) if beside.is_file() else (None, None)
     return replace(pyramid, tubes=tubes, media=media)
+
+
+def _of_version_2(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A file of version 1, where the relevance of every layer is known, as one of version 2."""
+    layers = value.get("layers")
+    if not isinstance(layers, list):
+        return dict(value)
+    return {**value, "layers": [{**x, "paths": "all"} if isinstance(x, dict) else x for x in layers]}
 
 
 def _pyramid(reader: Reader) -> Pyramid:
@@ -70,7 +85,7 @@ def _edges(reader: Reader, kernels: Mapping[str, int]) -> tuple[Edge, ...]:
 
 
 def _alternative(reader: Reader, kernels: Mapping[str, int]) -> Alternative:
-    relevance = {row.text("name"): row.numbers("relevance") for row in reader.objects("layers")}
+    relevance = {row.text("name"): row.numbers_or_nan("relevance") for row in reader.objects("layers")}
     if {name: len(values) for name, values in relevance.items()} != kernels:
         raise UsageError(f"{reader.where} has not the same layers and kernels as the pyramid")
     run = RunHeader.read(reader.inner("run"))
@@ -82,8 +97,11 @@ def _layer(reader: Reader) -> LayerResult:
         name=reader.text("name"), op=reader.text("op"), weight=reader.text("weight"), nodes=reader.texts("nodes"),
         kernels=reader.whole("kernels"), channels=reader.whole("channels"), groups=reader.whole("groups"),
         kernel_shape=reader.wholes("kernel_shape", 0), family=reader.text("family"), depth=reader.whole("depth"),
-        relevance=reader.numbers("relevance"),
+        relevance=reader.numbers_or_nan("relevance"), paths=reader.text("paths"),
     )  # fmt: skip
+    known = [not math.isnan(r) for r in layer.relevance]
+    if layer.paths not in PATHS or not (all(known) if layer.known else not any(known)):
+        raise UsageError(f"{reader.where} contradicts itself on whether its relevance is known")
     if len(layer.relevance) != layer.kernels:
         raise UsageError(f"{reader.where} has {layer.kernels} kernels and {len(layer.relevance)} numbers of relevance")
     return layer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from cfp_onnx.pyramid.drawings import Drawing
 
 SCHEMA = "cfp-onnx/pyramid"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE = (1, 2)
+"""Versions that are read; in the first no relevance is null."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -222,7 +225,7 @@ class Pyramid:
     def to_frame(self) -> Any:
         """Every kernel of every layer walked as a pandas table: layer, op, depth, kernel, relevance, share, chosen.
 
-        ``share`` is the relevance over that of the layer's strongest kernel.
+        ``share`` is the relevance over that of the layer's strongest kernel; both are NaN where nothing is known.
 
         Raises:
             UsageError: If pandas is not installed.
@@ -236,9 +239,9 @@ class Pyramid:
             k: [] for k in ("layer", "op", "depth", "kernel", "relevance", "share", "chosen")
         }
         for layer in self.layers:
-            top = max(layer.relevance, default=0.0)
+            top = max(layer.relevance, default=0.0) if layer.known else math.nan
             for kernel, relevance in enumerate(layer.relevance):
-                share = relevance / top if top > 0 else 0.0
+                share = 0.0 if top <= 0 else relevance / top
                 row = (layer.name, layer.op, layer.depth, kernel, relevance, share, (layer.name, kernel) in chosen)
                 for column, value in zip(columns.values(), row, strict=True):
                     column.append(value)
@@ -305,4 +308,4 @@ _HINT = {
 }
 
 
-__all__ = ["SCHEMA", "SCHEMA_VERSION", "Pyramid"]
+__all__ = ["READABLE", "SCHEMA", "SCHEMA_VERSION", "Pyramid"]

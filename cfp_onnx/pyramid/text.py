@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
-from cfp_onnx.pyramid.headers import RunHeader, TopClass, class_name
+from cfp_onnx.pyramid.headers import InputHeader, RunHeader, TopClass, class_name
 from cfp_onnx.pyramid.question import HELD, held, question, rather_than
 from cfp_onnx.pyramid.tree_lines import counted, coverage_text, layer_title, text_line
 from cfp_onnx.pyramid.values import Edge, Findings, LayerResult, Link, LinkSource
@@ -54,6 +54,9 @@ class _View:
 
     def why_silent(self, layer: LayerResult) -> str:
         """Why no kernel of a layer has any relevance."""
+        if not layer.known:
+            passed = ", ".join(self.pyramid.coverage.operators_unknown)
+            return f"unknown: it lies behind {passed or 'what could not be followed'}"
         if "gates" in self.held and layer.name in self.gates:
             return "held (gate)"
         return "held, or nothing of it fires" if self.held else "nothing arrives, or nothing of it fires"
@@ -99,6 +102,7 @@ def _header(pyramid: Findings) -> list[RenderableType]:
     rows: list[tuple[str, str | Text, str]] = [
         ("model", f"{PurePath(model.file).name}  ({produced})", ""),
         ("clip", f"{clip.file}  ({shape}{' ' + clip.layout if clip.layout else ''})", ""),
+        *_fed(clip),
         ("class", f"{class_name(target.index, target.label)}   score {_number(target.score)}", ""),
         ("top 5", _top(target.top), ""),
         ("rule", _rule(run), ""),
@@ -113,11 +117,26 @@ def _header(pyramid: Findings) -> list[RenderableType]:
         out.append(_note(f"the model itself answers {class_name(top.class_index, top.label)} on this clip"))
     if run.output_difference > 1e-3 * max(1.0, abs(target.score)):
         out.append(_note(f"the probes moved the outputs by {_number(run.output_difference)}"))
+    if run.labels:
+        out.append(_note(f"labels: {run.labels}"))
     if run.undefined:
         out.append(_note(f"the rule is undefined for {run.undefined} expanded kernels; they have no links"))
     if run.negative_sums:
         out.append(_note(f"a negative sum turns the order round in {run.negative_sums} expanded kernels"))
     return out
+
+
+def _fed(clip: InputHeader) -> list[tuple[str, str | Text, str]]:
+    """What the inputs got, where there are several or something was done to the clip's array."""
+    fed = clip.fed or {}
+    if len(fed) < 2 and not any("note" in found for found in fed.values()):
+        return []
+    lines = []
+    for name, found in fed.items():
+        size = "x".join(map(str, found["shape"])) or "a number"
+        note = f", {found['note']}" if "note" in found else ""
+        lines.append(printable(f"{name}: {found['source']} ({size}){note}"))
+    return [("fed", Text("\n".join(lines)), "")]
 
 
 def _top(top: Sequence[TopClass]) -> Text:
@@ -136,7 +155,7 @@ def _rule(run: RunHeader) -> str:
 
 def _footer(pyramid: Findings, notes: Sequence[str]) -> list[RenderableType]:
     lines = ["Ranks hold within a layer (% of its strongest kernel); never compare numbers across layers."]
-    silent = any(not any(x.relevance) for x in pyramid.layers if x.depth > 0)
+    silent = any(x.known and not any(x.relevance) for x in pyramid.layers if x.depth > 0)
     names = [HELD.get(name, name) for name in held(pyramid.run)]
     if silent and names:
         lines.append(f"held: it only steers {either(names)}, which the rule keeps fixed.")
@@ -156,13 +175,14 @@ def _add_classifier(branch: Tree, layer: LayerResult, view: _View) -> None:
 def _add_layer(branch: Tree, layer: LayerResult, view: _View) -> None:
     chosen = [k for name, k, _ in view.pyramid.kernels(layer.depth) if name == layer.name]
     top = max((abs(r) for r in layer.relevance), default=0.0)
-    if top == 0.0:
+    if top == 0.0 or not layer.known:
         text = f"{counted(layer.kernels, 'kernel')}, {view.why_silent(layer)}"
         branch.add(layer_title(layer, text, style="dim"))
         return
     strongest = max(layer.relevance)
     scale = strongest if strongest > 0 else top
-    node = branch.add(layer_title(layer, f"{len(chosen)} of {counted(layer.kernels, 'kernel')} chosen"))
+    part = "" if layer.paths == "all" else ", known in part: other paths lie behind what was passed over"
+    node = branch.add(layer_title(layer, f"{len(chosen)} of {counted(layer.kernels, 'kernel')} chosen{part}"))
     width = len(str(layer.kernels - 1))
     for rank, kernel in enumerate(chosen[: view.kernels]):
         item = node.add(_kernel_line("", kernel, width, layer.relevance[kernel] / scale))

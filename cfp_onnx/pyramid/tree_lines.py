@@ -18,7 +18,7 @@ def coverage_text(coverage: CoverageHeader) -> Text:
     text = f"{_percent(coverage.channels)} of channels, {_percent(coverage.layers)} of layers"
     if coverage.operators_unknown:
         text += f"; passed over: {printable(', '.join(coverage.operators_unknown))}"
-    return Text(f"!! INCOMPLETE !!  {text}; what lies behind is missing from this result", style="bold red")
+    return Text(f"!! INCOMPLETE !!  {text}; what lies behind is unknown", style="bold red")
 
 
 def _percent(fraction: float) -> str:

@@ -62,7 +62,7 @@ class TubeCollector:
     _levels: dict[int, list[tuple[Array, Centres]]] = field(default_factory=dict)
     _grids: dict[tuple[str, int], Grid] = field(default_factory=dict)
     _nowhere: dict[int, set[str]] = field(default_factory=dict)
-    _no_evidence: str = "no relevance came down to the clip or to its first layers"
+    _no_evidence: str = ""
     _unplaced: list[str] = field(default_factory=list)
     _unkept: int = 0
     omitted: int = 0
@@ -75,6 +75,17 @@ class TubeCollector:
         if size is None:
             return None
         return cls(topology, depths, size, positions(topology, source, channel_axis))
+
+    def _lost(self, feature: Feature) -> str:
+        """Why it is not known where in the clip the elements of a tensor lie; nothing where it is."""
+        found = self.coordinates.get(feature.tensor)
+        if found is not None and any(np.isfinite(a).any() for a in found):
+            return ""
+        return f"places in the clip are not known{self._behind()}"
+
+    def _behind(self) -> str:
+        """What is not followed in this network."""
+        return f" behind {listed(self.topology.untold, NAMED)}" if self.topology.untold else ""
 
     def _grid(self, feature: Feature) -> Grid:
         key = (feature.tensor, feature.axis)
@@ -137,6 +148,9 @@ class TubeCollector:
         """
         summed, centres = self._summed(feature, total)
         depth = self.depths[layer.index]
+        if lost := self._lost(feature):
+            self._nowhere.setdefault(depth, set()).add(lost)
+            return
         if not tells_places(summed.shape, self.size):
             self._nowhere.setdefault(depth, set()).add(f"maps of {_by(summed.shape)} places")
             return
@@ -145,9 +159,15 @@ class TubeCollector:
         self._levels.setdefault(depth, []).append((values, centres))
         self._bytes += values.nbytes
 
-    def add_nowhere(self, layer: KernelLayer) -> None:
-        """Note that the class's relevance has no map at a layer: it only steers what is held for the tubes."""
-        self._nowhere.setdefault(self.depths[layer.index], set()).add("layers that only steer")
+    def add_nowhere(self, layer: KernelLayer, *, known: bool) -> None:
+        """Note that the class's relevance has no map at a layer.
+
+        Args:
+            layer: The layer.
+            known: Whether a path leads there: then it only steers what is held for the tubes.
+        """
+        reason = "layers that only steer" if known else f"relevance is unknown{self._behind()}"
+        self._nowhere.setdefault(self.depths[layer.index], set()).add(reason)
 
     def add_evidence(self, maps: Sequence[tuple[Feature, Array]]) -> None:
         """Make the class's own tube of what a walk left at the clip and at the first layers, where that says where.
@@ -159,7 +179,7 @@ class TubeCollector:
         found, reasons = [], dict[str, None]()
         for feature, total in maps:
             values, centres = self._summed(feature, total)
-            reason = why_nowhere(values, self.size)
+            reason = self._lost(feature) or why_nowhere(values, self.size)
             if reason:
                 reasons[reason] = None
             else:
@@ -176,7 +196,7 @@ class TubeCollector:
             layer: The layer.
             maps: As for `add_evidence`, of what came through the layer alone.
         """
-        placed = [self._summed(feature, total) for feature, total in maps]
+        placed = [self._summed(feature, total) for feature, total in maps if not self._lost(feature)]
         found = [(values, centres) for values, centres in placed if not why_nowhere(values, self.size)]
         if found:
             self._add_evidence(self.depths[layer.index], layer.name, found)
@@ -217,7 +237,8 @@ class TubeCollector:
         own = [t for t in self._items if t.kind == "evidence" and t.layer is None]
         notes = []
         if not own:
-            notes.append(f"{NO_TUBE}: {self._no_evidence}")
+            why = self._no_evidence or f"no relevance came down to the clip or to its first layers{self._behind()}"
+            notes.append(f"{NO_TUBE}: {why}")
         elif own[0].values.sum() < 0:
             notes.append(AGAINST_IT)
         depths: dict[str, list[int]] = {}

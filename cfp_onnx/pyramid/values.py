@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from cfp_onnx.pyramid.headers import CoverageHeader, InputHeader, ModelHeader, RunHeader, TargetHeader
+
+PATHS = ("all", "some", "none")
+"""How many of a layer's paths to the target a walk can follow."""
 
 
 class Kernel(NamedTuple):
@@ -32,7 +36,9 @@ class LayerResult:
         kernel_shape: Taps per axis.
         family: plain, pointwise, grouped, depthwise, factorised or dense.
         depth: Longest path to the target.
-        relevance: One number per kernel, to be compared within the layer only.
+        relevance: One number per kernel, to be compared within the layer only; NaN where it is not known.
+        paths: How many of its paths to the target the walk can follow: ``all``; ``some``, where what came by the
+            others is missing; or ``none``, where its relevance is not known.
     """
 
     name: str
@@ -46,6 +52,12 @@ class LayerResult:
     family: str
     depth: int
     relevance: tuple[float, ...]
+    paths: str = "all"
+
+    @property
+    def known(self) -> bool:
+        """Whether anything is known of its relevance."""
+        return self.paths != "none"
 
     def to_json(self) -> dict[str, Any]:
         """The published values."""
@@ -53,7 +65,7 @@ class LayerResult:
             "name": self.name, "op": self.op, "weight": self.weight, "nodes": list(self.nodes),
             "kernels": self.kernels, "channels": self.channels, "groups": self.groups,
             "kernel_shape": list(self.kernel_shape), "family": self.family, "depth": self.depth,
-            "relevance": list(self.relevance),
+            "relevance": numbers_json(self.relevance), "paths": self.paths,
         }  # fmt: skip
 
 
@@ -97,6 +109,11 @@ class Edge:
         return {"layer": self.layer, "kernel": self.kernel, "channels": [c.to_json() for c in self.channels]}
 
 
+def numbers_json(values: Iterable[float]) -> list[float | None]:
+    """Numbers as published: null where one is not known."""
+    return [None if math.isnan(v) else v for v in values]
+
+
 def levels_json(levels: Mapping[int, tuple[Kernel, ...]]) -> list[dict[str, Any]]:
     """Chosen kernels by depth, as published."""
     return [
@@ -125,7 +142,7 @@ class Alternative:
         """The published values."""
         return {
             "run": self.run.to_json(),
-            "layers": [{"name": name, "relevance": list(values)} for name, values in self.relevance.items()],
+            "layers": [{"name": name, "relevance": numbers_json(values)} for name, values in self.relevance.items()],
             "levels": levels_json(self.levels),
             "edges": [e.to_json() for e in self.edges],
         }
@@ -189,5 +206,6 @@ class Findings(Protocol):
 
 
 __all__ = [
-    "Alternative", "Edge", "Findings", "Kernel", "LayerResult", "Link", "LinkSource", "levels_json", "ranks_in_layers",
+    "PATHS", "Alternative", "Edge", "Findings", "Kernel", "LayerResult", "Link", "LinkSource", "levels_json",
+    "numbers_json", "ranks_in_layers",
 ]  # fmt: skip

@@ -73,7 +73,7 @@ class Curved(Positional):
             return
         quantised = self._walk.topology.states.get(part.output, State()).quantised
         if quantised is not None:
-            bend = self._saturation(part.output, quantised, bend)
+            bend = self._saturation(part.output, quantised, bend, self._before_rounding(part))
         scale = self._scaled.get(part.output)
         squared = replace(part, weights=lambda: np.square(part.weights()), plain_weight=False)
         shapes = self._walk.program.shapes
@@ -109,8 +109,8 @@ class Curved(Positional):
             case fx.Identity(source):
                 yield Handed(node.inputs[source], bend, shape)
             case fx.Quantise(source):
-                quantised = (node.input(1), node.input(2))
-                yield Handed(node.inputs[source], self._saturation(node.outputs[0], quantised, bend), shape)
+                name, quantised = node.inputs[source], (node.input(1), node.input(2))
+                yield Handed(name, self._saturation(node.outputs[0], quantised, bend, self._value(name)), shape)
             case fx.Affine(scale, source):
                 name = node.inputs[source]
                 if scale is not None and name not in self._scaled:
@@ -130,6 +130,9 @@ class Curved(Positional):
                 yield from pooling.reduced(self._walk, node, effect, bend)
             case fx.Pool():
                 yield from pooling.pooled(self._walk, node, effect, bend, squared=True)
+            case fx.Blend(source=source):
+                down = pooling.blended(probe, bend, len(shape), effect, back=True, turn=np.square)
+                yield Handed(node.inputs[source], down)
             case fx.Normalise(kind="norm"):
                 yield self._before_deviation(node, effect, bend, shape)
             case fx.Mix():

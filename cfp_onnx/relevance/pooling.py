@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from onnx import TensorProto, helper
@@ -12,6 +12,9 @@ from cfp_onnx.model import Node
 from cfp_onnx.relevance.adjoint import conv_transpose, divisors, fitted, tap_positions
 from cfp_onnx.relevance.field_walk import Handed, Walk
 from cfp_onnx.runtime.probe import Probe
+from cfp_onnx.values import Array
+
+Turn = Callable[[Array], Array]
 
 
 def selected(walk: Walk, node: Node, effect: fx.Select, g: str) -> Iterator[Handed]:
@@ -47,6 +50,28 @@ def reduced(walk: Walk, node: Node, effect: fx.Reduce, g: str) -> Iterator[Hande
         yield Handed(name, probe.add("Mul", [hit, probe.add("Div", [g, count_hits])]))
         return
     yield Handed(name, probe.add("Expand", [g, full]))
+
+
+def blended(probe: Probe, x: str, rank: int, effect: fx.Blend, *, back: bool, turn: Turn | None = None) -> str:
+    """A tensor times the matrix of each axis of a blend.
+
+    Args:
+        probe: Where the nodes go.
+        x: The tensor; for the way back a field of the blend's output.
+        rank: Its number of axes.
+        effect: The blend.
+        back: Whether the matrices are transposed, as for a field.
+        turn: What is made of each matrix first.
+    """
+    for axis in effect.axes:
+        matrix = effect.matrix(axis) if turn is None else turn(effect.matrix(axis))
+        weights = probe.constant(np.ascontiguousarray(matrix if back else matrix.T, np.float32), "blend")
+        perm = [*(a for a in range(rank) if a != axis), axis]
+        last = axis == rank - 1
+        turned = x if last else probe.add("Transpose", [x], perm=perm)
+        made = probe.add("MatMul", [turned, weights])
+        x = made if last else probe.add("Transpose", [made], perm=[int(i) for i in np.argsort(perm)])
+    return x
 
 
 def pooled(walk: Walk, node: Node, effect: fx.Pool, g: str, *, squared: bool = False) -> Iterator[Handed]:

@@ -33,6 +33,9 @@ from cfp_onnx.values import Array
 
 TINY = 1e-12
 SMOOTH = 1e-4
+HALF = 0.5 + 1e-3
+"""How far beyond an end of the integers a number may lie that is rounded to it; a little more, for float32."""
+
 POOL_FLOOR = 1e-6
 """Mean activation below which a pooled map hands nothing down (method, rule `active`)."""
 
@@ -103,7 +106,7 @@ class Positional:
             g = self._fused(part, g)
         quantised = self._walk.topology.states.get(part.output, State()).quantised
         if quantised is not None:
-            g = self._saturation(part.output, quantised, g)
+            g = self._saturation(part.output, quantised, g, self._before_rounding(part))
         scale = self._scaled.get(part.output)
         if layer.index in self._walk.linked:
             message = g if scale is None else self._times(g, scale)
@@ -128,8 +131,8 @@ class Positional:
                 yield Handed(node.inputs[source], g, shape)
             case fx.Quantise(source):
                 if self._walk.useful(node.inputs[source]):
-                    quantised = (node.input(1), node.input(2))
-                    yield Handed(node.inputs[source], self._saturation(node.outputs[0], quantised, g), shape)
+                    name, quantised = node.inputs[source], (node.input(1), node.input(2))
+                    yield Handed(name, self._saturation(node.outputs[0], quantised, g, self._value(name)), shape)
             case fx.Activation():
                 yield from self._before_activation(node, effect, g, shape)
             case fx.Affine(scale, source):
@@ -149,6 +152,10 @@ class Positional:
                     yield Handed(node.inputs[effect.source], norms.statistic_field(self._value, node, effect, g))
             case fx.Pool():
                 yield from pooling.pooled(self._walk, node, effect, g)
+            case fx.Blend(source=source):
+                if self._walk.useful(node.inputs[source]):
+                    down = pooling.blended(self._probe, g, len(shape), effect, back=True)
+                    yield Handed(node.inputs[source], down)
             case fx.Normalise():
                 yield from self._before_norm(node, effect, g, shape)
             case fx.Mix():
@@ -186,7 +193,7 @@ class Positional:
     def _to_addends(self, node: Node, effect: fx.Sum, g: str, shape: tuple[int, ...]) -> Iterator[Handed]:
         rounded = self._walk.topology.states.get(node.outputs[0], State()).quantised
         if rounded is not None:  # a Relu behind the sum may have vanished into the integers' range
-            g = self._saturation(node.outputs[0], rounded, g)
+            g = self._saturation(node.outputs[0], rounded, g, self._added(node, effect))
         g = self._times(g, np.asarray(effect.scale))
         for index, sign in zip(effect.sources, effect.signs, strict=True):
             if self._walk.useful(node.inputs[index]) and not self._held_mean(node, effect, index):
@@ -210,20 +217,51 @@ class Positional:
             return g
         return self._probe.add("Mul", [g, self._probe.constant(scale.astype(np.float32), "scale")])
 
-    def _saturation(self, tensor: str, quantised: tuple[str, str], g: str) -> str:
-        """The field where an integer is inside the range of its type; a class's score is never masked."""
+    def _before_rounding(self, part: Part) -> str:
+        """What a layer on integers rounds, as float32."""
+        name = f"{part.output}/real"
+        if name not in self._shares:
+            self._shares[name] = forward(self._probe, self._walk.program.shapes, part, self._value(part.source))
+        return self._shares[name]
+
+    def _added(self, node: Node, effect: fx.Sum) -> str:
+        """What a sum on integers rounds, as float32."""
+        names = [self._value(node.inputs[i]) for i in effect.sources]
+        signed = zip(names, effect.signs, strict=True)
+        return total(self._probe, [n if sign > 0 else self._probe.add("Neg", [n]) for n, sign in signed])
+
+    def _saturation(self, tensor: str, quantised: tuple[str, str], g: str, real: str) -> str:
+        """The field where a number was not cut off at an end of the integers; a class's score is never masked.
+
+        What is rounded to an end of the range lies inside it. Where the integers begin at 0 a Relu may have vanished
+        into them, so what is not above 0 is cut off.
+
+        Args:
+            tensor: The integers.
+            quantised: Names of their scale and zero point.
+            g: The field.
+            real: What was rounded, as float32.
+        """
         if self._walk.score(tensor):
             return g
-        program = self._walk.program
+        program, probe = self._walk.program, self._probe
         info = np.iinfo(program.dtypes.get(tensor, "uint8"))
-        q = self._probe.add("Cast", [tensor], to=TensorProto.FLOAT)
-        above = self._probe.add("Greater", [q, self._probe.number(float(info.min))])
-        below = self._probe.add("Less", [q, self._probe.number(float(info.max))])
-        inside = self._probe.add("And", [above, below])
-        zero = program.constant_or_none(quantised[1]) if quantised[1] else np.zeros(1)
-        if self._pooled and zero is not None and zero.size == 1 and int(zero.reshape(-1)[0]) == info.min:
+        scale, zero = quantised
+        point = program.constant_or_none(zero) if zero else np.zeros(1)
+        steps = probe.add("Div", [real, probe.add("Cast", [scale], to=TensorProto.FLOAT)])
+        shifted = probe.add("Add", [steps, probe.add("Cast", [zero], to=TensorProto.FLOAT)]) if zero else steps
+        rectified = point is not None and point.size == 1 and int(point.reshape(-1)[0]) == info.min
+        lowest = probe.number(float(info.min) - (0.0 if rectified else HALF))
+        inside = probe.add(
+            "And",
+            [
+                probe.add("Greater", [shifted, lowest]),
+                probe.add("Less", [shifted, probe.number(float(info.max) + HALF)]),
+            ],
+        )
+        if self._pooled and rectified:
             g = self._pool_field(g, self._value(tensor), tensor)
-        return self._probe.mask(inside, g)
+        return probe.mask(inside, g)
 
     # Activations.
 

@@ -51,14 +51,11 @@ def mixed(walk: Walk, node: Node, effect: fx.Mix, g: str, *, live: bool, squared
 
 
 def multiplied(walk: Walk, node: Node, effect: fx.Product, g: str) -> Iterator[Handed]:
-    """A product of matrices, or an Einsum, of two activations: each operand's field through the other."""
+    """A product of matrices of two activations: each operand's field through the other."""
     if effect.factor != 1.0:
         g = walk.probe.add("Mul", [g, walk.probe.number(effect.factor)])
     for side in (0, 1):
-        if effect.equation:
-            yield from _einsum_factor(walk, node, effect.equation, side, g)
-        else:
-            yield from _factor(walk, node, side, g, turned=effect.turned)
+        yield from _factor(walk, node, side, g, turned=effect.turned)
 
 
 def _factor(
@@ -84,22 +81,6 @@ def _factor(
 def _turned(walk: Walk, tensor: str, rank: int) -> str:
     """A tensor with its last two axes exchanged."""
     return walk.probe.add("Transpose", [tensor], perm=[*range(rank - 2), rank - 1, rank - 2])
-
-
-def _einsum_factor(walk: Walk, node: Node, equation: str, side: int, g: str) -> Iterator[Handed]:
-    terms, _, out = equation.partition("->")
-    pair = terms.split(",")
-    mine, rest = pair[side], pair[1 - side]
-    name, other = node.inputs[side], node.inputs[1 - side]
-    if not walk.useful(name):
-        return
-    probe, shape = walk.probe, walk.value.shape(name)
-    known = [x for x in mine if x in out or x in rest]
-    down = probe.add("Einsum", [g, walk.value(other)], equation=f"{out},{rest}->{''.join(known)}")
-    if len(known) < len(mine):  # an axis that was summed alone
-        down = probe.reshape(down, [n if x in known else 1 for x, n in zip(mine, shape, strict=True)])
-        down = probe.add("Expand", [down, probe.constant(np.array(shape, np.int64))])
-    yield Handed(name, down, shape)
 
 
 __all__ = ["gated", "mixed", "multiplied"]

@@ -46,6 +46,9 @@ class Signs:
                 return not self._fills_below_zero(node) and all(self.nonnegative(node.inputs[i]) for i in sources)
             case fx.Identity(source) | fx.Pool(source=source) | fx.Reduce(source=source):
                 return self.nonnegative(node.inputs[source])
+            case fx.Blend(axes=axes, source=source):
+                weighted = all((effect.matrix(a) >= 0).all() for a in axes)
+                return weighted and self.nonnegative(node.inputs[source])
             case fx.Sum(sources, signs):
                 added = all(s > 0 for s in signs) and len(sources) == len(node.inputs)
                 return added and all(self.nonnegative(node.inputs[i]) for i in sources)

@@ -126,6 +126,8 @@ class ZPlus:
                 yield from self._mean_pooled(node, effect, relevance)
             case fx.Pool():
                 yield from pooling.pooled(self._walk, node, effect, relevance)
+            case fx.Blend():
+                yield from self._blended(node, effect, relevance, len(shape))
             case fx.Mix():
                 yield from self._mixed(node, effect.value, relevance, shape)
             case fx.Layer() | fx.Product() | fx.Linear() | fx.Held() | fx.Barrier():
@@ -152,8 +154,8 @@ class ZPlus:
             case fx.Move() | fx.Sum() | fx.Affine():
                 return self._has_places(tensor)
             case (
-                None | fx.Layer() | fx.Activation() | fx.Select() | fx.Gate() | fx.Pool() | fx.Reduce() | fx.Normalise()
-                | fx.Mix() | fx.Product() | fx.Linear() | fx.Held() | fx.Barrier()
+                None | fx.Layer() | fx.Activation() | fx.Select() | fx.Gate() | fx.Pool() | fx.Blend() | fx.Reduce()
+                | fx.Normalise() | fx.Mix() | fx.Product() | fx.Linear() | fx.Held() | fx.Barrier()
             ):  # fmt: skip
                 return True
             case _:
@@ -214,6 +216,9 @@ class ZPlus:
     def _shares(self, relevance: str, whole: str) -> str:
         """Relevance over the total that it is divided among; 0 where the total is 0."""
         some = self._probe.add("Greater", [whole, self._probe.number(TINY)])
+        if self._probe.opset < 9:  # there is no Where, and nothing may be multiplied by infinity
+            share = self._probe.add("Div", [relevance, self._probe.where(some, whole, self._probe.number(1.0))])
+            return self._probe.mask(some, share)
         return self._probe.add("Div", [relevance, self._probe.where(some, whole, self._probe.number(np.inf))])
 
     def _positive(self, name: str) -> str:
@@ -259,6 +264,17 @@ class ZPlus:
         spread = pooling.mean_pooled(self._walk, node, effect, self._shares(relevance, pooled))
         yield Handed(name, self._probe.add("Mul", [positive, spread]))
 
+    def _blended(self, node: Node, effect: fx.Blend, relevance: str, rank: int) -> Iterator[Handed]:
+        """Places that are blended take relevance in proportion to what they add with weights above 0."""
+        name = node.inputs[effect.source]
+        if not self._walk.useful(name):
+            return
+        positive = self._positive(name)
+        whole = pooling.blended(self._probe, positive, rank, effect, back=False, turn=_above_zero)
+        shares = self._shares(relevance, whole)
+        down = pooling.blended(self._probe, shares, rank, effect, back=True, turn=_above_zero)
+        yield Handed(name, self._probe.add("Mul", [positive, down]))
+
     def _mixed(self, node: Node, value: int, relevance: str, shape: tuple[int, ...]) -> Iterator[Handed]:
         """The values of an attention take relevance in proportion to what they contribute."""
         name, other = node.inputs[value], node.inputs[1 - value]
@@ -276,6 +292,10 @@ class ZPlus:
         if wide != narrow:
             down = unbroadcast(probe, down, wide, narrow)
         yield Handed(name, probe.add("Mul", [carried, down]))
+
+
+def _above_zero(matrix: Array) -> Array:
+    return np.maximum(matrix, 0)
 
 
 def _signed(part: Part, scale: Array, keep: Callable[[Array, Any], Array]) -> Part:

@@ -15,7 +15,7 @@ def test_explain_json_has_the_promised_keys(call, tiny, clip, tmp_path):
     assert "Ranks hold within a layer" in out
     value = strict((tmp_path / "p.json").read_text("utf-8"))
     assert value == strict((tmp_path / "new" / "out" / "pyramid.json").read_text("utf-8"))
-    assert (value["schema"], value["schema_version"]) == ("cfp-onnx/pyramid", 1)
+    assert (value["schema"], value["schema_version"]) == ("cfp-onnx/pyramid", 2)
     assert set(value["model"]) >= {"file", "sha256", "producer", "opset"}
     assert set(value["input"]) >= {"file", "sha256", "shape", "layout"}
     assert set(value["run"]) >= {

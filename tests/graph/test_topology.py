@@ -99,7 +99,7 @@ def test_measured_shares_sum_to_one_and_follow_the_addends(tmp_path: Path) -> No
 
     engine = engine_of(network(NESTED, NESTED_WEIGHTS), tmp_path)
     means = {"b": 1.0, "r": 3.0, "c": 1.0, "t": 1.0}
-    states = shared_states(engine.topology, engine.axes, lambda n: np.full((1, 1, 1, 1), means[n]))
+    states = shared_states(engine.topology, lambda n: np.full((1, 1, 1, 1), means[n]))
     for found in engine.topology.sources(layer_of(engine.topology, "d"), range(4), states):
         share = {engine.topology.layers[s.layer or 0].output: s.share for s in found}
         assert share == pytest.approx({"c": 0.5, "b": 0.125, "a": 0.375})

@@ -15,7 +15,7 @@ from cfp_onnx.pyramid.headers import CoverageHeader, RunHeader, TargetHeader
 
 KEYS = {
     "model": ["file", "sha256", "producer", "opset"],
-    "input": ["file", "sha256", "shape", "layout"],
+    "input": ["file", "sha256", "shape", "layout", "fed"],
     "run": [
         "rule", "class_step", "theta", "top_k", "depth", "holds", "order", "against", "rivals", "provider",
         "onnxruntime", "output_difference", "undefined", "negative_sums", "links_omitted",

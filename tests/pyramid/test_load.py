@@ -71,7 +71,7 @@ def test_tubes_of_another_pyramid_are_left_alone(pyramid, saved, tmp_path):
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b"\xff\xfe\x00", b"null", b"[]", b"3", b"[" * 100_000, b"{" + b'"a":{' * 100_000, b'{"a": NaN}',
-     b'{"schema": "cfp-onnx/topology", "schema_version": 1}', b'{"schema": "cfp-onnx/pyramid", "schema_version": 2}',
+     b'{"schema": "cfp-onnx/topology", "schema_version": 1}', b'{"schema": "cfp-onnx/pyramid", "schema_version": 3}',
      b'{"schema": "cfp-onnx/pyramid", "schema_version": 1}', b'{"schema": "cfp-onnx/pyramid"}', b"9" * 5000],
     ids=lambda x: repr(x[:24]),
 )  # fmt: skip

@@ -38,7 +38,7 @@ def _big(rng, layers=320, kernels=1000, chosen=50, links=20):
         return {"layer": names[i], "kernel": k, "channels": channels}
 
     value = {
-        "schema": "cfp-onnx/pyramid", "schema_version": 1,
+        "schema": "cfp-onnx/pyramid", "schema_version": 2,
         "model": {"file": "big.onnx", "sha256": "0", "producer": "", "opset": 20},
         "input": {"file": "clip", "sha256": "1", "shape": [1, 3, 16, 112, 112], "layout": "NCTHW"},
         "run": {"rule": "positional", "class_step": "contrast", "theta": 0.6, "top_k": None, "depth": "all"},

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from cfp_onnx.cli.options import CLIP, DRAWING, RUN, Parser, add_shared, alternatives, count, number
+from cfp_onnx.cli.options import CLIP, DRAWING, RUN, Parser, add_shared, alternatives, count, named_input, number
 from cfp_onnx.cli.output import SAVED, check_file, check_folder, deliver, print_result, shown
 from cfp_onnx.cli.preprocessing import preprocess_of
 from cfp_onnx.cli.progress import progress_bar
@@ -53,6 +53,15 @@ def add_options(parser: Parser) -> None:
         help=f"what the class is set against: {alternatives(AGAINST, 'rivals')}; repeat to switch between several "
         "in the report",
     )
+    add(
+        "--input",
+        dest="inputs",
+        type=named_input,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE|FILE",
+        help="what an input gets that the clip does not give: a number, numbers with commas, or an .npy file; repeat",
+    )
     add_shared(parser, CLIP)
     add_shared(parser, DRAWING)
     add_shared(parser, RUN)
@@ -81,6 +90,7 @@ def holds(text: str) -> tuple[str, ...]:
 def run(options: argparse.Namespace) -> int:
     """Runs the command; its exit code."""
     from cfp_onnx.explanation.call import explain
+    from cfp_onnx.explanation.given import read_inputs
     from cfp_onnx.explanation.labels import read_labels
     from cfp_onnx.model import load
     from cfp_onnx.pyramid.drawings import DrawingOptions
@@ -110,6 +120,7 @@ def run(options: argparse.Namespace) -> int:
             hold=options.hold,
             against=options.against,
             order=options.order,
+            inputs=read_inputs(options.inputs),
             layout=options.layout,
             labels=labels,
             preprocess=preprocess_of(model, options),

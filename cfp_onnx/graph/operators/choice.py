@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.operators.registry import operator
 from cfp_onnx.graph.operators.view import View
@@ -10,7 +12,7 @@ from cfp_onnx.model import Node
 
 @operator("Max", "Min")
 def _extreme(node: Node, view: View) -> fx.Effect | None:
-    live = tuple(i for i, n in enumerate(node.inputs) if view.carries(n))
+    live = _moving(node, view, range(len(node.inputs)))
     constants = [view.constant(n) for i, n in enumerate(node.inputs) if i not in live]
     if len(live) == 1 and len(constants) == 1 and (c := constants[0]) is not None and c.size == 1:
         bound = float(c.reshape(-1)[0])
@@ -23,14 +25,24 @@ def _extreme(node: Node, view: View) -> fx.Effect | None:
 
 @operator("Where")
 def _where(node: Node, view: View) -> fx.Effect:
-    live = tuple(i for i in (1, 2) if view.carries(node.inputs[i]))
+    live = _moving(node, view, (1, 2))
     return fx.Select(live) if live else fx.Held()
 
 
-@operator(
+def _moving(node: Node, view: View, indexes: Iterable[int]) -> tuple[int, ...]:
+    """Those of some inputs that are no constants, where one of them has channels; none where none has."""
+    found = tuple(i for i in indexes if not view.program.is_constant(node.inputs[i]))
+    return found if any(view.carries(node.inputs[i]) for i in found) else ()
+
+
+STEPS = (
     "Shape", "Size", "Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Not", "And", "Or", "IsNaN", "IsInf",
     "ArgMax", "ArgMin", "NonZero", "ConstantOfShape", "EyeLike", "Range",
 )  # fmt: skip
+"""Operators whose outputs jump or stay: a small change of an input never reaches them."""
+
+
+@operator(*STEPS)
 def _held(_node: Node, _view: View) -> fx.Effect:
     return fx.Held()
 

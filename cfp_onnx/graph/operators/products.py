@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.labels import varies
+from cfp_onnx.graph.merging import sources_along
 from cfp_onnx.graph.operators.factors import is_bounded
 from cfp_onnx.graph.operators.registry import operator
 from cfp_onnx.graph.operators.view import View
 from cfp_onnx.graph.parts import WEIGHTED
+from cfp_onnx.graph.states import State, Track
 from cfp_onnx.model import Node
 
 
@@ -37,35 +39,34 @@ def _product(node: Node, view: View) -> fx.Effect:
     return fx.Product(turned=turned, factor=float(node.attributes.get("alpha", 1.0)))
 
 
-@operator("Einsum")
-def _einsum(node: Node, view: View) -> fx.Effect | None:
-    """Attention written as Einsum: scores merge the channels of both operands, values are mixed as MatMul does it."""
-    terms, arrow, out = str(node.attributes["equation"]).replace(" ", "").partition("->")
-    left, comma, right = terms.partition(",")
-    whole = [left, right, out]
-    if not (arrow and comma) or "," in right or "." in terms or any(len(set(t)) != len(t) for t in whole):
-        return None
-    live = [(n, t) for n, t in zip(node.inputs, whole, strict=False) if view.carries(n)]
-    if view.depends(node, 0) and view.depends(node, 1):
-        summed = (set(left) & set(right)) - set(out)
-        if all(view.varies(n, [t.index(x) for x in summed]) for n, t in live):
-            return fx.Product(equation=f"{left},{right}->{out}")
-        value = _value_side(node, view)
-        same = left[:-2] == right[:-2] == out[:-2] and left[-1:] == right[-2:-1]
-        if same and out[-2:] == left[-2:-1] + right[-1:] and value is not None:
-            return fx.Mix(value)
-    return None
-
-
 def _value_side(node: Node, view: View) -> int | None:
-    """The operand whose labels do not vary along the contracted axis: its channels survive the product."""
+    """The operand whose channels survive the product: few sets of them meet along the contracted axis.
+
+    Where the other holds the weights of an attention, it is the operand with channels in any case.
+    """
     order = (0, 1) if is_bounded(view, node.inputs[1]) else (1, 0)
-    for index in order:
+    live = [index for index in order if view.carries(node.inputs[index])]
+    if view.steering:
+        return next((index for index in live if _unvaried(node, view, index)), None)
+    for index in live:
         name = node.inputs[index]
-        if not view.carries(name):
-            continue
-        rank = len(view.shape(name))
-        axis = rank - 1 if index == 0 else rank - 2
-        if all(not varies(t.labels, axis) for t in view.states[name].tracks):
+        size = view.shape(name)[-1 if index == 0 else -2]
+        found = sources_along(_aligned(node, view, index), (_contracted(node, view, index),))
+        if found == 1 or (found is not None and found < size):
             return index
-    return None
+    weighted = len(live) == 1 and is_bounded(view, node.inputs[1 - live[0]])
+    return live[0] if weighted else None
+
+
+def _unvaried(node: Node, view: View, index: int) -> bool:
+    return not any(varies(t.labels, _contracted(node, view, index)) for t in _aligned(node, view, index))
+
+
+def _contracted(node: Node, view: View, index: int) -> int:
+    rank = len(view.shape(node.inputs[index]))
+    return rank - 1 if index == 0 else rank - 2
+
+
+def _aligned(node: Node, view: View, index: int) -> list[Track]:
+    rank = len(view.shape(node.inputs[index]))
+    return [t.to_rank(rank) for t in view.states.get(node.inputs[index], State()).tracks]

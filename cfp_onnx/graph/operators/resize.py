@@ -1,10 +1,13 @@
-"""Nearest neighbour resizing: each output element is one input element."""
+"""Resizing: each output element is one input element, or a blend of some by fixed weights."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from cfp_onnx.graph import effects as fx
+from cfp_onnx.graph.interpolation import COORDINATES, Line, interpolation
 from cfp_onnx.graph.operators.movement import is_full, moved
 from cfp_onnx.graph.operators.registry import operator
 from cfp_onnx.graph.operators.view import View
@@ -16,8 +19,10 @@ from cfp_onnx.values import Array
 def _resize(node: Node, view: View) -> fx.Effect | None:
     old, new = view.shape(node.input(0)), view.shape(node.outputs[0])
     scales = _scales(node, view, old, new)
-    if str(node.attributes.get("mode", "nearest")) != "nearest" or scales is None:
+    if scales is None:
         return None
+    if str(node.attributes.get("mode", "nearest")) != "nearest":
+        return _blend(node, view, old, new, scales)
     taken = [_nearest(node, view, *sizes) for sizes in zip(old, new, scales, strict=True)]
     if any(t is None for t in taken):
         return None
@@ -31,6 +36,31 @@ def _resize(node: Node, view: View) -> fx.Effect | None:
         return a
 
     return moved(apply)
+
+
+def _blend(
+    node: Node, view: View, old: tuple[int, ...], new: tuple[int, ...], scales: Sequence[float]
+) -> fx.Effect | None:
+    """Linear and cubic resizing: a fixed matrix for each axis whose length or scale changes."""
+    axes = [i for i, s in enumerate(scales) if old[i] != new[i] or s != 1]
+    line = _line(node, view)
+    if line is None:
+        return None
+    found = {a: interpolation(old[a], new[a], scales[a], line) for a in axes}
+    return fx.Blend(tuple(axes), found.__getitem__) if axes else fx.Identity()
+
+
+def _line(node: Node, view: View) -> Line | None:
+    """How a Resize interpolates; None for a form that is not followed."""
+    given = node.attributes
+    mode = str(given.get("mode", "linear"))
+    old = node.op == "Upsample" or view.program.model.opset < 11
+    coordinates = str(given.get("coordinate_transformation_mode", "asymmetric" if old else "half_pixel"))
+    coordinates = "asymmetric" if old else coordinates
+    if given.get("antialias", 0) or coordinates not in COORDINATES or mode not in {"linear", "cubic", "bilinear"}:
+        return None
+    cubic = float(given.get("cubic_coeff_a", -0.75)) if mode == "cubic" else None
+    return Line(coordinates, cubic, outside=not given.get("exclude_outside", 0))
 
 
 def _scales(node: Node, view: View, old: tuple[int, ...], new: tuple[int, ...]) -> list[float] | None:

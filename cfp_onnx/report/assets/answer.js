@@ -77,7 +77,7 @@ function isIncomplete(coverage) {
 function coverageWords(coverage) {
   const unknown = coverage.operators_unknown ?? [];
   const passed = unknown.length ? ` Passed over: ${unknown.map((x) => shortened(x)).join(", ")}.` : "";
-  return `Incomplete: ${coveragePercent(coverage.channels)} of channels and ${coveragePercent(coverage.layers)} of layers could be traced.${passed} What lies behind is missing from this report.`;
+  return `Incomplete: ${coveragePercent(coverage.channels)} of channels and ${coveragePercent(coverage.layers)} of layers could be traced.${passed} The relevance of what lies behind is unknown.`;
 }
 
 /** What a reader should know before believing: [is it fine, what, details]. */

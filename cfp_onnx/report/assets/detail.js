@@ -99,7 +99,7 @@ function makeDetail(model, app) {
 
   function standing(layer, kernel) {
     const value = layer.relevance?.[kernel];
-    if (value === undefined || value === null) return el("p", { class: "note", text: "This layer was not walked: no relevance." });
+    if (value === undefined || value === null) return el("p", { class: "note", text: layer.paths === "none" ? `Relevance ${unknownWords(model)}.` : "This layer was not walked: no relevance." });
     ordered(layer);
     const place = layer.rankOf[kernel] + 1;
     const chosen = model.rank.has(keyOf(layer.index, kernel));
@@ -206,6 +206,7 @@ function makeDetail(model, app) {
 
   /** Relevance of all kernels, strongest first, as one line of bars. */
   function profile(layer) {
+    if (layer.paths === "none") return null;
     const order = ordered(layer);
     const size = Math.min(order.length, 160);
     const values = Array.from({ length: size }, (_, i) => layer.relevance[order[Math.floor((i * order.length) / size)]] ?? 0);

@@ -187,8 +187,14 @@ function readTubes(model) {
   }
 }
 
+/** What is said of a layer whose relevance nothing is known of. */
+function unknownWords(model) {
+  return `unknown: it lies behind ${(model.coverage.operators_unknown ?? []).join(", ") || "what could not be followed"}`;
+}
+
 /** Why no kernel of a layer was chosen. */
 function whyEmpty(model, layer) {
+  if (layer.paths === "none") return unknownWords(model);
   if (layer.largest > 0) return layer.top > 0 ? "none reached the threshold" : "nothing speaks for the class";
   const held = heldIn(model.run);
   if (held.includes("gates") && model.gates.has(layer.index)) return "held (gate)";

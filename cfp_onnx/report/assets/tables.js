@@ -161,7 +161,7 @@ function makeTables(model, app) {
       numeric("channels", (i) => layers[shown[i]].channels),
       numeric("groups", (i) => layers[shown[i]].groups),
       numeric("chosen", (i) => layers[shown[i]].chosen.length),
-      numeric("strongest", (i) => (layers[shown[i]].walked ? layers[shown[i]].top : null)),
+      numeric("strongest", (i) => (layers[shown[i]].walked && layers[shown[i]].paths !== "none" ? layers[shown[i]].top : null)),
       numeric("concentration", (i) => concentration(layers[shown[i]]), percent),
     ],
   });

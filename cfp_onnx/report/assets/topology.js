@@ -109,7 +109,7 @@ function makeTopology(model, app) {
       const layer = model.layers[index];
       const root = index === model.classifier;
       const value = root ? null : of(layer);
-      const step = root ? "root" : value === null ? (layer.walked ? "held" : "unwalked") : `q${Math.max(0, Math.min(STEPS - 1, Math.floor(((value - least) / (most - least)) * STEPS)))}`;
+      const step = root ? "root" : value === null ? (layer.walked && layer.paths !== "none" ? "held" : "unwalked") : `q${Math.max(0, Math.min(STEPS - 1, Math.floor(((value - least) / (most - least)) * STEPS)))}`;
       node.setAttribute("class", `layer ${step}${app.state.layer === index ? " selected" : ""}`);
       view.marks.get(index).setAttribute("class", `face ${step}`);
       const tail = root ? "the classifier" : value === null ? (layer.walked ? whyEmpty(model, layer) : "not walked") : `${words}: ${percent(value)}`;

@@ -1,0 +1,80 @@
+"""Whether the first axis of an input is a batch: items that the network treats apart, each with its own answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+
+import numpy as np
+
+from cfp_onnx import runtime
+from cfp_onnx.errors import CfpError
+from cfp_onnx.model import Model
+from cfp_onnx.values import Array
+
+CLOSE = 1e-3
+"""Largest difference, as part of the largest value, that counts as the same answer."""
+
+
+def separate_items(model: Model, name: str) -> Callable[[tuple[int, ...]], bool]:
+    """What tells of an input's whole shape whether its first axis is a batch; each shape is tried once."""
+
+    @cache
+    def told(shape: tuple[int, ...]) -> bool:
+        return shape[0] == 1 or _are_separate(model, name, shape)
+
+    return told
+
+
+def _are_separate(model: Model, name: str, shape: tuple[int, ...]) -> bool:
+    """Runs the file on seeded numbers, on the same with the items turned round, and on the first item alone.
+
+    A batch is what turns the outputs round when it is turned round, and whose first item answers the same without the
+    others: rows of an image, steps of a signal and frames of a clip do neither, steps of a causal network only one.
+    """
+    items = shape[0]
+    try:
+        feeds = runtime.random_feeds(model, _shapes(model, name, shape))
+        turned = [k for k, v in feeds.items() if v.ndim and v.shape[0] == items]
+        fixed = {p.name: bool(p.shape and p.shape[0] == items) for p in model.inputs}
+        session = runtime.plain_session(model, runtime.Device("cpu"))
+
+        def answers(inputs: Mapping[str, Array]) -> list[Array]:
+            return [np.asarray(y) for y in runtime.run(session, [p.name for p in model.outputs], inputs)]
+
+        whole = answers(feeds)
+        if not all(y.ndim and y.shape[0] == items for y in whole):
+            return False
+        rolled = answers({k: np.roll(v, 1, axis=0) if k in turned else v for k, v in feeds.items()})
+        if not _alike([np.roll(y, 1, axis=0) for y in whole], rolled):
+            return False
+        first = {k: np.repeat(v[:1], items if fixed[k] else 1, axis=0) if k in turned else v for k, v in feeds.items()}
+        return _alike([y[:1] for y in whole], [y[:1] for y in answers(first)])
+    except CfpError:  # it does not run at this size, or not on one item: then the array is fed as it is
+        return False
+
+
+def _shapes(model: Model, name: str, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """The shape that is asked about, and the same number of items where other inputs leave theirs open."""
+    found = {name: shape}
+    for port in model.inputs:
+        sizes = port.shape
+        if port.name != name and sizes and sizes[0] is None and None not in sizes[1:]:
+            found[port.name] = (shape[0], *(size or 1 for size in sizes[1:]))
+    return found
+
+
+def _alike(ours: Sequence[Array], theirs: Sequence[Array]) -> bool:
+    return all(_close(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def _close(a: Array, b: Array) -> bool:
+    if a.shape != b.shape:
+        return False
+    if a.dtype.kind != "f":
+        return bool(np.array_equal(a, b))
+    scale = float(np.abs(a).max(initial=0.0))
+    return bool(np.isfinite(a).all() and np.isfinite(b).all() and np.abs(a - b).max(initial=0.0) <= CLOSE * scale)
+
+
+__all__ = ["CLOSE", "separate_items"]

@@ -1,0 +1,205 @@
+"""What is fed is what was given: the score in the result is the runtime's own on the same arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import fused_nets
+import live_nets
+import numpy as np
+import onnxruntime as ort
+import pytest
+import walk_nets
+import zplus_nets
+from onnx import TensorProto, helper
+from position_nets import CHECKED, Case
+from small_nets import Net
+from text_net import network, saved
+
+import cfp_onnx as cfp
+from cfp_onnx.errors import ClipError, UsageError
+from cfp_onnx.explanation.given import read_inputs
+
+COLLECTED = {
+    net.name: net for net in (*walk_nets.NETS, *walk_nets.GATES, *live_nets.NETS, *zplus_nets.OWN, *fused_nets.NETS)
+}
+
+
+def plain(path: Path, feeds: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+    """The runtime's own answer, by itself."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    return np.asarray(ort.InferenceSession(str(path), options).run(None, dict(feeds))[0])
+
+
+def explained(path: Path, clip: Any, **options: Any) -> cfp.Pyramid:
+    return cfp.explain(path, clip, tubes=False, depth=1, device="cpu", **options)
+
+
+@pytest.mark.parametrize("net", COLLECTED.values(), ids=lambda net: net.name)
+def test_the_score_is_the_runtimes_own(net: Net, tmp_path: Path) -> None:
+    path, feeds = saved(net.model(), tmp_path), net.feeds()
+    pyramid, answer = explained(path, feeds), plain(path, feeds)
+    item = answer[0].reshape(len(answer[0]), -1).mean(axis=1)
+    assert pyramid.target.score == pytest.approx(item[pyramid.target.index], rel=1e-5, abs=1e-6)
+    assert pyramid.target.index == int(np.argmax(item))
+    assert {name: tuple(fed["shape"]) for name, fed in pyramid.input.fed.items()} == {
+        name: feeds[name].shape for name in feeds
+    }
+
+
+@pytest.mark.parametrize("case", CHECKED, ids=lambda case: case.name)
+def test_of_several_items_that_are_treated_apart_the_first_is_explained(
+    case: Case, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    path = saved(case.model(), tmp_path)
+    clip = rng.standard_normal((3, *case.shape[1:])).astype(np.float32)
+    pyramid = explained(path, clip)
+    assert pyramid.target.score == pytest.approx(plain(path, {"x": clip})[0, pyramid.target.index], rel=1e-4)
+    assert pyramid.input.fed["x"] == {
+        "shape": list(case.shape), "source": "clip", "note": "the first of 3 items is explained",
+    }  # fmt: skip
+
+
+UNBATCHED = {
+    "vector": (network("u = Unsqueeze (x, axes)\ny = Gemm (u, w)", {"axes": [0], "w": (8, 6)}, "float[8] x"), (8,)),
+    "picture": (
+        network("u = Unsqueeze (x, axes)\nc = Conv (u, w)\nr = Relu (c)\ng = GlobalAveragePool (r)\ny = Flatten (g)",
+                {"axes": [0], "w": (5, 3, 3, 3)}, "float[3,16,16] x"), (3, 16, 16),
+    ),
+    "frames in the batch": (
+        network("c = Conv (x, w)\nr = Relu (c)\nm = ReduceMean (r, axes)\ny = Flatten (m)",
+                {"axes": [0, 2, 3], "w": (5, 3, 3, 3)}, "float[8,3,9,9] x"), (8, 3, 9, 9),
+    ),
+    "an open number of steps": (
+        network("m = MatMul (x, w)\nr = Relu (m)\nmean = ReduceMean (r, axes)\ny = MatMul (mean, v)",
+                {"axes": [0], "w": (6, 7), "v": (7, 4)}, "float[N,1,6] x"), (9, 1, 6),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNBATCHED)
+def test_an_input_without_a_batch_axis_is_fed_untouched(name: str, tmp_path: Path, rng: np.random.Generator) -> None:
+    model, shape = UNBATCHED[name]
+    path, clip = saved(model, tmp_path), rng.standard_normal(shape).astype(np.float32)
+    pyramid = explained(path, clip)
+    answer = plain(path, {"x": clip})
+    assert pyramid.target.score == pytest.approx(answer.reshape(-1)[pyramid.target.index], rel=1e-5)
+    assert pyramid.input.fed == {"x": {"shape": list(shape), "source": "clip"}}
+
+
+def test_channels_of_a_picture_without_a_batch_axis_are_its_first_axis(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    path = saved(UNBATCHED["picture"][0], tmp_path)
+    clip = rng.standard_normal((3, 16, 16)).astype(np.float32)
+    pyramid = cfp.explain(path, clip, theta=0.0, device="cpu")
+    assert pyramid.input.layout == "CHW"
+    assert pyramid.media.size == (1, 16, 16)
+    (edge,) = pyramid.edges
+    assert [[(s.layer, s.kernel, s.share) for s in c.sources] for c in edge.channels] == [
+        [(None, c.channel, 1.0)] for c in edge.channels
+    ]
+
+
+def test_a_fixed_batch_is_filled_with_copies_and_says_so(tmp_path: Path, rng: np.random.Generator) -> None:
+    body = "c = Conv (x, w)\nr = Relu (c)\ng = GlobalAveragePool (r)\ny = Flatten (g)"
+    path = saved(network(body, {"w": (5, 3, 3, 3)}, "float[4,3,9,9] x"), tmp_path)
+    clip = rng.standard_normal((4, 3, 9, 9)).astype(np.float32)
+    whole, one = explained(path, clip), explained(path, clip[:1])
+    for pyramid in (whole, one):
+        index = pyramid.target.index
+        assert pyramid.target.score == pytest.approx(plain(path, {"x": clip})[0, index], rel=1e-5)
+    assert whole.input.fed["x"]["note"] == "the first of 4 items, fed 4 times: the model takes 4 at once"
+    assert one.input.fed["x"]["note"] == "one item, fed 4 times: the model takes 4 at once"
+    assert "fed       x: clip (4x3x9x9), one item, fed 4 times" in str(one)
+
+
+def test_one_picture_is_not_repeated_where_the_first_axis_is_no_batch(tmp_path: Path) -> None:
+    path = saved(UNBATCHED["picture"][0], tmp_path)
+    with pytest.raises(ClipError, match=r"has shape \(1, 16, 16\), input 'x' takes \(3, 16, 16\)"):
+        explained(path, np.zeros((1, 16, 16), np.float32))
+
+
+STATE = network(
+    "m = MatMul (x, w)\ng = ReduceSum <keepdims=0> (h, axes)\ns = Add (m, g)\na = Relu (s)\nz = MatMul (a, v)\n"
+    "t = Mul (z, scale)\ny = Mul (t, mask)\nh_out = Identity (h)",
+    {"axes": [0], "w": (6, 7), "v": (7, 4)},
+    "float[1,6] x, float[2,1,7] h, float scale, float[1,4] mask",
+)
+STATE.graph.output.append(helper.make_tensor_value_info("h_out", TensorProto.FLOAT, [2, 1, 7]))
+
+
+def test_inputs_that_the_clip_does_not_give_are_named_with_what_they_got(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    path, clip = saved(STATE, tmp_path), rng.standard_normal((1, 6)).astype(np.float32)
+    state = rng.standard_normal((2, 1, 7)).astype(np.float32)
+    pyramid = explained(path, clip, inputs={"scale": 2, "h": state}, target=1)
+    feeds = {"x": clip, "h": state, "scale": np.array(2, np.float32), "mask": np.ones((1, 4), np.float32)}
+    assert pyramid.target.score == pytest.approx(plain(path, feeds)[0, 1], rel=1e-5)
+    assert {name: fed["source"] for name, fed in pyramid.input.fed.items()} == {
+        "x": "clip", "h": "given", "scale": "given", "mask": "ones",
+    }  # fmt: skip
+    assert pyramid.input.shape == (1, 6)
+    alone = explained(path, clip, inputs={"scale": 2}, target=1)
+    assert alone.target.score == pytest.approx(plain(path, feeds | {"h": 0 * state})[0, 1], rel=1e-5)
+    assert "h: zeros (2x1x7), nobody gave it; --input h=... does" in str(alone)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "error", "words"),
+    [
+        ({"q": 1}, UsageError, "no input 'q'; its inputs are 'x', 'h', 'scale', 'mask'"),
+        ({"h": np.zeros((2, 7))}, ClipError, r"has shape \(2, 7\), input 'h' takes \(2, 1, 7\)"),
+        ({"scale": [1, 2]}, ClipError, r"input 'scale'"),
+        ({"x": 0, "h": 0, "scale": 0, "mask": 0}, UsageError, "leave out the one that takes the clip"),
+    ],
+)
+def test_what_does_not_fit_an_input_is_refused(
+    inputs: dict[str, Any], error: type[Exception], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=words):
+        explained(saved(STATE, tmp_path), np.ones((1, 6), np.float32), inputs=inputs)
+
+
+def test_an_input_of_unknown_meaning_must_be_given(tmp_path: Path) -> None:
+    model = network(
+        "m = MatMul (x, w)\ng = Add (m, other)\ny = Relu (g)", {"w": (6, 7)}, "float[1,6] x, float[1,7] other"
+    )
+    with pytest.raises(ClipError, match=r"the model takes 2 inputs, .* is one clip"):
+        explained(saved(model, tmp_path), np.ones((2, 9), np.float32))
+    given = explained(tmp_path / "net.onnx", np.ones((1, 6), np.float32), inputs={"other": np.ones(7)})
+    assert given.input.fed["other"]["source"] == "given"
+
+
+def test_it_is_typed_as_numbers_or_files(tmp_path: Path) -> None:
+    np.save(tmp_path / "h.npy", np.arange(3.0))
+    found = read_inputs([("a", "16000"), ("b", "0.5,1"), ("h", str(tmp_path / "h.npy"))])
+    assert found["a"].dtype.kind == "i"
+    assert (int(found["a"]), found["b"].tolist(), found["h"].tolist()) == (16000, [0.5, 1.0], [0.0, 1.0, 2.0])
+    for wrong, words in (([("a", "1"), ("a", "2")], "twice"), ([("a", "no.npy")], "is no number and no file")):
+        with pytest.raises(UsageError, match=words):
+            read_inputs(wrong)
+    np.savez(tmp_path / "two.npz", np.zeros(1))
+    with pytest.raises(UsageError, match="several arrays"):
+        read_inputs([("a", str(tmp_path / "two.npz"))])
+
+
+@pytest.mark.parametrize("rule", ["positional", "zplus", "active", "mean", "published"])
+def test_kernel_relevance_without_tubes_asks_for_nothing_more(rule: str, tmp_path: Path) -> None:
+    net = next(net for net in COLLECTED.values() if net.head)
+    path, feeds = saved(net.model(), tmp_path), net.feeds()
+    options: dict[str, Any] = {"rule": rule, "tubes": False, "device": "cpu"}
+    wanted = cfp.explain(path, feeds, kernel_relevance=True, layer_evidence=True, **options)
+    assert wanted.to_json() == cfp.explain(path, feeds, **options).to_json()
+
+
+def test_a_page_says_what_every_input_got(tmp_path: Path) -> None:
+    clip = np.linspace(-1, 1, 6, dtype=np.float32)[None]
+    pyramid = cfp.explain(saved(STATE, tmp_path), clip, inputs={"scale": 2}, device="cpu")
+    page = pyramid.save(tmp_path / "out").read_text("utf-8")
+    assert '"note":"nobody gave it; --input h=... does"' in page.replace('": ', '":')
+    assert cfp.load_pyramid(tmp_path / "out").input.fed == pyramid.input.fed
