@@ -6,7 +6,7 @@ every piece of shape arithmetic resolved to an array on demand. Fused operators 
 """
 
 from cfp_onnx.model.conditionals import branches, take_branches
-from cfp_onnx.model.expansions import EXPANSIONS, expand
+from cfp_onnx.model.expansions import EXPANSIONS, asked_of_recurrent, expand
 from cfp_onnx.model.loops import count_trips, loops, unroll
 from cfp_onnx.model.nodes import canonical_nodes, captured
 from cfp_onnx.model.program import Program
@@ -18,6 +18,6 @@ from cfp_onnx.model.values import Model, Node, Port
 
 __all__ = [
     "EXPANSIONS", "NEWER", "RAISED_BELOW", "Model", "Node", "Port", "Program",
-    "asked", "branches", "canonical_nodes", "captured", "count_trips", "expand", "has_sequences", "input_shape", "load",
-    "loops", "raised", "take_branches", "unroll", "without_sequences",
+    "asked", "asked_of_recurrent", "branches", "canonical_nodes", "captured", "count_trips", "expand", "has_sequences",
+    "input_shape", "load", "loops", "raised", "take_branches", "unroll", "without_sequences",
 ]  # fmt: skip

@@ -20,6 +20,7 @@ from cfp_onnx.model import (
     Node,
     Program,
     asked,
+    asked_of_recurrent,
     branches,
     canonical_nodes,
     count_trips,
@@ -67,7 +68,9 @@ def observe(model: Model, feeds: Mapping[str, Array]) -> Program:
     if has_sequences(model):
         model = _without_sequences(model, feeds, device)
     program = _shaped(_newer(model, feeds, device), feeds, device)
-    plain = expand(program)
+    lengths = asked_of_recurrent(program)
+    seen = dict(zip(lengths, _fetch(program.model, feeds, lengths, device) if lengths else [], strict=True))
+    plain = expand(program, seen)
     return program if plain is None else _shaped(plain, feeds, device)
 
 
