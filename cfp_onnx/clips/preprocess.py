@@ -13,7 +13,7 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area")
 """How a frame may be resized."""
 
 _JSON_KEYS = (
-    "frames", "stride", "start", "size", "short_side", "mean", "std", "color", "layout", "interpolation"
+    "frames", "stride", "start", "end", "size", "short_side", "mean", "std", "color", "layout", "interpolation"
 )  # fmt: skip
 """What is written as JSON: all but `yields`."""
 
@@ -47,6 +47,7 @@ class Preprocess:
         frames: Frames to sample; None takes the model's T.
         stride: Step between consecutive samples, in frames; None spreads them evenly over the clip.
         start: First frame that may be used.
+        end: First frame behind those that may be used; None for all.
         size: Height and width in pixels; None takes the model's.
         short_side: Length in pixels that the short side is resized to before the centre crop; None resizes
             until the frame just covers the crop.
@@ -62,6 +63,7 @@ class Preprocess:
     frames: int | None = None
     stride: int | None = None
     start: int = 0
+    end: int | None = None
     size: tuple[int, int] | None = None
     short_side: int | None = None
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
@@ -75,6 +77,9 @@ class Preprocess:
         for key in ("frames", "stride", "short_side"):
             _require(key, getattr(self, key), lambda v: v is None or _is_count(v), "a whole number of at least 1")
         _require("start", self.start, lambda v: type(v) is int and v >= 0, "a whole number of at least 0")
+        _require("end", self.end, lambda v: v is None or _is_count(v), "a whole number of at least 1")
+        if self.end is not None and self.end <= self.start:
+            raise UsageError(f"end {self.end} must lie behind start {self.start}")
         _require("size", self.size, _is_size, "height and width, two whole numbers of at least 1")
         _require("mean", self.mean, _is_numbers, "1 or 3 finite numbers on the 0..1 scale")
         _require("std", self.std, lambda v: _is_numbers(v) and min(v) > 0, "1 or 3 finite numbers above 0")

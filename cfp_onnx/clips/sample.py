@@ -49,7 +49,17 @@ def input_from_frames(source: Frames, spec: InputSpec, preprocess: Preprocess, l
     indices = _chosen_frames(source, plan.frames, preprocess)
     shown = np.stack([_resize_and_crop(frame, plan.size, preprocess) for frame in source.read(indices)])
     array = _in_layout(_normalise(shown, spec, plan, preprocess), letters, plan.batch)
-    return InputArray(array, shown, letters)
+    return InputArray(array, shown, letters, note=_note(source, plan))
+
+
+def _note(source: Frames, plan: _Plan) -> str | None:
+    """What a person should know of the frames and of what was done to them."""
+    notes = [source.note] if source.note else []
+    if source.still and plan.frames > 1:
+        notes.append(f"one picture, shown {plan.frames} times: nothing moves")
+    if plan.batch > 1:
+        notes.append(f"one clip, fed {plan.batch} times: the model takes {plan.batch} at once")
+    return "; ".join(notes) or None
 
 
 def _plan_of(spec: InputSpec, layout: str, preprocess: Preprocess) -> _Plan:
@@ -94,13 +104,14 @@ def _chosen_frames(source: Frames, frames: int, preprocess: Preprocess) -> list[
     """
     if source.still:
         return [0] * frames
-    rest = source.count - preprocess.start
+    end = source.count if preprocess.end is None else min(preprocess.end, source.count)
+    rest = end - preprocess.start
     needed = (frames - 1) * (preprocess.stride or 1) + 1
     if rest < needed:
         raise ClipError(_too_short(source, frames, preprocess))
     if preprocess.stride is not None:
         return list(range(preprocess.start, preprocess.start + needed, preprocess.stride))
-    if 2 * source.count < source.promised:
+    if 2 * source.count < source.promised and preprocess.end is None:
         raise ClipError(
             f"{source.file} is cut off: {source.count} of {source.promised} frames can be decoded; mend "
             "the file, or give a stride to use only its beginning"
@@ -114,6 +125,7 @@ def _too_short(source: Frames, frames: int, preprocess: Preprocess) -> str:
     plural = "" if source.count == 1 else "s"
     extra = f" at stride {preprocess.stride}" if preprocess.stride not in (None, 1) else ""
     extra += f" from frame {preprocess.start}" if preprocess.start else ""
+    extra += f" up to frame {preprocess.end}" if preprocess.end is not None else ""
     return (
         f"clip too short: {source.count} frame{plural}, the model takes {frames}{extra}; use a longer clip "
         f"({source.file})"

@@ -20,6 +20,7 @@ class Frames:
         read: Takes rising indices and gives RGB frames, one in memory at a time.
         promised: How many frames a video's header promises, where such headers are exact, else 0.
         still: Whether this is one picture, which may be repeated.
+        note: What is odd about them, in words.
     """
 
     file: str
@@ -28,6 +29,7 @@ class Frames:
     read: Callable[[Sequence[int]], Iterator[Frame]]
     promised: int = 0
     still: bool = False
+    note: str | None = None
 
 
 @dataclass(frozen=True)
