@@ -164,6 +164,8 @@ CLIP = (
     Option("--stride", "stride", count, "S", "step between sampled frames"),
     Option("--start", "start", whole, "N", "first frame that may be used (0)"),
     Option("--end", "end", count, "N", "first frame behind those that may be used (all)"),
+    Option("--clips", "clips", count, "N", "clips of a model that takes several views at once (what it leaves)"),
+    Option("--crops", "crops", count, "1|3", "places along the longer side that each clip is cut from (1)"),
     Option("--size", "size", size, "HxW", "height and width in pixels"),
     Option("--mean", "mean", numbers, "R,G,B", "subtracted, on the 0..1 scale"),
     Option("--std", "std", numbers, "R,G,B", "divided by, on the 0..1 scale"),

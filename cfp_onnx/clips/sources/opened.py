@@ -21,6 +21,7 @@ class Frames:
         promised: How many frames a video's header promises, where such headers are exact, else 0.
         still: Whether this is one picture, which may be repeated.
         note: What is odd about them, in words.
+        channels: Of each frame: 3 colours, or as many as an array has.
     """
 
     file: str
@@ -30,6 +31,7 @@ class Frames:
     promised: int = 0
     still: bool = False
     note: str | None = None
+    channels: int = 3
 
 
 @dataclass(frozen=True)
