@@ -93,7 +93,8 @@ LEAST_RIVAL = 0.05
 
 def largest_difference(plain: Mapping[str, Array], probed: Mapping[str, Array]) -> float:
     """Largest absolute difference of the model's outputs with and without probes."""
-    pairs = [(plain[k], v) for k, v in probed.items() if k in plain and np.issubdtype(np.asarray(v).dtype, np.number)]
+    numbers = {k: v for k, v in probed.items() if isinstance(v, np.ndarray) and np.issubdtype(v.dtype, np.number)}
+    pairs = [(plain[k], v) for k, v in numbers.items() if k in plain]
     return max(
         (float(np.max(np.abs(a.astype(np.float64) - b.astype(np.float64)), initial=0.0)) for a, b in pairs), default=0.0
     )

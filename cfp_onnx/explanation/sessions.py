@@ -146,8 +146,7 @@ class Sessions:
         session = self._plain if self._plain is not None else runtime.plain_session(file, self.device)
         if self.keep:
             self._plain = session
-        names = [p.name for p in file.outputs]
-        results = dict(zip(names, runtime.run(session, names, feeds), strict=True))
+        results = runtime.answers(file, session, feeds)
         for name, value in results.items():
             floating = isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating)
             if floating and not np.isfinite(value).all():

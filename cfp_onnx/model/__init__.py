@@ -9,11 +9,12 @@ from cfp_onnx.model.conditionals import branches, take_branches
 from cfp_onnx.model.expansions import EXPANSIONS, expand
 from cfp_onnx.model.nodes import canonical_nodes
 from cfp_onnx.model.program import Program
+from cfp_onnx.model.raising import NEWER, RAISED_BELOW, raised
 from cfp_onnx.model.reader import load
 from cfp_onnx.model.shapes import input_shape
 from cfp_onnx.model.values import Model, Node, Port
 
 __all__ = [
-    "EXPANSIONS", "Model", "Node", "Port", "Program",
-    "branches", "canonical_nodes", "expand", "input_shape", "load", "take_branches",
+    "EXPANSIONS", "NEWER", "RAISED_BELOW", "Model", "Node", "Port", "Program",
+    "branches", "canonical_nodes", "expand", "input_shape", "load", "raised", "take_branches",
 ]  # fmt: skip

@@ -16,7 +16,8 @@ from cfp_onnx.model.attention import attention, group_query_attention, multi_hea
 from cfp_onnx.model.einsum import einsum
 from cfp_onnx.model.program import Program
 from cfp_onnx.model.recurrence import gru, lstm, rnn
-from cfp_onnx.model.values import Model, Recurrence
+from cfp_onnx.model.values import Model, Node, Recurrence
+from cfp_onnx.model.vectors import is_vector_product, vector_product
 from cfp_onnx.model.writer import NotExpandableError, Writer
 
 
@@ -58,7 +59,7 @@ EXPANSIONS: dict[str, Callable[[Writer], None]] = {
 
 
 def expand(program: Program) -> Model | None:
-    """The model with ordinary nodes in the place of fused ones; None where it has none that could be expanded.
+    """The model with ordinary nodes in the place of fused ones and of products with vectors; None where it has none.
 
     Args:
         program: The network, with every shape observed.
@@ -66,7 +67,7 @@ def expand(program: Program) -> Model | None:
     Returns:
         A copy of the model; `Model.unexpanded` says which fused nodes are left, and why.
     """
-    fused = {n.name: n for n in program.nodes if n.op in EXPANSIONS}
+    fused = {n.name: (n, rule) for n in program.nodes if (rule := _rule(program, n)) is not None}
     if not fused:
         return None
     copy = program.model.graph.clone()
@@ -74,12 +75,12 @@ def expand(program: Program) -> Model | None:
     refused: dict[str, str] = {}
     recurrent: dict[str, Recurrence] = {}
     for original in list(graph):
-        node = fused.get(original.name or "")
-        if node is None:
+        if (original.name or "") not in fused:
             continue
+        node, rule = fused[original.name or ""]
         writer = Writer(program, node, original, taken)
         try:
-            EXPANSIONS[node.op](writer)
+            rule(writer)
         except NotExpandableError as reason:
             refused[node.name] = str(reason)
             continue
@@ -90,6 +91,11 @@ def expand(program: Program) -> Model | None:
         old = [original.outputs[i] for i in writer.made]
         replace_nodes_and_values(graph, original, [original], writer.nodes, old, list(writer.made.values()))
     return replace(program.model, graph=copy, unexpanded=refused, recurrent=recurrent)
+
+
+def _rule(program: Program, node: Node) -> Callable[[Writer], None] | None:
+    """What takes a node apart; None for a node that stays."""
+    return vector_product if is_vector_product(program, node) else EXPANSIONS.get(node.op)
 
 
 def _names(graph: ir.Graph) -> set[str]:

@@ -64,6 +64,10 @@ class Writer:
         found = self.program.shapes.get(name)
         return found if found is not None else tuple(self.program.constant(name).shape)
 
+    def out_shape(self, index: int) -> tuple[int, ...]:
+        """Observed shape of an output."""
+        return self.program.shapes[self.node.outputs[index]]
+
     def value(self, index: int) -> Array | None:
         """An input that does not depend on the model's input; None for any other."""
         return self.program.constant_or_none(self.node.input(index))
