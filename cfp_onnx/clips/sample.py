@@ -163,9 +163,9 @@ def _clips_and_crops(spec: InputSpec, axes: Mapping[str, int | None], preprocess
     if views is None:
         return clips or 1, crops
     if views % crops or clips not in {None, views // crops}:
+        asked = " and ".join(f"--{k} {v}" for k, v in (("clips", clips), ("crops", preprocess.crops)) if v is not None)
         raise UsageError(
-            f"input {spec.name!r} takes {views} views, {clips or 'any'} clips of {crops} crops were asked for; their "
-            f"product must be {views}"
+            f"input {spec.name!r} takes {views} views, which {asked} cannot make; their product must be {views}"
         )
     return views // crops, crops
 

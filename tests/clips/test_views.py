@@ -66,7 +66,7 @@ def test_views_of_an_open_number_and_of_another_layout():
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"clips": 4}, UsageError, "takes 6 views, 4 clips of 1 crops were asked for; their product must be 6"),
+        ({"clips": 4}, UsageError, "takes 6 views, which --clips 4 cannot make; their product must be 6"),
         ({"clips": 3, "crops": 3}, UsageError, "their product must be 6"),
         ({}, ClipError, "clip too short: 20 frames, the model takes 6 clips of 4; use a longer one, fewer clips with"),
     ],
