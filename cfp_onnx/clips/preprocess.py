@@ -14,8 +14,8 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area")
 """How a frame may be resized."""
 
 _JSON_KEYS = (
-    "frames", "stride", "start", "end", "clips", "crops", "size", "short_side", "mean", "std", "color", "layout",
-    "interpolation",
+    "frames", "stride", "start", "end", "view_clips", "view_crops", "size", "short_side", "mean", "std", "color",
+    "layout", "interpolation",
 )  # fmt: skip
 """What is written as JSON: all but `yields`."""
 
@@ -50,8 +50,8 @@ class Preprocess:
         stride: Step between consecutive samples, in frames; None spreads them evenly over the clip.
         start: First frame that may be used.
         end: First frame behind those that may be used; None for all.
-        clips: Clips of a network that takes several views at once; None takes what the model leaves.
-        crops: Places that each clip is cut from, 1 or 3 along its longer side; None for 1.
+        view_clips: Clips of a network that takes several views at once; None takes what the model leaves.
+        view_crops: Places that each clip is cut from, 1 or 3 along its longer side; None for 1.
         size: Height and width in pixels; None takes the model's.
         short_side: Length in pixels that the short side is resized to before the centre crop; None resizes
             until the frame just covers the crop.
@@ -68,8 +68,8 @@ class Preprocess:
     stride: int | None = None
     start: int = 0
     end: int | None = None
-    clips: int | None = None
-    crops: int | None = None
+    view_clips: int | None = None
+    view_crops: int | None = None
     size: tuple[int, int] | None = None
     short_side: int | None = None
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
@@ -80,10 +80,10 @@ class Preprocess:
     yields: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
-        for key in ("frames", "stride", "short_side", "clips"):
+        for key in ("frames", "stride", "short_side", "view_clips"):
             _require(key, getattr(self, key), lambda v: v is None or _is_count(v), "a whole number of at least 1")
         _require("start", self.start, lambda v: type(v) is int and v >= 0, "a whole number of at least 0")
-        _require("crops", self.crops, lambda v: v in (None, 1, 3), "1 or 3")
+        _require("view_crops", self.view_crops, lambda v: v in (None, 1, 3), "1 or 3")
         _require("end", self.end, lambda v: v is None or _is_count(v), "a whole number of at least 1")
         if self.end is not None and self.end <= self.start:
             raise UsageError(f"end {self.end} must lie behind start {self.start}")

@@ -154,7 +154,7 @@ def _check_channels(spec: InputSpec, layout: str, channels: int, given: int) -> 
 
 def _clips_and_crops(spec: InputSpec, axes: Mapping[str, int | None], preprocess: Preprocess) -> tuple[int, int]:
     """How many clips, and how many crops of each, make up the views that an input takes at once."""
-    clips, crops = preprocess.clips, preprocess.crops or 1
+    clips, crops = preprocess.view_clips, preprocess.view_crops or 1
     if "S" not in axes:
         if (clips or 1) * crops > 1:
             raise UsageError(f"input {spec.name!r} takes one view; leave out --clips and --crops")
@@ -163,7 +163,9 @@ def _clips_and_crops(spec: InputSpec, axes: Mapping[str, int | None], preprocess
     if views is None:
         return clips or 1, crops
     if views % crops or clips not in {None, views // crops}:
-        asked = " and ".join(f"--{k} {v}" for k, v in (("clips", clips), ("crops", preprocess.crops)) if v is not None)
+        asked = " and ".join(
+            f"--{k} {v}" for k, v in (("clips", clips), ("crops", preprocess.view_crops)) if v is not None
+        )
         raise UsageError(
             f"input {spec.name!r} takes {views} views, which {asked} cannot make; their product must be {views}"
         )

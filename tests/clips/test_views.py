@@ -48,17 +48,17 @@ def test_with_a_stride_views_are_windows_spread_over_it():
 
 
 def test_crops_are_cut_along_the_longer_side_crop_by_crop():
-    array = fed(slanted(20, 32, 48), VIEWS, crops=3)
+    array = fed(slanted(20, 32, 48), VIEWS, view_crops=3)
     np.testing.assert_array_equal(array[0, :, 2, 0, 0, 0], [0, 0, 8, 8, 16, 16])
     np.testing.assert_array_equal(array[0, :, 0, 0, 0, 0], [0, 10] * 3)
-    tall = fed(slanted(20, 48, 32), VIEWS, crops=3, clips=2)
+    tall = fed(slanted(20, 48, 32), VIEWS, view_crops=3, view_clips=2)
     np.testing.assert_array_equal(tall[0, :, 1, 0, 0, 0], [0, 0, 8, 8, 16, 16])
 
 
 def test_views_of_an_open_number_and_of_another_layout():
-    array = fed(slanted(8, 32, 32), InputSpec("x", (1, None, 4, 32, 32, 3)), clips=2)
+    array = fed(slanted(8, 32, 32), InputSpec("x", (1, None, 4, 32, 32, 3)), view_clips=2)
     assert array.shape == (1, 2, 4, 32, 32, 3)
-    clip = load_clip(slanted(20, 32, 48), [VIEWS], preprocess=Preprocess(crops=3))
+    clip = load_clip(slanted(20, 32, 48), [VIEWS], preprocess=Preprocess(view_crops=3))
     assert clip.layout == "NSCTHW"
     assert clip.fed["x"].note == "2 clips of 3 crops, crop by crop"
 
@@ -66,8 +66,8 @@ def test_views_of_an_open_number_and_of_another_layout():
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"clips": 4}, UsageError, "takes 6 views, which --clips 4 cannot make; their product must be 6"),
-        ({"clips": 3, "crops": 3}, UsageError, "their product must be 6"),
+        ({"view_clips": 4}, UsageError, "takes 6 views, which --clips 4 cannot make; their product must be 6"),
+        ({"view_clips": 3, "view_crops": 3}, UsageError, "their product must be 6"),
         ({}, ClipError, "clip too short: 20 frames, the model takes 6 clips of 4; use a longer one, fewer clips with"),
     ],
 )
@@ -76,7 +76,7 @@ def test_views_that_cannot_be_had_are_refused(options, error, words):
 
 
 def test_a_network_of_one_view_takes_no_crops():
-    refused(UsageError, "takes one view; leave out --clips", numbered(9), preprocess=Preprocess(crops=3))
+    refused(UsageError, "takes one view; leave out --clips", numbered(9), preprocess=Preprocess(view_crops=3))
 
 
 @pytest.mark.parametrize(("layout", "rows"), [("N(TC)HW", "tc"), ("N(CT)HW", "ct")])
