@@ -90,7 +90,7 @@ def expand(program: Program) -> Model | None:
             graph.register_initializer(value)
         old = [original.outputs[i] for i in writer.made]
         replace_nodes_and_values(graph, original, [original], writer.nodes, old, list(writer.made.values()))
-    return replace(program.model, graph=copy, unexpanded=refused, recurrent=recurrent)
+    return replace(program.model, graph=copy, unexpanded={**program.model.unexpanded, **refused}, recurrent=recurrent)
 
 
 def _rule(program: Program, node: Node) -> Callable[[Writer], None] | None:
