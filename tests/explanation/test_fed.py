@@ -104,6 +104,27 @@ def test_channels_of_a_picture_without_a_batch_axis_are_its_first_axis(
     ]
 
 
+def test_frames_along_the_first_axis_have_places_in_time(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Only frame 5 has anything in it: there the class's tube lies, and there the kernel fires."""
+    body = (
+        "c = Conv <pads=[1,1,1,1]> (x, w)\nr = Relu (c)\ng = GlobalAveragePool (r)\nf = Flatten (g)\n"
+        "l = MatMul (f, v)\nq = Reshape (l, shape)\ny = ReduceMean <keepdims=0> (q, one)"
+    )
+    weights = {"w": (6, 3, 3, 3), "v": (6, 5), "shape": [1, 8, 5], "one": [1]}
+    path = saved(network(body, weights, "float[8,3,12,12] x"), tmp_path)
+    clip = np.zeros((8, 3, 12, 12), np.float32)
+    clip[5, :, 2:6, 7:11] = rng.standard_normal((3, 4, 4))
+    pyramid = cfp.explain(path, clip, device="cpu")
+    assert pyramid.input.layout == "TCHW"
+    assert (pyramid.media.kind, pyramid.media.size) == ("video", (8, 12, 12))
+    assert pyramid.media.frames.shape == (8, 12, 12, 3)
+    layer, kernel, _ = pyramid.kernels(depth=1)[0]
+    fires = pyramid.tube(layer, kernel)
+    assert np.abs(fires[[0, 1, 2, 3, 4, 6, 7]]).max() <= 1e-6 < np.abs(fires[5]).max()
+    seen = np.abs(pyramid.class_tube()).sum(axis=(1, 2)) > 0  # smoothed over three frames
+    np.testing.assert_array_equal(np.flatnonzero(seen), [4, 5, 6])
+
+
 def test_a_fixed_batch_is_filled_with_copies_and_says_so(tmp_path: Path, rng: np.random.Generator) -> None:
     body = "c = Conv (x, w)\nr = Relu (c)\ng = GlobalAveragePool (r)\ny = Flatten (g)"
     path = saved(network(body, {"w": (5, 3, 3, 3)}, "float[4,3,9,9] x"), tmp_path)
