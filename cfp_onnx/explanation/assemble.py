@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cfp_onnx import runtime
+from cfp_onnx.clips.layout import layout_text
 from cfp_onnx.errors import RunError
 from cfp_onnx.explanation.classes import label_of, strongest
 from cfp_onnx.explanation.network import Network
@@ -132,7 +133,8 @@ def assemble(
     return Pyramid(
         model=ModelHeader.of(file),
         input=InputHeader(
-            file=clip.file, sha256=clip.sha256, shape=tuple(clip.feeds[clip.main()].shape), layout=clip.layout,
+            file=clip.file, sha256=clip.sha256, shape=tuple(clip.feeds[clip.main()].shape),
+            layout=layout_text(clip.layout) if clip.layout else None,
             fed={name: fed.published() for name, fed in clip.fed.items()} or None,
         ),
         run=run,

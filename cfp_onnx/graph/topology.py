@@ -275,7 +275,7 @@ class Topology:
             if index not in depth:
                 continue
             for below in {o.layer for o, _ in self.readers[index] if o.layer is not None} | side_of[index]:
-                if below is not None and below != index:
+                if below is not None and below < index:  # a later one is of an earlier trip of the same loop
                     depth[below] = max(depth.get(below, 0), depth[index] + 1)
         return depth
 

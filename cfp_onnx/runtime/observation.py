@@ -1,4 +1,4 @@
-"""A model run once at the real input size: the shape of every tensor and the branch of every ``If``.
+"""A model run once at the real input size: the shape of every tensor, branches of ``If``, trips of loops.
 
 One with fused operators is run once more, with ordinary nodes in their place.
 """
@@ -10,19 +10,27 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import onnx
 import onnx_ir as ir
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from cfp_onnx.errors import CfpError
 from cfp_onnx.model import (
     NEWER,
     RAISED_BELOW,
     Model,
+    Node,
     Program,
+    asked,
+    asked_of_recurrent,
     branches,
     canonical_nodes,
+    count_trips,
     expand,
+    has_sequences,
+    loops,
     raised,
     take_branches,
+    unroll,
+    without_sequences,
 )
 from cfp_onnx.runtime.device import Device
 from cfp_onnx.runtime.model_graph import Graph
@@ -48,15 +56,21 @@ def observe(model: Model, feeds: Mapping[str, Array]) -> Program:
     """
     device = Device("cpu")
     for _ in range(64):
-        conditions = branches(model)
-        if not conditions:
+        if conditions := branches(model):
+            values = _fetch(model, feeds, conditions, device)
+            model = take_branches(
+                model, {n: bool(np.asarray(v).reshape(-1)[0]) for n, v in zip(conditions, values, strict=True)}
+            )
+        elif names := loops(model):
+            model = unroll(model, _trips(model, feeds, names, device))
+        else:
             break
-        values = _fetch(model, feeds, conditions, device)
-        model = take_branches(
-            model, {n: bool(np.asarray(v).reshape(-1)[0]) for n, v in zip(conditions, values, strict=True)}
-        )
+    if has_sequences(model):
+        model = _without_sequences(model, feeds, device)
     program = _shaped(_newer(model, feeds, device), feeds, device)
-    plain = expand(program)
+    lengths = asked_of_recurrent(program)
+    seen = dict(zip(lengths, _fetch(program.model, feeds, lengths, device) if lengths else [], strict=True))
+    plain = expand(program, seen)
     return program if plain is None else _shaped(plain, feeds, device)
 
 
@@ -107,15 +121,49 @@ def _shaped(model: Model, feeds: Mapping[str, Array], device: Device) -> Program
     graph = Graph.of(model, {k: v.shape for k, v in feeds.items()})
     initializers = {v.name for v in graph.proto.graph.initializer}
     nodes = canonical_nodes(model)
-    skip = {o for n in nodes if n.op.rpartition("::")[2] in _SEQUENCES for o in n.outputs} | _without_shape(model)
+    skip = {o for n in nodes if n.op.rpartition("::")[2] in _SEQUENCES for o in _no_tensors(n)} | _without_shape(model)
     names = [o for n in nodes for o in n.outputs if o and o not in skip and o not in initializers]
+    shapes = dict(zip(names, _shapes_in(graph, names, feeds, device), strict=True))
+    shapes.update({k: tuple(v.shape) for k, v in feeds.items()})
+    return Program(model, shapes)
+
+
+def _no_tensors(node: Node) -> list[str]:
+    """Outputs that are no tensors, or may not be; of a loop that was left, its body tells."""
+    body = node.attributes.get("body")
+    if not isinstance(body, ir.Graph):
+        return list(node.outputs)
+    made = body.outputs[node.op == "Loop" :]
+    return [o for o, value in zip(node.outputs, made, strict=False) if not isinstance(value.type, ir.TensorType)]
+
+
+def _trips(model: Model, feeds: Mapping[str, Array], names: Sequence[str], device: Device) -> dict[str, int]:
+    """How many trips each loop takes."""
+    graph = Graph.of(model, {k: v.shape for k, v in feeds.items()})
+    probes = count_trips(graph.proto.graph, names)
+    found = _shapes_in(graph, list(probes.values()), feeds, device)
+    return {name: shape[0] for name, shape in zip(probes, found, strict=True)}
+
+
+def _without_sequences(model: Model, feeds: Mapping[str, Array], device: Device) -> Model:
+    cut, read = asked(model)
+    graph = Graph.of(model, {k: v.shape for k, v in feeds.items()})
+    graph.proto.graph.initializer.append(numpy_helper.from_array(np.array(0, np.int64), "cfp/first"))
+    for name in cut:
+        graph.proto.graph.node.append(helper.make_node("SequenceAt", [name, "cfp/first"], [f"cfp/first/{name}"]))
+    measured = [*dict.fromkeys(cut.values()), *(f"cfp/first/{name}" for name in cut)]
+    found = _shapes_in(graph, measured, feeds, device) if measured else []
+    shapes = {name.removeprefix("cfp/first/"): shape for name, shape in zip(measured, found, strict=True)}
+    values = dict(zip(read, _fetch(model, feeds, read, device) if read else [], strict=True))
+    return without_sequences(model, shapes, values)
+
+
+def _shapes_in(graph: Graph, names: Sequence[str], feeds: Mapping[str, Array], device: Device) -> list[tuple[int, ...]]:
     probes = [f"cfp/shape/{i}" for i in range(len(names))]
     for name, probe in zip(names, probes, strict=True):
         graph.proto.graph.node.append(helper.make_node("Shape", [name], [probe]))
     session = _only(graph, [(p, TensorProto.INT64) for p in probes]).session(device, optimise=False)
-    shapes = {n: tuple(int(d) for d in s) for n, s in zip(names, run(session, probes, feeds), strict=True)}
-    shapes.update({k: tuple(v.shape) for k, v in feeds.items()})
-    return Program(model, shapes)
+    return [tuple(int(d) for d in s) for s in run(session, probes, feeds)]
 
 
 def _without_shape(model: Model) -> set[str]:

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from fused_nets import NETS, PACKED, REFUSED
+from live_nets import NETS as LIVE
 from recurrent_nets import FORMS
 from small_nets import Array, Net, engine_of
 
@@ -88,5 +89,5 @@ def test_what_is_not_understood_is_named(net: Net, says: str, tmp_path: Path) ->
 
 
 def test_every_expansion_has_a_network() -> None:
-    used = {(n.domain, n.op_type) for net in (*NETS, *FORMS) for n in net.model().graph.node}
+    used = {(n.domain, n.op_type) for net in (*NETS, *FORMS, *LIVE) for n in net.model().graph.node}
     assert {tuple(op.rpartition("::")[::2]) for op in EXPANSIONS} <= used
