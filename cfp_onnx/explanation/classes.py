@@ -198,7 +198,11 @@ class Classes:
         view = [1] * len(shape)
         view[axis] = count
         total = int(np.prod(shape)) // count
-        return np.ascontiguousarray(np.broadcast_to(weights.reshape(view), shape) / np.float32(total))
+        found = np.array(np.broadcast_to(weights.reshape(view), shape) / np.float32(total))
+        if axis != 0 and shape[0] > 1:  # the score is the first item's
+            found[0] *= shape[0]
+            found[1:] = 0
+        return found
 
 
 def rivals(program: Program, scored: str, target: str, classes: Classes, scores: Array, index: int) -> Array:

@@ -9,7 +9,7 @@ from typing import assert_never
 
 import numpy as np
 
-from cfp_onnx.errors import UnsupportedOperatorError
+from cfp_onnx.errors import LimitError, UnsupportedOperatorError
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.ancestry import Ancestry
 from cfp_onnx.graph.channel_axis import channel_axis
@@ -23,6 +23,9 @@ from cfp_onnx.graph.recurrent import RECURRENT, inner_effect
 from cfp_onnx.graph.states import State, Track, merge_tracks
 from cfp_onnx.model import Node, Program, captured
 from cfp_onnx.values import Array
+
+TRACK_LIMIT = 3_000_000
+"""Most layers whose kernels the tensors of a network carry, added up over all tensors."""
 
 Means = Callable[[str], "Array | None"]
 
@@ -109,6 +112,8 @@ class Tracing:
                 self._inside.update(n for n in part.nodes if n != part.node.name)
                 offset += 0 if layer.tied else part.kernels
         self._steps = frozenset(n for r in program.model.recurrent.values() for n in r.inside)
+        self._firsts = np.zeros(0, np.int64)
+        self._tracks = 0
         self._fiber_joints = {layer.output for layer in layers if layer.split}
         self._view = View(program, self.states, {p.node.name: p for layer in layers for p in layer.parts})
         self._steering = replace(self._view, steering=True)
@@ -120,6 +125,7 @@ class Tracing:
 
         Raises:
             UnsupportedOperatorError: If an operator on a channel path is unknown and barriers are not allowed.
+            LimitError: If there is too much to follow, see `TRACK_LIMIT`.
         """
         for node in self.program.nodes:
             if node.name in self._inside:
@@ -132,9 +138,19 @@ class Tracing:
             for name, state in zip(node.outputs, self._apply(node, effect), strict=False):
                 if name:
                     self.states[name] = state
+                    self._count(state)
             if isinstance(effect, fx.Layer) and effect.part.output != node.outputs[0]:
                 self.states[effect.part.output] = self.states[node.outputs[0]]
                 self._ancestry.copy(effect.part.output, node.outputs[0])
+
+    def _count(self, state: State) -> None:
+        """Refuse networks in which each shortcut carries the kernels of all layers before it on and on."""
+        self._tracks += len(state.tracks)
+        if self._tracks > TRACK_LIMIT:
+            raise LimitError(
+                f"{self.program.model.path}: its shortcuts carry the kernels of more than {TRACK_LIMIT} layers in all "
+                "from tensor to tensor, which is too much to follow"
+            )
 
     def _effect(self, node: Node) -> fx.Effect:
         if node.name in self._steps:
@@ -232,12 +248,12 @@ class Tracing:
         return side
 
     def _members(self, state: State) -> frozenset[int]:
-        firsts = np.array([o.first for o in self.origins])
-        found: set[int] = set()
-        for track in state.tracks:
-            labels = np.unique(track.labels)
-            found.update((np.searchsorted(firsts, labels[labels >= 0], side="right") - 1).tolist())
-        return frozenset(found)
+        """Places of the origins whose labels a tensor carries."""
+        if len(self._firsts) != len(self.origins):
+            self._firsts = np.array([o.first for o in self.origins])
+        labels = np.concatenate([t.labels.reshape(-1) for t in state.tracks]) if state.tracks else np.zeros(0, np.int64)
+        places = np.searchsorted(self._firsts, labels[labels >= 0], side="right") - 1
+        return frozenset(np.unique(places).tolist())
 
     def _held(self, node: Node, outputs: Sequence[str]) -> list[State]:
         return [State((), self._side(node)) for _ in outputs]
@@ -337,7 +353,9 @@ class Tracing:
         for name, share, kind in zip(names, shares, vias, strict=True):
             for t in (track.to_rank(rank) for track in self.states[name].tracks):
                 part = t.share * share
-                labels = np.broadcast_to(t.labels, np.broadcast_shapes(t.labels.shape, part.shape))
+                labels = t.labels
+                if labels.shape != part.shape:
+                    labels = np.broadcast_to(labels, np.broadcast_shapes(labels.shape, part.shape))
                 via = t.via if kind == "chain" or t.via == "gate" else kind
                 tracks.append(Track(labels, part, via))
         return State(
