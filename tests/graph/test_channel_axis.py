@@ -20,7 +20,8 @@ BODIES = {
 
 @pytest.mark.parametrize("name", BODIES)
 def test_channels_last_is_found(name: str, tmp_path: Path) -> None:
-    body = f"{BODIES[name]}\nt = Transpose <perm=[0,3,1,2]> (d)\na = Conv (t, w)\np = GlobalAveragePool (a)\ny = Flatten (p)"
+    behind = "t = Transpose <perm=[0,3,1,2]> (d)\na = Conv (t, w)\np = GlobalAveragePool (a)\ny = Flatten (p)"
+    body = f"{BODIES[name]}\n{behind}"
     channels = 5 if "beside" in name else 3
     weights = {"w": (4, channels, 3, 3), "places": np.array([1, 2]), "half": 0.5, "grid": (1, 6, 7, 2)}
     engine = engine_of(network(body, weights, "float[1,6,7,3] x", opset=18), tmp_path)

@@ -181,6 +181,37 @@ def _scatter(node: Node, view: View) -> fx.Effect | None:
     return fx.Move(moving, apply)
 
 
+@operator("Trilu")
+def _triangle(node: Node, view: View) -> fx.Effect | None:
+    if view.depends(node, 1):
+        return None
+    shape, offset = view.shape(node.input(0)), view.constant(node.input(1))
+    k, upper = 0 if offset is None else int(offset.reshape(-1)[0]), bool(node.attributes.get("upper", 1))
+    below = np.tri(shape[-2], shape[-1], k - 1 if upper else k, dtype=bool)
+    kept = ~below if upper else below
+    return moved(lambda a, fill: np.where(kept, np.broadcast_to(a, shape), np.asarray(fill, a.dtype)))
+
+
+@operator("CenterCropPad")
+def _centre(node: Node, view: View) -> fx.Effect:
+    old, new = view.shape(node.input(0)), view.shape(node.outputs[0])
+
+    def apply(a: Array, fill: int) -> Array:
+        full = is_full(a, old)
+        for axis, (n, m) in enumerate(zip(old, new, strict=True)):
+            if n == m or (a.shape[axis] == 1 and n > 1 and m < n):
+                continue
+            if m < n:
+                a = np.take(a, np.arange((n - m) // 2, (n - m) // 2 + m), axis=axis)
+            elif a.shape[axis] > 1 or full or n == 1:
+                widths = [(0, 0)] * a.ndim
+                widths[axis] = ((m - n) // 2, m - n - (m - n) // 2)
+                a = np.pad(a, widths, constant_values=fill)
+        return a
+
+    return moved(apply)
+
+
 _PAD_MODES: dict[str, Literal["reflect", "edge", "wrap"]] = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 
 

@@ -54,6 +54,8 @@ ROWS: tuple[Row, ...] = (
         {"places": [[0, 3], [0, 0], [0, 3]], "zero": [0]},
         channels=3,
     ),
+    Row("Trilu", "b = Trilu <upper=0> (p, one)", {"one": np.int64(1)}),
+    Row("CenterCropPad", "b = CenterCropPad <axes=[1,2]> (p, sizes)", {"sizes": [7, 3]}, channels=7),
     Row("Pad", "b = Pad (p, pads)", {"pads": [0, 2, 1, 0, 0, 1, 0, -1]}, channels=7, reference="onnxruntime"),
     Row("DepthToSpace", 'b = DepthToSpace <blocksize=2, mode="CRD"> (p)', channels=1),
     Row("SpaceToDepth", "b = SpaceToDepth <blocksize=2> (p)", channels=16),
