@@ -147,14 +147,25 @@ def _gather(node: Node, view: View) -> fx.Effect | None:
 @operator("GatherElements", "GatherND")
 def _gather_places(node: Node, view: View) -> fx.Effect | None:
     indices = view.constant(node.input(1))
-    if indices is None or node.attributes.get("batch_dims", 0):
+    if indices is None:
         return None
     shape = view.shape(node.input(0))
     axis = int(node.attributes.get("axis", 0)) % len(shape)
     if node.op == "GatherND":
-        return moved(lambda a, _: np.broadcast_to(a, shape)[tuple(np.moveaxis(indices, -1, 0))])
+        return moved(
+            lambda a, _: _picked(np.broadcast_to(a, shape), indices, int(node.attributes.get("batch_dims", 0)))
+        )
     cut = tuple(slice(None) if a == axis else slice(n) for a, n in enumerate(indices.shape))
     return moved(lambda a, _: np.take_along_axis(np.broadcast_to(a, shape)[cut], indices.astype(np.int64), axis=axis))
+
+
+def _picked(a: Array, indices: Array, batch: int) -> Array:
+    """Elements, or slices, at places of each item of a batch (ONNX GatherND)."""
+    if batch == 0:
+        return np.asarray(a[tuple(np.moveaxis(indices, -1, 0))])
+    items = zip(a.reshape(-1, *a.shape[batch:]), indices.reshape(-1, *indices.shape[batch:]), strict=True)
+    found = np.stack([item[tuple(np.moveaxis(at, -1, 0))] for item, at in items])
+    return found.reshape(*a.shape[:batch], *found.shape[1:])
 
 
 @operator("ScatterND", "ScatterElements")

@@ -70,6 +70,13 @@ ROWS: tuple[Row, ...] = (
 
 
 CASES: tuple[Row, ...] = (
+    Row(
+        "GatherND",
+        "b = GatherND <batch_dims=1> (p, places)",
+        {"places": [[[3], [0], [3]]]},
+        channels=3,
+        case="in a batch",
+    ),
     Row("Concat", "b = Concat <axis=3> (p, q)", case="over positions"),
     Row("Concat", "b = Concat <axis=1> (p, q, p)", channels=12, case="one input twice"),
     Row(
