@@ -21,6 +21,7 @@ from cfp_onnx.clips.lists import Listed, clips_in
 from cfp_onnx.clips.load import load_clip
 from cfp_onnx.clips.preprocess import Preprocess
 from cfp_onnx.errors import UsageError
+from cfp_onnx.explanation.labels import fitted_labels
 from cfp_onnx.explanation.options import deepest
 from cfp_onnx.explanation.shared_clip import ModelInputs
 from cfp_onnx.files.packed_numbers import rounded
@@ -78,7 +79,7 @@ def baseline(
     listed = clips_in([clips] if isinstance(clips, str | os.PathLike) else clips, pictures=without_time(loaded))
     if not listed:
         raise UsageError("there is no clip to make a baseline of; give at least one")
-    names = tuple(labels) if labels is not None else loaded.labels
+    names = labels if labels is not None else loaded.labels
     recorders = Recorders(loaded, runtime.Device(device, threads), rule, levels, output, barriers)
     found: list[BaselineClip] = []
     again: list[tuple[Clip, BaselineClip]] = []
@@ -88,7 +89,9 @@ def baseline(
         clip = load_clip(item.file, taker.inputs, preprocess=taker.preprocess, layout=taker.layout(layout))
         wanted = item.target if item.target is not None else target
         file = _shown_path(item, relative_to)
-        found.append(_remembered(recorders.at(clip.feeds), clip, file, wanted, names, taker.inputs[0].name))
+        recorder = recorders.at(clip.feeds)
+        names, _ = fitted_labels(names, recorder.engine.classes()[0], loaded.path)
+        found.append(_remembered(recorder, clip, file, wanted, names, taker.inputs[0].name))
         if len(again) < NOISE_CLIPS:
             again.append((clip, found[-1]))
     if progress is not None:
@@ -97,7 +100,7 @@ def baseline(
     return Baseline(
         model=FileFacts.of(loaded),
         inputs=taker.inputs, preprocess=replace(taker.preprocess, layout=taker.layout(layout)), run=_run_of(recorders),
-        labels=names,
+        labels=None if names is None else tuple(names),
         traits=tuple(_rounded(t) for t in traits),
         clips=tuple(found), noise=measured_noise(recorders, again),
     )  # fmt: skip

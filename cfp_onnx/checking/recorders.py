@@ -75,9 +75,7 @@ def deciding_output(model: Model, baseline: Baseline, clip: Clip, device: runtim
     then = next(c.sight.scores for c in baseline.clips if c.sha256 == clip.sha256)
     far = {}
     if len(names) > 1:
-        for name, value in zip(
-            names, runtime.run(runtime.plain_session(model, device), names, clip.feeds), strict=True
-        ):
+        for name, value in runtime.answers(model, runtime.plain_session(model, device), clip.feeds).items():
             numbers = isinstance(value, np.ndarray) and value.ndim > 0 and value.dtype.kind == "f"
             if numbers and len(scores := value[:1].astype(np.float64).reshape(-1)) == len(then):
                 far[name] = outputs_over(then, scores)

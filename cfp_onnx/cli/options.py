@@ -80,6 +80,13 @@ def count(text: str) -> int:
     return int(text[:10])
 
 
+def whole(text: str) -> int:
+    """A whole number of at least 0."""
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text[:10])
+
+
 def number(text: str) -> float:
     """Any number, NaN and infinity included: the library refuses what it cannot use."""
     try:
@@ -152,9 +159,13 @@ TUBES = (
 
 CLIP = (
     Option("--layout", "layout", str, "NCTHW|..", "axes of the model's input, where they are ambiguous"),
-    Option("--labels", "labels", str, "F", "class names, one a line or a JSON list"),
+    Option("--labels", "labels", str, "F", "class names, as text, CSV, YAML or JSON"),
     Option("--frames", "frames", count, "N", "frames to sample"),
     Option("--stride", "stride", count, "S", "step between sampled frames"),
+    Option("--start", "start", whole, "N", "first frame that may be used (0)"),
+    Option("--end", "end", count, "N", "first frame behind those that may be used (all)"),
+    Option("--clips", "view_clips", count, "N", "clips of a model that takes several views at once (what it leaves)"),
+    Option("--crops", "view_crops", count, "1|3", "places along the longer side that each clip is cut from (1)"),
     Option("--size", "size", size, "HxW", "height and width in pixels"),
     Option("--mean", "mean", numbers, "R,G,B", "subtracted, on the 0..1 scale"),
     Option("--std", "std", numbers, "R,G,B", "divided by, on the 0..1 scale"),

@@ -23,7 +23,7 @@ def preprocess_of(model: Model, options: argparse.Namespace) -> Preprocess | Non
     from cfp_onnx.clips.preprocess import Preprocess
 
     base = named_preprocess(options)
-    names = ("frames", "stride", "size", "mean", "std")
+    names = ("frames", "stride", "start", "end", "view_clips", "view_crops", "size", "mean", "std")
     given = {k: getattr(options, k) for k in names if getattr(options, k) is not None}
     if base is None and not given:
         return None

@@ -1,4 +1,8 @@
-"""Which axis of an input is which: N, C, T, H, W (L for one-dimensional data)."""
+"""Which axis of an input is which: N, C, T, H, W (L for one-dimensional data, S for several views of one clip).
+
+Where frames lie in the axis of the channels it is one letter here: F, frame by frame with its colours, written
+``(TC)``; or G, colour by colour with its frames, written ``(CT)``.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ LAYOUTS = {
     3: {1: "NCL", 2: "NLC"},
     4: {1: "NCHW", 3: "NHWC"},
     5: {1: "NCTHW", 2: "NTCHW", 4: "NTHWC"},
+    6: {2: "NSCTHW", 3: "NSTCHW", 5: "NSTHWC"},
 }
 """By the number of axes and by the axis of the channels, the usual layout."""
 
@@ -21,8 +26,14 @@ UNBATCHED = {
     2: {0: "CL", 1: "LC"},
     3: {0: "CHW", 2: "HWC"},
     4: {0: "CTHW", 1: "TCHW", 3: "THWC"},
+    5: {1: "SCTHW", 2: "STCHW", 4: "STHWC"},
 }
+
 """The same where the first axis is no batch."""
+
+
+COLOURS = 3
+"""Colours of a frame."""
 
 
 def usual_layouts(spec: InputSpec) -> Mapping[int, str]:
@@ -60,7 +71,19 @@ def _axes_of_size(spec: InputSpec, size: int) -> list[int | None]:
 
 def letters_of(layout: str) -> str:
     """Returns a layout's letters, without separators and in capitals."""
-    return re.sub(r"[\s,/]", "", layout).upper()
+    letters = re.sub(r"[\s,/]", "", layout).upper()
+    return letters.replace("(TC)", "F").replace("(CT)", "G")
+
+
+def layout_text(letters: str) -> str:
+    """Returns a layout as people write it."""
+    return letters.replace("F", "(TC)").replace("G", "(CT)")
+
+
+def frames_in_channels(letters: str, shape: Sequence[int | None]) -> int | None:
+    """Returns how many frames lie in the axis of the channels; None where none do or the axis is open."""
+    size = next((n for letter, n in zip(letters, shape, strict=True) if letter in "FG"), None)
+    return None if size is None else size // COLOURS
 
 
 def layout_for(spec: InputSpec, inputs: Sequence[InputSpec], layout: str | None) -> str | None:
@@ -74,16 +97,22 @@ def _checked_layout(spec: InputSpec, requested: str) -> str:
     """Checks a layout that a person asked for against the axes and the channels of the model."""
     letters = letters_of(requested)
     where = f"input {spec.name!r} {shape_text(spec.shape)}"
-    if len(set(letters)) != len(letters) or not set(letters) <= set("NCTHWL") or "C" not in letters:
-        raise UsageError(f"layout {requested!r} must name each axis once with N, C, T, H, W or L, C among them")
+    channels = set(letters) & set("CFG")
+    twice = len(set(letters)) != len(letters) or (channels != {"C"} and "T" in letters)
+    if twice or not set(letters) <= set("NSCTHWLFG") or len(channels) != 1:
+        raise UsageError(
+            f"layout {requested!r} must name each axis once with N, C, T, H, W, L or S (several views), C among them; "
+            "(TC) or (CT) is an axis that holds frames and colours"
+        )
     if len(letters) != len(spec.shape):
         raise UsageError(f"layout {requested!r} names {len(letters)} axes, {where} has {len(spec.shape)}")
-    axis = letters.index("C")
+    (kind,) = channels
+    axis = letters.index(kind)
     if spec.channel_axis is not None and axis != spec.channel_axis:
         raise UsageError(
             f"layout {requested!r} puts the channels on axis {axis}, the graph reads them from axis "
             f"{spec.channel_axis} of {where}"
         )
-    if spec.shape[axis] not in (None, 1, 3) and _axes_of_size(spec, 3):
+    if kind == "C" and spec.shape[axis] not in (None, 1, 3) and _axes_of_size(spec, 3):
         raise UsageError(f"layout {requested!r} gives {where} {spec.shape[axis]} channels; name the axis of size 3 C")
     return letters

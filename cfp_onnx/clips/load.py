@@ -8,7 +8,7 @@ import numpy as np
 
 from cfp_onnx.clips.clip import Clip, Fed, InputArray, Source
 from cfp_onnx.clips.feed import input_as_it_is
-from cfp_onnx.clips.layout import layout_for
+from cfp_onnx.clips.layout import layout_for, layout_of
 from cfp_onnx.clips.preprocess import Preprocess
 from cfp_onnx.clips.sample import input_from_frames
 from cfp_onnx.clips.share import arrays_by_input, filled, given_inputs, names_of, takers_of_frames
@@ -89,13 +89,34 @@ def _parts_of(
 def _from_array(array: Array, file: str, spec: InputSpec, preprocess: Preprocess, layout: str | None) -> InputArray:
     """Preprocesses uint8 frames; feeds anything else as it is."""
     own = spec.dtype == "uint8" and array.shape == spec.shape and preprocess.color == "RGB"
-    if _are_frames(array) and not own:
-        return input_from_frames(frames_of_array(array, file), spec, preprocess, layout)
+    frames = None if own else _frames_in(array, spec, layout)
+    if frames is not None:
+        return input_from_frames(frames_of_array(frames, file), spec, preprocess, layout)
     return input_as_it_is(array, file, spec, layout)
 
 
 def _are_frames(array: Array) -> bool:
     return bool(array.dtype == np.uint8 and array.ndim in (3, 4) and array.shape[-1] == 3 and array.size)
+
+
+def _frames_in(array: Array, spec: InputSpec, layout: str | None) -> Array | None:
+    """An array as frames ``(T, H, W, C)`` or one ``(H, W, C)``; None where it is something else.
+
+    Beside three colours these are as many channels as the input takes (flow, depth, further bands), and ``(T, H, W)``
+    where it takes one.
+    """
+    if _are_frames(array) or array.dtype != np.uint8 or not array.size or array.shape == spec.shape:
+        return array if _are_frames(array) else None
+    try:
+        axes = dict(zip(layout_of(spec, layout), spec.shape, strict=True))
+    except UsageError:
+        return None
+    if not {"C", "H", "W"} <= set(axes):
+        return None
+    if array.ndim == 4 and array.shape[-1] == axes["C"]:
+        return array
+    grey = axes["C"] == 1 and array.ndim == (3 if "T" in axes else 2)
+    return array[..., None] if grey else None
 
 
 __all__ = ["load_clip"]

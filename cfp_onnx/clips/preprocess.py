@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from cfp_onnx.clips.layout import frames_in_channels
 from cfp_onnx.clips.spec import InputSpec
 from cfp_onnx.errors import UsageError
 
@@ -13,7 +14,8 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area")
 """How a frame may be resized."""
 
 _JSON_KEYS = (
-    "frames", "stride", "start", "size", "short_side", "mean", "std", "color", "layout", "interpolation"
+    "frames", "stride", "start", "end", "view_clips", "view_crops", "size", "short_side", "mean", "std", "color",
+    "layout", "interpolation",
 )  # fmt: skip
 """What is written as JSON: all but `yields`."""
 
@@ -47,6 +49,9 @@ class Preprocess:
         frames: Frames to sample; None takes the model's T.
         stride: Step between consecutive samples, in frames; None spreads them evenly over the clip.
         start: First frame that may be used.
+        end: First frame behind those that may be used; None for all.
+        view_clips: Clips of a network that takes several views at once; None takes what the model leaves.
+        view_crops: Places that each clip is cut from, 1 or 3 along its longer side; None for 1.
         size: Height and width in pixels; None takes the model's.
         short_side: Length in pixels that the short side is resized to before the centre crop; None resizes
             until the frame just covers the crop.
@@ -62,6 +67,9 @@ class Preprocess:
     frames: int | None = None
     stride: int | None = None
     start: int = 0
+    end: int | None = None
+    view_clips: int | None = None
+    view_crops: int | None = None
     size: tuple[int, int] | None = None
     short_side: int | None = None
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
@@ -72,9 +80,13 @@ class Preprocess:
     yields: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
-        for key in ("frames", "stride", "short_side"):
+        for key in ("frames", "stride", "short_side", "view_clips"):
             _require(key, getattr(self, key), lambda v: v is None or _is_count(v), "a whole number of at least 1")
         _require("start", self.start, lambda v: type(v) is int and v >= 0, "a whole number of at least 0")
+        _require("view_crops", self.view_crops, lambda v: v in (None, 1, 3), "1 or 3")
+        _require("end", self.end, lambda v: v is None or _is_count(v), "a whole number of at least 1")
+        if self.end is not None and self.end <= self.start:
+            raise UsageError(f"end {self.end} must lie behind start {self.start}")
         _require("size", self.size, _is_size, "height and width, two whole numbers of at least 1")
         _require("mean", self.mean, _is_numbers, "1 or 3 finite numbers on the 0..1 scale")
         _require("std", self.std, lambda v: _is_numbers(v) and min(v) > 0, "1 or 3 finite numbers above 0")
@@ -121,7 +133,8 @@ class Preprocess:
         ``replace(PRESETS["i3d"].fitted(spec, layout), frames=64)``.
         """
         axes = dict(zip(layout, spec.shape, strict=True))
-        frames = (axes["T"] or self.frames) if "T" in axes else None
+        folded = frames_in_channels(layout, spec.shape)
+        frames = folded or ((axes["T"] or self.frames) if "T" in axes else None)
         size, short_side = self.size, self.short_side
         if size is not None:
             size = (axes.get("H") or size[0], axes.get("W") or size[1])

@@ -8,7 +8,7 @@ import numpy as np
 
 from cfp_onnx.clips.clip import InputArray
 from cfp_onnx.clips.feed import input_as_it_is
-from cfp_onnx.clips.layout import layout_of
+from cfp_onnx.clips.layout import layout_for, layout_of
 from cfp_onnx.clips.sources.opened import Arrays
 from cfp_onnx.clips.spec import InputSpec, cast_to, dtype_of, shape_text
 from cfp_onnx.errors import ClipError, UsageError
@@ -117,11 +117,11 @@ def takers_of_frames(file: str, inputs: Sequence[InputSpec], layout: str | None)
 def _axes_of_frames(spec: InputSpec, layout: str | None) -> dict[str, int | None]:
     """The sizes of an input that takes frames, by letter; nothing of another."""
     try:
-        letters = layout_of(spec, layout if layout is not None and len(layout) == len(spec.shape) else None)
+        letters = layout_of(spec, layout_for(spec, (), layout))
     except UsageError:
         return {}
     axes = dict(zip(letters, spec.shape, strict=True))
-    return axes if {"H", "W"} <= set(axes) and axes["C"] in {None, 1, 3} else {}
+    return axes if {"H", "W"} <= set(axes) and axes.get("C") in {None, 1, 3} else {}
 
 
 def one_clip_is_not_enough(file: str, inputs: Sequence[InputSpec]) -> str:

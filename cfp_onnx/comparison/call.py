@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ from cfp_onnx.comparison.observed import ClipRequest, observe
 from cfp_onnx.comparison.result import Comparison
 from cfp_onnx.comparison.side import Sides
 from cfp_onnx.errors import UsageError
+from cfp_onnx.explanation.labels import fitted_labels
 from cfp_onnx.explanation.options import deepest
 from cfp_onnx.explanation.shared_clip import ModelInputs, read_both
 from cfp_onnx.model import Model, load
@@ -89,7 +91,9 @@ def compare(
         if progress is not None:
             progress("comparing", n, len(listed))
         read = read_both(source, *takers, layout=layout)
-        found = observe(*sides.at(read), read, wanted, found)
+        one_side, other_side = sides.at(read)
+        wanted = replace(wanted, labels=fitted_labels(wanted.labels, one_side.engine.classes()[0], one.path)[0])
+        found = observe(one_side, other_side, read, wanted, found)
     if found is None:
         raise UsageError("there is no clip to compare on; give at least one")
     return assembled(*sides.at(read), found, wanted, tolerance=tolerance, theta=theta)

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 
 from cfp_onnx.conversion.environments import environment
 from cfp_onnx.conversion.file_kinds import accepted
-from cfp_onnx.conversion.keep import check_labels, described_preprocess, keep_file, preset_of, source_of
+from cfp_onnx.conversion.keep import described_preprocess, keep_file, preset_of, source_of
 from cfp_onnx.conversion.process import run_converter
 from cfp_onnx.conversion.usage import Shape, absolute, batch_of, check_place, check_usage, plain_shape
 from cfp_onnx.conversion.verify import read_probe, verified
 from cfp_onnx.errors import UsageError
+from cfp_onnx.explanation.labels import fitted_labels
 from cfp_onnx.explanation.network import Network
 from cfp_onnx.values import Progress, silent
 
@@ -138,10 +139,10 @@ def convert(
         file, clips = work / "model.onnx", read_probe(work)
         network, difference = verified(file, clips, input_shape)
         classes_found = int(next(iter(clips[0][1].values())).shape[-1])
-        check_labels(labels, classes_found)
+        names, _ = fitted_labels(labels, classes_found, source)
         metadata = described_preprocess(network.file, preprocess or preset_of(arch), layout, frames, size)
-        if labels is not None:
-            metadata["cfp_onnx.labels"] = list(labels)
+        if names is not None:
+            metadata["cfp_onnx.labels"] = list(names)
         metadata["cfp_onnx.source"] = source_of(report, source, weights, arch)
         keep_file(file, Path(out), metadata)
     return Conversion(

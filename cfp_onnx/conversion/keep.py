@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,16 +61,6 @@ def preset_of(arch: str | None) -> Preprocess | None:
 
     name = (arch or "").removesuffix("-a")
     return PRESETS.get(name) or (PRESETS["resnet3d"] if name.startswith("resne") else None)
-
-
-def check_labels(labels: Sequence[str] | None, classes: int) -> None:
-    """Refuses labels that are not one for each class.
-
-    Raises:
-        UsageError: If there are more or fewer.
-    """
-    if labels is not None and len(labels) != classes:
-        raise UsageError(f"there are {len(labels)} labels but the network has {classes} classes")
 
 
 def described_preprocess(
@@ -132,4 +122,4 @@ def keep_file(file: Path, out: Path, metadata: Mapping[str, Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-__all__ = ["check_labels", "described_preprocess", "keep_file", "preset_of", "source_of"]
+__all__ = ["described_preprocess", "keep_file", "preset_of", "source_of"]

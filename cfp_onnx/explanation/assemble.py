@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cfp_onnx import runtime
+from cfp_onnx.clips.layout import layout_text
 from cfp_onnx.errors import RunError
 from cfp_onnx.explanation.classes import label_of, strongest
 from cfp_onnx.explanation.network import Network
@@ -92,7 +93,8 @@ LEAST_RIVAL = 0.05
 
 def largest_difference(plain: Mapping[str, Array], probed: Mapping[str, Array]) -> float:
     """Largest absolute difference of the model's outputs with and without probes."""
-    pairs = [(plain[k], v) for k, v in probed.items() if k in plain and np.issubdtype(np.asarray(v).dtype, np.number)]
+    numbers = {k: v for k, v in probed.items() if isinstance(v, np.ndarray) and np.issubdtype(v.dtype, np.number)}
+    pairs = [(plain[k], v) for k, v in numbers.items() if k in plain]
     return max(
         (float(np.max(np.abs(a.astype(np.float64) - b.astype(np.float64)), initial=0.0)) for a, b in pairs), default=0.0
     )
@@ -131,7 +133,8 @@ def assemble(
     return Pyramid(
         model=ModelHeader.of(file),
         input=InputHeader(
-            file=clip.file, sha256=clip.sha256, shape=tuple(clip.feeds[clip.main()].shape), layout=clip.layout,
+            file=clip.file, sha256=clip.sha256, shape=tuple(clip.feeds[clip.main()].shape),
+            layout=layout_text(clip.layout) if clip.layout else None,
             fed={name: fed.published() for name, fed in clip.fed.items()} or None,
         ),
         run=run,

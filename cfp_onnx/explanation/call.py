@@ -14,6 +14,7 @@ import numpy as np
 
 from cfp_onnx import runtime
 from cfp_onnx.explanation.engine import Engine
+from cfp_onnx.explanation.labels import fitted_labels
 from cfp_onnx.explanation.network import Network
 from cfp_onnx.explanation.options import ClipOptions, RunOptions, WalkOptions
 from cfp_onnx.model import Model, load
@@ -113,7 +114,7 @@ def explain(
     fed = reading.read(clip, loaded, given)
     clock.lap("read")
     engine = Engine(loaded, fed.feeds, device=running.where(), output=output, barriers=running.barriers, keep=False)
-    names = reading.class_names(loaded)
+    names, said = fitted_labels(reading.class_names(loaded), engine.classes()[0], loaded.path)
     clock.lap("topology")
     plain = engine.plain(fed.feeds)
     index = engine.pick_class(plain, target, names)
@@ -125,6 +126,8 @@ def explain(
         kernel_relevance=kernel_relevance, layer_evidence=layer_evidence, progress=progress,
     )  # fmt: skip
     clock.lap("explain")
+    if said is not None:
+        pyramid = replace(pyramid, run=replace(pyramid.run, labels=said))
     return replace(pyramid, facts=_facts(clock.laps))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cfp_onnx.errors import TargetError
+from cfp_onnx.explanation.labels import find_label
 from cfp_onnx.graph.target import behind_target, class_axis, logits_of
 from cfp_onnx.graph.topology import Topology
 from cfp_onnx.model import Program
@@ -138,7 +139,7 @@ def others(
 
 def label_of(labels: Sequence[str] | None, index: int) -> str | None:
     """A class's name; None if it has none."""
-    return labels[index] if labels is not None and index < len(labels) else None
+    return (labels[index] or None) if labels is not None and index < len(labels) else None
 
 
 def pick_class(
@@ -159,8 +160,9 @@ def pick_class(
     if target is None:
         return int(np.argmax(scores))
     text = str(target).strip()
-    if labels is not None and text in labels and not isinstance(target, int):
-        index = list(labels).index(text)
+    named = None if labels is None or isinstance(target, int) else find_label(labels, text)
+    if named is not None:
+        index = named
     elif text.lstrip("-").isdigit():
         index = int(text)
     else:

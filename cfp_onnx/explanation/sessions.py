@@ -146,8 +146,7 @@ class Sessions:
         session = self._plain if self._plain is not None else runtime.plain_session(file, self.device)
         if self.keep:
             self._plain = session
-        names = [p.name for p in file.outputs]
-        results = dict(zip(names, runtime.run(session, names, feeds), strict=True))
+        results = runtime.answers(file, session, feeds)
         for name, value in results.items():
             floating = isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating)
             if floating and not np.isfinite(value).all():
@@ -300,7 +299,8 @@ class Sessions:
     def _refuse_recurrent(self, rule: Rule, depth: int | None) -> None:
         layers, deepest = self.network.topology.layers, deepest_level(self.network.depths, depth)
         for i, d in self.network.depths.items():
-            if not rule.recurrent and layers[i].family == RECURRENT and (d < deepest or d == 0):
+            recurrent = layers[i].family == RECURRENT or layers[i].tied
+            if recurrent and not rule.recurrent and (d < deepest or d == 0):
                 raise UsageError(
                     f"rule {rule.name} does not pass recurrent layers, and {layers[i].name!r} is one; choose one of "
                     f"{', '.join(name for name, row in RULES.items() if row.recurrent)}"

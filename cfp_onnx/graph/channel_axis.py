@@ -44,7 +44,9 @@ def _reads(program: Program, name: str, axis: int) -> bool:
         if part is not None:
             seen = to_rank(states[part.source].tracks[0].labels, len(program.shapes[part.source]))
             others = [a for a in range(seen.ndim) if a != part.in_axis]
-            verdicts.append(all(seen.shape[a] == 1 for a in others) and seen.shape[part.in_axis] >= shape[axis])
+            alone = all(seen.shape[a] == 1 for a in others) and seen.shape[part.in_axis] >= shape[axis]
+            # a first axis of length 1 tells nothing by its labels
+            verdicts.append(alone and (axis > 0 or program.shapes[part.source][part.in_axis] == shape[axis]))
             continue
         states.update(_passed_on(program, node, effect_of(node, view), states))
     return bool(verdicts) and all(verdicts)

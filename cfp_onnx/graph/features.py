@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from cfp_onnx.graph import effects as fx
@@ -55,6 +55,13 @@ def feature_of(topology: Topology, layer: KernelLayer, target: str) -> Feature:
         if is_activation(effect) and not _is_step(effect):
             break
     return best
+
+
+def features_of(topology: Topology, layer: KernelLayer, target: str) -> tuple[Feature, ...]:
+    """Where a layer's kernels are judged: at one place, or at one for each trip of a loop."""
+    if not layer.tied:
+        return (feature_of(topology, layer, target),)
+    return tuple(feature_of(topology, replace(layer, output=p.output, parts=(p,)), target) for p in layer.parts)
 
 
 def _is_step(effect: fx.Effect) -> bool:

@@ -20,6 +20,8 @@ def first_features(topology: Topology, name: str, target: str) -> tuple[Feature,
     found: dict[str, Feature] = {}
     for layer in topology.layers:
         sources = [origin for origin, via in topology.readers[layer.index] if via != "gate"]
+        if layer.tied:  # one trip's map is not the layer's
+            continue
         if all(o.layer is None for o in sources) and any(o.tensor == name for o in sources):
             feature = behind_norm(topology, feature_of(topology, layer, target), target)
             found[feature.tensor] = feature

@@ -6,8 +6,10 @@ grouped convolution.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from cfp_onnx.graph.convolutions import convolution
 from cfp_onnx.graph.dense import gemm, matmul
@@ -38,6 +40,7 @@ class KernelLayer:
         source: Tensor its channels are numbered over.
         output: Tensor its kernels are numbered over.
         split: Whether it is written as Split, convolutions and Concat.
+        tied: Whether its parts are one operation at each trip of a loop, with the same kernels and channels.
     """
 
     index: int
@@ -55,6 +58,7 @@ class KernelLayer:
     source: str
     output: str
     split: bool = False
+    tied: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,14 +86,18 @@ def find_layers(program: Program, parts: list[Part], fibers: list[Fibers]) -> li
     out: list[KernelLayer] = []
     first = 0
     used: set[str] = set()
+    trips = _trips(program, [p for p in parts if p.node.name not in inside])
     for part in parts:
         group = inside.get(part.node.name)
         if group is not None and group.parts[0].node.name != part.node.name:
             continue
-        members = (part,) if group is None else group.parts
-        kernels, channels = sum(p.kernels for p in members), sum(p.channels for p in members)
+        members = trips.get(part.node.name, (part,)) if group is None else group.parts
+        if group is None and members[0].node.name != part.node.name:
+            continue
+        tied = group is None and len(members) > 1
+        kernels, channels = (part.kernels, part.channels) if tied else _summed(members)
         groups = part.groups if group is None else len(members)
-        name = part.node.name
+        name = program.model.copies.get(part.node.name, part.node.name) if tied else part.node.name
         if name in used:
             name = f"{name}#{sum(u.startswith(name) for u in used) + 1}"
         used.add(name)
@@ -110,6 +118,7 @@ def find_layers(program: Program, parts: list[Part], fibers: list[Fibers]) -> li
                 source=part.source if group is None else group.source,
                 output=part.output if group is None else group.output,
                 split=group is not None,
+                tied=tied,
             )
         )
         first += kernels
@@ -149,6 +158,30 @@ def find_parts(program: Program) -> list[Part]:
     """Every weighted operation on the part of the graph that depends on the input, in execution order."""
     inside = {name for found in program.model.recurrent.values() for name in found.inside}
     return [p for node in program.nodes if node.name not in inside and (p := _part(program, node)) is not None]
+
+
+def _summed(parts: Sequence[Part]) -> tuple[int, int]:
+    return sum(p.kernels for p in parts), sum(p.channels for p in parts)
+
+
+def _trips(program: Program, parts: Sequence[Part]) -> dict[str, tuple[Part, ...]]:
+    """Of parts that are one operation at several trips of a loop, all of them."""
+    found: dict[tuple[str, int, int], list[list[Part]]] = {}
+    for part in parts:
+        name = program.model.copies.get(part.node.name)
+        if name is None or part.kind == RECURRENT:
+            continue
+        alike = found.setdefault((name, part.kernels, part.channels), [])
+        mine = next((rows for rows in alike if _same_weights(rows[0], part)), None)
+        if mine is None:
+            alike.append([part])
+        else:
+            mine.append(part)
+    return {p.node.name: tuple(rows) for alike in found.values() for rows in alike for p in rows}
+
+
+def _same_weights(one: Part, other: Part) -> bool:
+    return one.weight == other.weight or np.array_equal(one.weights(), other.weights())
 
 
 def _op(program: Program, part: Part) -> str:

@@ -19,7 +19,7 @@ from cfp_onnx.graph.labels import to_rank
 from cfp_onnx.graph.parts import Geometry, Part
 from cfp_onnx.graph.recurrent import RECURRENT
 from cfp_onnx.graph.topology import Topology
-from cfp_onnx.model import Node
+from cfp_onnx.model import Node, Program
 from cfp_onnx.values import Array
 
 Coordinates = tuple[Array, ...]
@@ -72,7 +72,7 @@ def _through(topology: Topology, node: Node, effect: fx.Effect, found: Mapping[s
     shapes = topology.program.shapes
     match effect:
         case fx.Move(sources):
-            return _moved(node, effect, [found.get(node.inputs[i]) for i in sources], shapes)
+            return _moved(topology.program, node, effect, [found.get(node.inputs[i]) for i in sources])
         case fx.Sum(sources) | fx.Select(sources):
             known = [found[node.inputs[i]] for i in sources if node.inputs[i] in found]
             return [_finest([_aligned(c, rank) for c in known])] if known else []
@@ -133,19 +133,29 @@ def _mean(a: Array, axes: Sequence[int], *, keep: bool) -> Array:
     return np.asarray(np.divide(total, counts, out=np.full(np.shape(total), np.nan), where=counts > 0))
 
 
-def _moved(
-    node: Node, effect: fx.Move, sources: Sequence[Coordinates | None], shapes: Mapping[str, tuple[int, ...]]
-) -> list[Coordinates]:
+def _moved(program: Program, node: Node, effect: fx.Move, sources: Sequence[Coordinates | None]) -> list[Coordinates]:
+    """Coordinates moved with the elements; what stands beside them without any, such as a class token, has no place.
+
+    Zeros that are put beside them are padding, which lies where the line goes on.
+    """
+    bare = [node.inputs[i] for i, c in zip(effect.sources, sources, strict=True) if c is None]
+    padded = all(program.is_constant(name) and not np.any(program.constant(name)) for name in bare)
     count = max((len(c) for c in sources if c is not None), default=0)
     per_axis: list[list[Array]] = []
     nowhere: Any = np.nan
     for k in range(count):
         arrays = [
-            np.full((1,) * len(shapes.get(node.inputs[i], (1,))), np.nan) if c is None else c[k]
+            np.full((1,) * len(_shape(program, node.inputs[i])), np.nan) if c is None else c[k]
             for i, c in zip(effect.sources, sources, strict=True)
         ]
-        per_axis.append([_continued(_compact(np.asarray(a, np.float64))) for a in effect.apply(arrays, nowhere)])
+        moved = [_compact(np.asarray(a, np.float64)) for a in effect.apply(arrays, nowhere)]
+        per_axis.append([_continued(a) for a in moved] if padded else moved)
     return [tuple(arrays[i] for arrays in per_axis) for i in range(len(node.outputs))] if per_axis else []
+
+
+def _shape(program: Program, name: str) -> tuple[int, ...]:
+    found = program.shapes.get(name)
+    return found if found is not None else program.constant(name).shape
 
 
 def _compact(a: Array) -> Array:

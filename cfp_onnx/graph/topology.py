@@ -18,6 +18,7 @@ from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.fibers import find_fibers
 from cfp_onnx.graph.labels import UNKNOWN
 from cfp_onnx.graph.layers import KernelLayer, Origin, find_layers, find_origins, find_parts
+from cfp_onnx.graph.no_layers import without_layers
 from cfp_onnx.graph.reach import Paths, paths_to
 from cfp_onnx.graph.recurrent import RECURRENT
 from cfp_onnx.graph.states import State
@@ -276,7 +277,7 @@ class Topology:
             if index not in depth:
                 continue
             for below in {o.layer for o, _ in self.readers[index] if o.layer is not None} | side_of[index]:
-                if below is not None and below != index:
+                if below is not None and below < index:  # a later one is of an earlier trip of the same loop
                     depth[below] = max(depth.get(below, 0), depth[index] + 1)
         return depth
 
@@ -324,9 +325,7 @@ def build(program: Program, *, channel_axes: Mapping[str, int], barriers: bool =
     """
     parts = find_parts(program)
     if not parts:
-        raise ModelError(
-            f"{program.model.path}: no convolution and no dense layer with weights; there are no kernels to rank"
-        )
+        raise ModelError(without_layers(program))
     layers = find_layers(program, parts, find_fibers(program, parts))
     origins = find_origins(program, layers, channel_axes)
     flow = Tracing(program, layers, origins, barriers=barriers)

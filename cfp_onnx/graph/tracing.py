@@ -20,7 +20,7 @@ from cfp_onnx.graph.parts import Part
 from cfp_onnx.graph.quantisation import layer_quantised_as, quantised_as
 from cfp_onnx.graph.recurrent import RECURRENT, inner_effect
 from cfp_onnx.graph.states import State, Track, merge_tracks
-from cfp_onnx.model import Node, Program
+from cfp_onnx.model import Node, Program, captured
 from cfp_onnx.values import Array
 
 Means = Callable[[str], "Array | None"]
@@ -85,7 +85,7 @@ class Tracing:
             for part in layer.parts:
                 self._place[part.node.name] = (layer, offset)
                 self._inside.update(n for n in part.nodes if n != part.node.name)
-                offset += part.kernels
+                offset += 0 if layer.tied else part.kernels
         self._steps = frozenset(n for r in program.model.recurrent.values() for n in r.inside)
         self._fiber_joints = {layer.output for layer in layers if layer.split}
         self._view = View(program, self.states, {p.node.name: p for layer in layers for p in layer.parts})
@@ -136,7 +136,7 @@ class Tracing:
 
     def _barrier(self, node: Node) -> fx.Effect:
         """What an unknown operator is: nothing to speak of where no layer stands above it, else a barrier."""
-        if not self._ancestry.has_layers(node.inputs):
+        if not self._ancestry.has_layers((*node.inputs, *captured(node))):
             return fx.Barrier()
         if self.allow_barriers:
             self.barriers.append(node.op)

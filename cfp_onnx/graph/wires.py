@@ -16,6 +16,8 @@ from cfp_onnx.values import Array
 
 def part_wires(layer: KernelLayer, states: Mapping[str, State], program: Program) -> list[tuple[str, Array, Array]]:
     """Labels that arrive at each channel of a layer, over the whole layer's input."""
+    if layer.tied:
+        return _tied_wires(layer, states, program)
     rows: dict[tuple[int, str], list[tuple[int, Array, Array]]] = {}
     offset = 0
     for part in layer.parts:
@@ -33,6 +35,31 @@ def part_wires(layer: KernelLayer, states: Mapping[str, State], program: Program
             shares[start : start + len(piece), : piece.shape[1]] = share
         out.append((via, labels, shares))
     return out
+
+
+def _tied_wires(layer: KernelLayer, states: Mapping[str, State], program: Program) -> list[tuple[str, Array, Array]]:
+    """Labels that arrive at a layer at any trip, with their mean shares."""
+    found: dict[str, list[tuple[Array, Array]]] = {}
+    for part in layer.parts:
+        for track in states.get(part.source, State()).tracks:
+            found.setdefault(track.via, []).append(_per_channel(track, part, program))
+    out = []
+    for via, pieces in found.items():
+        labels, shares = (np.concatenate(arrays, axis=1) for arrays in zip(*pieces, strict=True))
+        out.append((via, *_unique(labels, shares, len(layer.parts))))
+    return out
+
+
+def _unique(labels: Array, shares: Array, parts: int) -> tuple[Array, Array]:
+    """Every label of a row once, with its shares added up."""
+    rows = [np.unique(row, return_inverse=True) for row in labels]
+    width = max(len(u) for u, _ in rows)
+    out, out_share = np.full((len(rows), width), NONE, np.int64), np.zeros((len(rows), width))
+    for i, (unique, inverse) in enumerate(rows):
+        out[i, : len(unique)] = unique
+        sums = np.bincount(inverse.reshape(-1), weights=shares[i], minlength=len(unique))
+        out_share[i, : len(unique)] = np.where(unique == NONE, 0.0, sums / parts)
+    return out, out_share
 
 
 def _per_channel(track: Track, part: Part, program: Program) -> tuple[Array, Array]:

@@ -97,7 +97,8 @@ def _final_sigmoid(program: Program, found: Feature, target: str) -> tuple[str, 
 
 
 def _weights(layer: KernelLayer) -> Array:
-    pieces = [w.reshape(w.shape[0], w.shape[1], -1) for w in (p.weights() for p in layer.parts)]
+    parts = layer.parts[:1] if layer.tied else layer.parts
+    pieces = [w.reshape(w.shape[0], w.shape[1], -1) for w in (p.weights() for p in parts)]
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 

@@ -117,7 +117,8 @@ def stages_of(topology: Topology, layer: KernelLayer, steps: Sequence[tuple[Node
 
     Factor and constant of the last are None where a map is not one number per kernel.
     """
-    bias = np.concatenate([np.asarray(p.bias(), np.float64) for p in layer.parts])
+    parts = layer.parts[:1] if layer.tied else layer.parts
+    bias = np.concatenate([np.asarray(p.bias(), np.float64) for p in parts])
     axis = kernel_axis(topology, layer.output, layer.kernels)
     place = None if axis is None else Place(layer.output, axis)
     stages = [Stage(place, np.ones(layer.kernels), bias, None, None)]

@@ -6,14 +6,18 @@ every piece of shape arithmetic resolved to an array on demand. Fused operators 
 """
 
 from cfp_onnx.model.conditionals import branches, take_branches
-from cfp_onnx.model.expansions import EXPANSIONS, expand
-from cfp_onnx.model.nodes import canonical_nodes
+from cfp_onnx.model.expansions import EXPANSIONS, asked_of_recurrent, expand
+from cfp_onnx.model.loops import count_trips, loops, unroll
+from cfp_onnx.model.nodes import canonical_nodes, captured
 from cfp_onnx.model.program import Program
+from cfp_onnx.model.raising import NEWER, RAISED_BELOW, raised
 from cfp_onnx.model.reader import load
+from cfp_onnx.model.sequences import asked, has_sequences, without_sequences
 from cfp_onnx.model.shapes import input_shape
 from cfp_onnx.model.values import Model, Node, Port
 
 __all__ = [
-    "EXPANSIONS", "Model", "Node", "Port", "Program",
-    "branches", "canonical_nodes", "expand", "input_shape", "load", "take_branches",
+    "EXPANSIONS", "NEWER", "RAISED_BELOW", "Model", "Node", "Port", "Program",
+    "asked", "asked_of_recurrent", "branches", "canonical_nodes", "captured", "count_trips", "expand", "has_sequences",
+    "input_shape", "load", "loops", "raised", "take_branches", "unroll", "without_sequences",
 ]  # fmt: skip

@@ -41,21 +41,26 @@ def take_branches(model: Model, conditions: Mapping[str, bool]) -> Model:
 
 
 def _splice(graph: ir.Graph, call: ir.Node, body: ir.Graph) -> None:
-    results = list(body.outputs)
-    inner = list(body)
+    """Put a branch's nodes in the place of the ``If``; an output of the graph is handed on by an `Identity`."""
+    results, inner = list(body.outputs), list(body)
     for node in inner:
         node.name = node.name or f"{call.name}/{node.outputs[0].name}"
-    for value in [*(v for n in inner for v in n.outputs)]:
-        value.name = f"{call.name}/{value.name}"
+        for value in node.outputs:
+            value.name = f"{call.name}/{value.name}" if value.name else value.name
+    body.outputs.clear()
     body.remove(inner)
     graph.insert_before(call, inner)
     for old, new in zip(call.outputs, results, strict=True):
-        name = old.name
-        outputs = [i for i, v in enumerate(graph.outputs) if v is old]
         for use in list(old.uses()):
             use.node.replace_input_with(use.idx, new)
-        for i in outputs:
-            old.name = f"{name}/taken"
-            new.name = name
-            graph.outputs[i] = new
+        places = [i for i, v in enumerate(graph.outputs) if v is old]
+        if not places:
+            continue
+        name, old.name = old.name, f"{old.name}/untaken"
+        handed = ir.node(
+            "Identity", [new], outputs=[ir.Value(name=name, type=old.type, shape=old.shape)], name=f"{call.name}/{name}"
+        )
+        graph.insert_before(call, handed)
+        for i in places:
+            graph.outputs[i] = handed.outputs[0]
     graph.remove(call, safe=True)

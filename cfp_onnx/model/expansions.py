@@ -6,7 +6,7 @@ node and writes the nodes that compute the same, under names that begin with its
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import onnx_ir as ir
@@ -18,8 +18,10 @@ from cfp_onnx.model.program import Program
 from cfp_onnx.model.recurrence import gru, lstm, rnn
 from cfp_onnx.model.rotary import contrib_rotary, rotary
 from cfp_onnx.model.sampling import grid_sample
-from cfp_onnx.model.values import Model, Recurrence
+from cfp_onnx.model.values import Model, Node, Recurrence
+from cfp_onnx.model.vectors import is_vector_product, vector_product
 from cfp_onnx.model.writer import NotExpandableError, Writer
+from cfp_onnx.values import Array
 
 
 def _skip_norm(w: Writer) -> None:
@@ -62,16 +64,23 @@ EXPANSIONS: dict[str, Callable[[Writer], None]] = {
 """Fused operators, and what writes the nodes in their place."""
 
 
-def expand(program: Program) -> Model | None:
-    """The model with ordinary nodes in the place of fused ones; None where it has none that could be expanded.
+def asked_of_recurrent(program: Program) -> list[str]:
+    """Lengths of sequences that depend on the model's input: their values must be known to write a layer out."""
+    given = [node.input(4) for node in program.nodes if node.op in {"GRU", "LSTM", "RNN"}]
+    return [name for name in dict.fromkeys(given) if name and not program.is_constant(name)]
+
+
+def expand(program: Program, observed: Mapping[str, Array] | None = None) -> Model | None:
+    """The model with ordinary nodes in the place of fused ones and of products with vectors; None where it has none.
 
     Args:
         program: The network, with every shape observed.
+        observed: Values of what `asked_of_recurrent` names.
 
     Returns:
         A copy of the model; `Model.unexpanded` says which fused nodes are left, and why.
     """
-    fused = {n.name: n for n in program.nodes if n.op in EXPANSIONS}
+    fused = {n.name: (n, rule) for n in program.nodes if (rule := _rule(program, n)) is not None}
     if not fused:
         return None
     copy = program.model.graph.clone()
@@ -79,12 +88,12 @@ def expand(program: Program) -> Model | None:
     refused: dict[str, str] = {}
     recurrent: dict[str, Recurrence] = {}
     for original in list(graph):
-        node = fused.get(original.name or "")
-        if node is None:
+        if (original.name or "") not in fused:
             continue
-        writer = Writer(program, node, original, taken)
+        node, rule = fused[original.name or ""]
+        writer = Writer(program, node, original, taken, observed or {})
         try:
-            EXPANSIONS[node.op](writer)
+            rule(writer)
         except NotExpandableError as reason:
             refused[node.name] = str(reason)
             continue
@@ -94,7 +103,12 @@ def expand(program: Program) -> Model | None:
             graph.register_initializer(value)
         old = [original.outputs[i] for i in writer.made]
         replace_nodes_and_values(graph, original, [original], writer.nodes, old, list(writer.made.values()))
-    return replace(program.model, graph=copy, unexpanded=refused, recurrent=recurrent)
+    return replace(program.model, graph=copy, unexpanded={**program.model.unexpanded, **refused}, recurrent=recurrent)
+
+
+def _rule(program: Program, node: Node) -> Callable[[Writer], None] | None:
+    """What takes a node apart; None for a node that stays."""
+    return vector_product if is_vector_product(program, node) else EXPANSIONS.get(node.op)
 
 
 def _names(graph: ir.Graph) -> set[str]:
@@ -104,4 +118,4 @@ def _names(graph: ir.Graph) -> set[str]:
     return {name for name in [*values, *(n.name for n in graph)] if name}
 
 
-__all__ = ["EXPANSIONS", "expand"]
+__all__ = ["EXPANSIONS", "asked_of_recurrent", "expand"]

@@ -34,6 +34,16 @@ def _attribute(attribute: ir.Attr) -> Any:
     return attribute.value
 
 
+def captured(node: Node) -> tuple[str, ...]:
+    """Names of what graphs inside of a node read, and do not take as their inputs."""
+    graphs = [a for a in node.attributes.values() if isinstance(a, ir.Graph)]
+    found = {
+        v.name or "" for graph in graphs for inner in graph.all_nodes() for v in inner.inputs
+        if v is not None and v.graph is not graph
+    }  # fmt: skip
+    return tuple(sorted(found))
+
+
 def node_proto(node: Node) -> onnx.NodeProto:
     """The node as protobuf, for a runtime or the reference evaluator."""
     domain, _, op = node.op.rpartition("::")

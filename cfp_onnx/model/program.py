@@ -96,6 +96,25 @@ class Program:
                 stack.extend(i for i in self._static_nodes[current].inputs if i)
 
     def _resolve(self, name: str) -> Array:
+        """The value of a constant; those that its expression is made of are found first, however long it is."""
+        stack = [name]
+        while stack:
+            current = stack[-1]
+            node = self._static_nodes.get(current)
+            lacks = [] if node is None or current in self._initializers or node.op in _SHAPE_ONLY else self._lacks(node)
+            if lacks:
+                stack.extend(lacks)
+                continue
+            stack.pop()
+            if current not in self._cache:
+                self._cache[current] = self._own_value(current)
+        return self._cache[name]
+
+    def _lacks(self, node: Node) -> list[str]:
+        return [i for i in node.inputs if i and i not in self._cache and self.is_constant(i)]
+
+    def _own_value(self, name: str) -> Array:
+        """The value of a constant all of whose inputs are known."""
         if name in self._initializers:
             tensor = self._initializers[name].const_value
             if tensor is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -15,6 +16,7 @@ from onnx_ir.passes import common as passes
 from cfp_onnx.errors import ModelError
 from cfp_onnx.model.canonical import call_paths, name_nodes, tidy
 from cfp_onnx.model.dtypes import dtype_name
+from cfp_onnx.model.spelling import respell
 from cfp_onnx.model.values import Model, Port
 from cfp_onnx.text import first_line
 
@@ -41,6 +43,7 @@ def load(path: str | os.PathLike[str]) -> Model:
     except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
         raise ModelError(f"{file}: not an ONNX file, or a damaged one ({first_line(error)})") from error
     _check_proto(proto, file)
+    maps = respell(proto)
     paths = call_paths(proto, file)
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)
     try:
@@ -52,7 +55,7 @@ def load(path: str | os.PathLike[str]) -> Model:
     except (ValueError, TypeError, KeyError, RuntimeError, ir.passes.PassError) as error:
         raise ModelError(f"{file}: the graph is not well-formed: {first_line(error)}") from error
     _check_external(model, file)
-    return _describe(model, file, digest)
+    return _describe(model, file, digest, maps)
 
 
 def _sniff(file: Path) -> str:
@@ -110,7 +113,7 @@ def _check_external(model: ir.Model, file: Path) -> None:
             raise ModelError(f"{file}: external data file {str(location)!r} is too short for weight {value.name!r}")
 
 
-def _describe(model: ir.Model, file: Path, digest: str) -> Model:
+def _describe(model: ir.Model, file: Path, digest: str, maps: Mapping[str, tuple[str | int, ...]]) -> Model:
     opset = model.graph.opset_imports.get("", model.graph.opset_imports.get("ai.onnx", 1))
     return Model(
         path=file,
@@ -121,6 +124,7 @@ def _describe(model: ir.Model, file: Path, digest: str) -> Model:
         outputs=tuple(_port(v) for v in model.graph.outputs),
         metadata=dict(model.metadata_props),
         graph=model,
+        maps=maps,
     )
 
 

@@ -81,7 +81,7 @@ class Steps:
         if self.length > STEPS:
             raise NotExpandableError(f"takes {self.length} steps, more than the {STEPS} that are written out")
         if w.has(4):
-            lengths = w.value(4)
+            lengths = w.seen(4)
             if lengths is None:
                 raise NotExpandableError("has sequence lengths that depend on the model's input")
             if len(set(lengths.tolist())) != 1 or not 0 < lengths[0] <= self.length:

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from cfp_onnx.errors import ModelError
 from cfp_onnx.files import strict_json
+from cfp_onnx.model.spelling import labels_of
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,10 @@ class Model:
         metadata: The file's metadata strings.
         graph: onnx-ir model, inlined, constants lifted, sorted; node names are unique.
         unexpanded: Fused nodes that could not be taken apart, by name, and what each has that is not understood.
+        maps: Outputs that the file gives as maps from the classes' names, with the names in order; the graph gives the
+            scores themselves.
         recurrent: Recurrent layers that were written out, by the name of the node that holds their hidden units.
+        copies: Nodes of the trips of loops that were written out, and what all copies of each are called.
     """
 
     path: Path
@@ -100,18 +104,20 @@ class Model:
     metadata: Mapping[str, str]
     graph: ir.Model
     unexpanded: Mapping[str, str] = field(default_factory=dict)
+    maps: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
     recurrent: Mapping[str, Recurrence] = field(default_factory=dict)
+    copies: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def labels(self) -> tuple[str, ...] | None:
-        """Class labels that travel in the file's metadata (``cfp_onnx.labels``), else None.
+        """Class labels that travel in the file's metadata (``cfp_onnx.labels``) or in its outputs, else None.
 
         Raises:
             ModelError: If the metadata is there but is not a JSON list of strings.
         """
         text = self.metadata.get("cfp_onnx.labels")
         if text is None:
-            return None
+            return labels_of(self.maps)
         labels = _json(text, "cfp_onnx.labels", self.path)
         if not isinstance(labels, list) or not all(isinstance(x, str) for x in labels):
             raise ModelError(f"{self.path}: metadata cfp_onnx.labels is not a list of strings")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ class Writer:
         node: The node.
         original: The same node of the graph that is changed.
         taken: Names that are in use; those of new nodes and tensors are added.
+        observed: Values that were seen of tensors that depend on the model's input.
 
     Attributes:
         nodes: What was written.
@@ -33,7 +34,14 @@ class Writer:
         recurrence: Of a recurrent layer, what its nodes are.
     """
 
-    def __init__(self, program: Program, node: Node, original: ir.Node, taken: set[str]) -> None:
+    def __init__(
+        self,
+        program: Program,
+        node: Node,
+        original: ir.Node,
+        taken: set[str],
+        observed: Mapping[str, Array] | None = None,
+    ) -> None:
         self.program = program
         self.node = node
         self.nodes: list[ir.Node] = []
@@ -42,6 +50,7 @@ class Writer:
         self.recurrence: Recurrence | None = None
         self._original = original
         self._taken = taken
+        self._observed = observed or {}
 
     # What the node has.
 
@@ -64,9 +73,18 @@ class Writer:
         found = self.program.shapes.get(name)
         return found if found is not None else tuple(self.program.constant(name).shape)
 
+    def out_shape(self, index: int) -> tuple[int, ...]:
+        """Observed shape of an output."""
+        return self.program.shapes[self.node.outputs[index]]
+
     def value(self, index: int) -> Array | None:
         """An input that does not depend on the model's input; None for any other."""
         return self.program.constant_or_none(self.node.input(index))
+
+    def seen(self, index: int) -> Array | None:
+        """An input's value, of one that depends on the model's input as it was seen; None where it was not."""
+        found = self.value(index)
+        return self._observed.get(self.node.input(index)) if found is None else found
 
     def attribute(self, name: str, default: float) -> float:
         """A number among the attributes."""

@@ -136,6 +136,7 @@ class RunHeader(PyramidHeader):
         undefined: Expanded kernels for which the rule is undefined.
         negative_sums: Expanded kernels whose scores add up to a negative sum.
         links_omitted: Links beyond the most that a pyramid holds.
+        labels: How a file's names were aligned with the classes, where it was not one name a class; else None.
     """
 
     rule: str
@@ -154,6 +155,7 @@ class RunHeader(PyramidHeader):
     undefined: int
     negative_sums: int | None = None
     links_omitted: int | None = None
+    labels: str | None = None
 
     @classmethod
     def read(cls, reader: Reader) -> RunHeader:
@@ -171,7 +173,8 @@ class RunHeader(PyramidHeader):
             onnxruntime=reader.optional("onnxruntime", reader.text),
             output_difference=reader.number_as_written("output_difference"), undefined=reader.whole("undefined"),
             negative_sums=reader.optional("negative_sums", reader.whole),
-            links_omitted=reader.optional("links_omitted", reader.whole), extra=reader.rest(),
+            links_omitted=reader.optional("links_omitted", reader.whole),
+            labels=reader.optional("labels", reader.text), extra=reader.rest(),
         )  # fmt: skip
 
 

@@ -117,6 +117,8 @@ def _header(pyramid: Findings) -> list[RenderableType]:
         out.append(_note(f"the model itself answers {class_name(top.class_index, top.label)} on this clip"))
     if run.output_difference > 1e-3 * max(1.0, abs(target.score)):
         out.append(_note(f"the probes moved the outputs by {_number(run.output_difference)}"))
+    if run.labels:
+        out.append(_note(f"labels: {run.labels}"))
     if run.undefined:
         out.append(_note(f"the rule is undefined for {run.undefined} expanded kernels; they have no links"))
     if run.negative_sums:

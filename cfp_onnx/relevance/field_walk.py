@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from cfp_onnx.graph import effects as fx
-from cfp_onnx.graph.features import Feature, feature_of
+from cfp_onnx.graph.features import Feature, features_of
 from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.graph.parts import Part
 from cfp_onnx.graph.topology import Topology
@@ -152,11 +152,12 @@ class Walk:
         self._ends = {p.output: p.node.name for layer in topology.layers for p in layer.parts}
         self._arrived: dict[str, list[Field]] = {}
         self._scores = {target}
-        self._judged: dict[str, list[KernelLayer]] = {}
+        self._judged: dict[str, list[tuple[KernelLayer, Feature]]] = {}
         for layer in topology.layers:
             if 0 < depths.get(layer.index, -1) <= self.limit:
-                self.features[layer.index] = found = feature_of(topology, layer, target)
-                self._judged.setdefault(found.tensor, []).append(layer)
+                for found in features_of(topology, layer, target):
+                    self.features[layer.index] = found
+                    self._judged.setdefault(found.tensor, []).append((layer, found))
         if self._inputs:  # the walk goes on below the depth at which kernels are judged
             self.limit = max(depths.values(), default=0) + 1
         self._useful = self._reach()
@@ -183,6 +184,11 @@ class Walk:
     def depth_of(self, layer: KernelLayer) -> int:
         """A layer's depth; beyond the limit where the target does not depend on it."""
         return self.depths.get(layer.index, self.limit + 1)
+
+    def link(self, layer: KernelLayer, index: int, *messages: Message) -> None:
+        """Keep what the links of a part are computed from; those of all trips of a loop are one."""
+        key = (layer.index, 0 if layer.tied else index)
+        self.messages[key] = (*self.messages.get(key, ()), *messages)
 
     # The walk itself.
 
@@ -217,7 +223,11 @@ class Walk:
 
     def _expands(self, layer: KernelLayer) -> bool:
         """Whether something is handed below a layer: the classifier always, others above the depth limit."""
-        return self.depth_of(layer) < self.limit or self.depths.get(layer.index) == 0
+        return self.depth_of(layer) < self.limit or self.depths.get(layer.index) == 0 or self._goes_round(layer)
+
+    def _goes_round(self, layer: KernelLayer) -> bool:
+        """Whether a layer hands down to earlier trips of its own loop, whatever its depth."""
+        return layer.tied and layer.index in self.depths
 
     def _reach(self) -> set[str]:
         """Tensors through which a layer within the depth limit can still be reached."""
@@ -226,7 +236,7 @@ class Walk:
         for node in self.program.nodes:
             place = self._parts.get(node.name)
             if place is not None:
-                if self.depth_of(place[0]) <= self.limit:
+                if self.depth_of(place[0]) <= self.limit or self._goes_round(place[0]):
                     useful.add(place[0].parts[place[1]].output)
                 continue
             if node.name not in inner and any(i in useful for i in node.inputs):
@@ -237,8 +247,8 @@ class Walk:
         """Add up what all readers handed down; note the relevance of kernels that are judged here."""
         field = self._rule.settle(tensor, self._arrived[tensor])
         self._arrived[tensor] = [field]
-        for layer in self._judged.get(tensor, []):
-            self._note(layer, self.features[layer.index], field)
+        for layer, feature in self._judged.get(tensor, []):
+            self._note(layer, feature, field)
         if tensor in self._wanted:
             relevance = self._rule.judge(tensor, field)
             self.seen[tensor] = self.probe.reduce("ReduceSum", relevance, [self._wanted[tensor]], keep=False)
@@ -249,8 +259,9 @@ class Walk:
         axes = [a for a in range(len(self.value.shape(feature.tensor))) if a != feature.axis]
         found = self.probe.reduce("ReduceSum", relevance, axes, keep=False)
         more = self._rule.correction(feature)
-        self.relevance[layer.index] = found if more is None else self.probe.add("Add", [found, more])
-        if self._places:
+        parts = [name for name in (self.relevance.get(layer.index), found, more) if name is not None]
+        self.relevance[layer.index] = total(self.probe, parts)
+        if self._places and not layer.tied:
             self.maps[layer.index] = self.probe.reduce("ReduceSum", relevance, [feature.axis], keep=False)
             self.volumes[layer.index] = relevance
 

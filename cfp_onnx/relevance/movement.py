@@ -44,6 +44,11 @@ def moved(walk: Walk, node: Node, effect: fx.Move, fields: Mapping[str, str]) ->
         yield Handed(name, probe.reshape(g, shape))
     elif op == "Pad" and str(node.attributes.get("mode", "constant")) == "constant":
         yield Handed(name, _unpad(probe, effect, g, shape, shape_of(node.outputs[0])))
+    elif op == "Gather" and (place := _one_place(walk, node, shape)) is not None:
+        axis, index = place
+        wide = probe.reshape(g, [1 if a == axis else n for a, n in enumerate(shape)])
+        around = [[k if a == axis else 0 for a in range(len(shape))] for k in (index, shape[axis] - 1 - index)]
+        yield Handed(name, probe.pad(wide, *around))
     elif op == "Expand":
         yield Handed(name, g, shape_of(node.outputs[0]))
     else:
@@ -51,6 +56,15 @@ def moved(walk: Walk, node: Node, effect: fx.Move, fields: Mapping[str, str]) ->
         for k, index in enumerate(effect.sources):
             if walk.useful(node.inputs[index]):
                 yield Handed(node.inputs[index], _gathered(probe, effect, g, shapes, k))
+
+
+def _one_place(walk: Walk, node: Node, shape: Sequence[int]) -> tuple[int, int] | None:
+    """Axis and place of a Gather that takes one place out of an axis, as each trip of a loop does."""
+    indices = walk.program.constant_or_none(node.input(1))
+    if indices is None or indices.size != 1:
+        return None
+    axis = int(node.attributes.get("axis", 0)) % len(shape)
+    return axis, int(indices.reshape(-1)[0]) % shape[axis]
 
 
 def _uncat(walk: Walk, node: Node, effect: fx.Move, g: str) -> Iterator[Handed]:

@@ -110,7 +110,7 @@ class Positional:
         scale = self._scaled.get(part.output)
         if layer.index in self._walk.linked:
             message = g if scale is None else self._times(g, scale)
-            self._walk.messages[layer.index, index] = (Message(part, self._value(part.source), message),)
+            self._walk.link(layer, index, Message(part, self._value(part.source), message))
         if self._walk.useful(part.source):
             yield Handed(part.source, transposed(self._probe, shapes, part, g, scale), kind=field.kind)
 

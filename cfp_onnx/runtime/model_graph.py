@@ -46,7 +46,8 @@ class Graph:
         del proto.graph.value_info[:]
         if sizes is not None:
             for value in proto.graph.output:
-                value.type.tensor_type.ClearField("shape")
+                if value.type.HasField("tensor_type"):
+                    value.type.tensor_type.ClearField("shape")
         return cls(proto, weights)
 
     def session(self, device: Device, *, optimise: bool = True) -> ort.InferenceSession:
@@ -123,7 +124,8 @@ def _skeleton(model: Model, weights: dict[str, Array]) -> onnx.ModelProto:
         tensor = value.const_value
         if name in unused:
             continue
-        if tensor is not None and tensor.nbytes >= EXTERNAL_FROM and tensor.dtype == ir.DataType.FLOAT:
+        outer = any(use.node.graph is inner.graph for use in value.uses())  # what only a branch reads cannot be handed
+        if outer and tensor is not None and tensor.nbytes >= EXTERNAL_FROM and tensor.dtype == ir.DataType.FLOAT:
             weights[name] = np.ascontiguousarray(tensor.numpy())
             kept[name] = tensor
             value.const_value = ir.tensor(np.zeros(0, np.float32), name=name)

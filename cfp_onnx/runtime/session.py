@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cfp_onnx.errors import DeviceError, ModelError, RunError
 from cfp_onnx.model import Model
 from cfp_onnx.runtime.device import Device, import_onnxruntime, providers
@@ -68,11 +70,31 @@ def run(session: ort.InferenceSession, names: Sequence[str], feeds: Mapping[str,
     if not names:  # the runtime would return every output
         return []
     try:
-        return list(session.run(list(names), dict(feeds)))
+        return list(session.run(list(names), {k: np.asarray(v) for k, v in feeds.items()}))
     except Exception as error:
         if type(error).__module__.startswith("onnxruntime") or isinstance(error, RuntimeError | ValueError):
             raise RunError(f"onnxruntime failed on this input: {_reason(error)}") from error
         raise
 
 
-__all__ = ["create_session", "plain_session", "run"]
+def answers(model: Model, session: ort.InferenceSession, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Every output of a file; of a map of scores for each item the scores, in the order of its keys.
+
+    Args:
+        model: The file as it was loaded.
+        session: What `plain_session` gave for it.
+        feeds: Arrays for all inputs.
+
+    Raises:
+        RunError: If the runtime fails on these inputs.
+    """
+    names = [p.name for p in model.outputs]
+    found = dict(zip(names, run(session, names, feeds), strict=True))
+    maps: dict[str, Any] = {k: found[k] for k in model.maps}
+    found.update(
+        {k: np.array([[item[key] for key in model.maps[k]] for item in m], np.float32) for k, m in maps.items()}
+    )
+    return found
+
+
+__all__ = ["answers", "create_session", "plain_session", "run"]

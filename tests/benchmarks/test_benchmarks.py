@@ -11,8 +11,9 @@ import onnxruntime
 import pytest
 from gated_net import FRAMES
 from gated_net import network as gated
+from onnx_text import small
 
-from benchmarks import overhead
+from benchmarks import overhead, wild
 from cfp_onnx import model, runtime
 from cfp_onnx.explanation.engine import Engine
 
@@ -73,3 +74,27 @@ def test_a_noisy_control_is_flagged() -> None:
 
 def test_the_ratio_is_the_median_of_the_pairs() -> None:
     assert overhead.Timing.of([(1.0, 2.0), (2.0, 2.0), (1.0, 30.0)]).ratio == 2
+
+
+def test_the_sweep_tells_what_becomes_of_each_file(
+    tiny: Path, tmp_path: Path, rng: np.random.Generator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, found = tmp_path / "files", tmp_path / "wild.json"
+    folder.mkdir()
+    onnx.save(gated(rng, 1), folder / "gated.onnx")
+    onnx.save(small("g (float[1, 3, 4, 4] x) => (float[1, 3, 4, 4] y) { y = Relu(x) }"), folder / "relu.onnx")
+    (folder / "torn.onnx").write_bytes(tiny.read_bytes()[:200])
+    assert wild.main([str(folder), "--seconds", "100", "--json", str(found)]) == 0
+    gate, relu, torn = json.loads(found.read_text())
+    assert (gate["outcome"], gate["layers"], gate["equal"], gate["coverage"]) == ("explained", True, True, 1.0)
+    assert gate["relevant"] > 0
+    assert (relu["outcome"], relu["layers"], torn["outcome"]) == ("refused", False, "not run")
+    assert "1 of 1 that run and have layers are explained (100.0 %)" in capsys.readouterr().out
+
+
+def test_the_sweep_knows_a_score_that_is_not_the_files() -> None:
+    output = np.array([[0.25, 0.5], [4.0, 8.0]], np.float32)
+    assert wild.holds(output, 1, 0.5)
+    assert not wild.holds(output, 1, 8.0)
+    assert wild.holds(np.arange(12.0).reshape(1, 2, 6), 1, 8.5)
+    assert not wild.holds(np.arange(12.0).reshape(1, 2, 6), 0, 8.5)

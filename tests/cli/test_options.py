@@ -128,7 +128,7 @@ def test_options_of_a_drawing_are_those_of_the_library():
 
 FREE = {
     "NAME=1,3,16,112,112", "[NAME=]1,3,16,112,112", "INDEX|LABEL", "NAME", "STEP", "X", "K", "N", "S", "HxW", "S|HxW",
-    "R,G,B", "NCTHW|..", "NAME=VALUE|FILE",
+    "R,G,B", "NCTHW|..", "NAME=VALUE|FILE", "1|3",
 }  # fmt: skip
 """Metavars of values that a shell cannot know."""
 

@@ -44,7 +44,7 @@ def test_layout_is_read_off_the_model(shape, axis, layout):
         ((1, 16, 112, 3, 112), 3),
         ((1, 40, 300), None),
         ((3,), None),
-        ((1, 1, 3, 16, 112, 112), None),
+        ((1, 1, 3, 3, 112, 112), None),
     ],
 )
 def test_an_ambiguous_layout_asks(shape, axis):

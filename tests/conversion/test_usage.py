@@ -13,7 +13,7 @@ from cfp_onnx.errors import OutputError, UsageError
 
 
 def test_labels_are_counted(order, tmp_path):
-    refused(order(), tmp_path / "m.onnx", "2 labels but the network has 5 classes", UsageError, labels=["a", "b"])
+    refused(order(), tmp_path / "m.onnx", "has 5 classes; it is made for another model", UsageError, labels=["a", "b"])
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_the_command_line_has_a_flag_for_every_field() -> None:
     assert run == {}
     for name in ("layout", "labels"):
         assert clip.pop(name).default is None
-    spelled = {"frames", "stride", "size", "mean", "std"}
+    spelled = {"frames", "stride", "start", "end", "view_clips", "view_crops", "size", "mean", "std"}
     assert set(clip) == {"preprocess", "preset", *spelled}, "the rest are parts of a preprocessing"
     assert spelled <= {f.name for f in dataclasses.fields(cfp.Preprocess)}
 

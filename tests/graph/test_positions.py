@@ -13,8 +13,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 from position_nets import CHECKED, Case
-from small_nets import engine_of
+from small_nets import Net, engine_of
 
+import cfp_onnx as cfp
 from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.graph.features import feature_of
 from cfp_onnx.graph.positions import grid_of, positions, spatial_axes
@@ -132,6 +133,26 @@ def test_a_constant_token_looks_at_no_place(tmp_path: Path) -> None:
     np.testing.assert_allclose(grid.centres[1], 1.5 + 4 * np.arange(5))
     np.testing.assert_array_equal(grid.index, np.arange(-1, 30))
     np.testing.assert_array_equal(grid.mean(np.arange(31.0)), np.arange(1.0, 31).reshape(6, 5))
+
+
+@pytest.mark.parametrize(("value", "before"), [(0.5, np.nan), (0.0, -2.5)])
+def test_what_is_put_beside_features_has_a_place_only_as_padding(value: float, before: float, tmp_path: Path) -> None:
+    """A token that the file keeps, before the tokens of a signal: zeros are padding, anything else has no place."""
+    body = (
+        "c1 = Conv <strides=[4]> (x, w1)\nt1 = Transpose <perm=[0,2,1]> (c1)\nt2 = Concat <axis=1> (token, t1)\n"
+        "f = MatMul (t2, w2)\nm = ReduceMean <keepdims=0> (f, one)\ny = MatMul (m, w3)"
+    )
+    weights = {
+        "w1": (8, 1, 4), "w2": np.ones((8, 6), np.float32), "w3": np.ones((6, 5), np.float32), "one": [1],
+        "token": np.full((1, 1, 8), value, np.float32),
+    }  # fmt: skip
+    net = Net("a token of its own", "x=1,1,20", body, weights)
+    engine = engine_of(net.model(), net.feeds(), tmp_path)
+    (found,) = positions(engine.topology, "x", 1)["f"]
+    np.testing.assert_allclose(found.reshape(-1), [before, 1.5, 5.5, 9.5, 13.5, 17.5])
+    clip = cfp.explain(tmp_path / "net.onnx", net.feeds(), device="cpu")
+    assert clip.tubes is not None
+    assert clip.target.score == pytest.approx(float(engine.plain(net.feeds())["y"].max()))
 
 
 def test_elements_at_one_place_are_averaged_or_added_up(rng: np.random.Generator) -> None:

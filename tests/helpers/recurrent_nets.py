@@ -83,6 +83,9 @@ FORMS: tuple[Net, ...] = (
         recurrent("sequences that end early, backwards", op, ', direction="reverse"', "w, r, b, n", weights={"n": SHORT}, reads="all"),
     )),
     recurrent("its last cell", "LSTM", reads="cell"),
+    recurrent("lengths made of the clip", "RNN", ', direction="reverse"', "w, r, b, n", reads="all",
+              before="m = ReduceMax (x)\nms = Reshape (m, one1)\nmz = Mul (ms, nought)\nmn = Add (mz, seven)\nn = Cast <to=6> (mn)",
+              weights={"one1": [1], "nought": 0.0, "seven": 7.0}),
     recurrent("peepholes", "LSTM", inputs="w, r, b, , h0, c0, seen", weights={**STATES, "seen": (1, 12)}, reads="all"),
     recurrent("peepholes, both directions", "LSTM", ', direction="bidirectional"', "w, r, b, , h0, c0, seen",
               weights={"h0": (2, 1, 4), "c0": (2, 1, 4), "seen": (2, 12)}, directions=2),
@@ -106,7 +109,5 @@ REFUSED: tuple[tuple[Net, str], ...] = (
     (recurrent("a clip", "LSTM", ", clip=0.5"), "clips what its activations read"),
     (recurrent("weights made of the clip", "GRU", inputs="wm, r, b", before="m = ReduceMax (x)\nms = Reshape (m, one1)\nwm = Mul (w, ms)",
                weights={"one1": [1]}), "has weights that depend on the model's input"),
-    (recurrent("lengths made of the clip", "RNN", inputs="w, r, b, n", before="m = ReduceMax (x)\nms = Reshape (m, one1)\nmz = Mul (ms, nought)\nmn = Add (mz, nine)\nn = Cast <to=6> (mn)",
-               weights={"one1": [1], "nought": 0.0, "nine": 9.0}), "has sequence lengths that depend on the model's input"),
 )  # fmt: skip
 """Networks with a form that is not followed, and what the message says of it."""

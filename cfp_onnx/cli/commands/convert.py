@@ -30,7 +30,7 @@ def _side(text: str) -> tuple[int, int]:
 _KEPT = ", written into the file"
 CHANGES: dict[str, dict[str, Any]] = {
     "layout": {"help": f"axes of the input{_KEPT}"},
-    "labels": {"help": f"class names, one a line or a JSON list{_KEPT}"},
+    "labels": {"help": f"class names, as text, CSV, YAML or JSON{_KEPT}"},
     "frames": {"help": "frames of a clip"},
     "size": {"type": _side, "metavar": "S|HxW"},
     "preprocess": {"help": f"preprocessing as JSON{_KEPT}"},

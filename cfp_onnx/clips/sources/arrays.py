@@ -63,6 +63,7 @@ def open_npz(file: str, sha256: str) -> Arrays:
 
 
 def frames_of_array(array: Array, file: str) -> Frames:
-    """Takes a uint8 array ``(T, H, W, 3)`` as frames, or ``(H, W, 3)`` as one picture."""
+    """Takes a uint8 array ``(T, H, W, C)`` as frames, or ``(H, W, C)`` as one picture."""
     frames = array if array.ndim > 3 else array[None]
-    return Frames(file, "", len(frames), lambda wanted: (frames[i] for i in wanted), still=array.ndim == 3)
+    still, channels = array.ndim == 3, int(array.shape[-1])
+    return Frames(file, "", len(frames), lambda wanted: (frames[i] for i in wanted), still=still, channels=channels)

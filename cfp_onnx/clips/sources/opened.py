@@ -20,6 +20,8 @@ class Frames:
         read: Takes rising indices and gives RGB frames, one in memory at a time.
         promised: How many frames a video's header promises, where such headers are exact, else 0.
         still: Whether this is one picture, which may be repeated.
+        note: What is odd about them, in words.
+        channels: Of each frame: 3 colours, or as many as an array has.
     """
 
     file: str
@@ -28,6 +30,8 @@ class Frames:
     read: Callable[[Sequence[int]], Iterator[Frame]]
     promised: int = 0
     still: bool = False
+    note: str | None = None
+    channels: int = 3
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from cfp_onnx.clips.clip import Frame
 from cfp_onnx.clips.names import PICTURE_SUFFIXES, is_picture, natural_path
 from cfp_onnx.clips.sources.decode import decode_frames, decode_picture
@@ -48,7 +50,31 @@ def open_folder(file: str, paths: Sequence[Path]) -> Frames:
     def read(wanted: Sequence[int]) -> Iterator[Frame]:
         return decode_frames((str(frames[i]), read_bytes(str(frames[i]))) for i in wanted)
 
-    return Frames(file, digest.hexdigest(), len(frames), read)
+    return Frames(file, digest.hexdigest(), len(frames), read, note=missing_numbers([path.stem for path in frames]))
+
+
+def missing_numbers(names: Sequence[str]) -> str | None:
+    """A sentence on numbers that are left out of the names of frames; None where they rise by equal steps.
+
+    Args:
+        names: Names without suffix, in order.
+    """
+    found = [re.findall(r"[0-9]+", name) for name in names]
+    if (
+        len(names) < 3
+        or not all(found)
+        or len({name[: name.rfind(f[-1])] for name, f in zip(names, found, strict=True)}) > 1
+    ):
+        return None
+    numbers = [int(f[-1][:18]) for f in found]
+    steps = np.diff(numbers)
+    step = int(steps.min())
+    missing = int(((steps - step) // step).sum()) if step > 0 else 0
+    if not missing:
+        return None
+    first = int(np.flatnonzero(steps > step)[0])
+    plural = "s are" if missing > 1 else " is"
+    return f"{missing} frame{plural} missing in the row, the first behind {names[first]}; the gap is passed over"
 
 
 def open_pattern(file: str, error: Exception) -> Frames:

@@ -223,6 +223,29 @@ def _centre(node: Node, view: View) -> fx.Effect:
     return moved(apply)
 
 
+@operator("ReverseSequence")
+def _reverse(node: Node, view: View) -> fx.Effect | None:
+    """The first steps of each sequence of a batch, the last first."""
+    lengths = view.constant(node.input(1))
+    if lengths is None:
+        return None
+    shape = view.shape(node.input(0))
+    time, batch = (int(node.attributes.get(k, d)) for k, d in (("time_axis", 0), ("batch_axis", 1)))
+    places = np.tile(np.arange(shape[time])[:, None], (1, shape[batch]))
+    for row, length in enumerate(lengths.astype(int).tolist()):
+        places[:length, row] = np.arange(length)[::-1]
+    places = places if time < batch else places.T
+    places = places.reshape([n if a in {time, batch} else 1 for a, n in enumerate(shape)])
+
+    def apply(a: Array, _: int) -> Array:
+        if a.shape[time] == 1:
+            return a
+        wide = [shape[batch] if i == batch else n for i, n in enumerate(a.shape)]
+        return np.take_along_axis(np.broadcast_to(a, wide), places, axis=time)
+
+    return moved(apply)
+
+
 _PAD_MODES: dict[str, Literal["reflect", "edge", "wrap"]] = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 
 

@@ -50,3 +50,27 @@ def test_frames_of_two_sizes(tmp_path):
     folder = write_folder(tmp_path / "f", numbered(3))
     cv2.imwrite(str(folder / "frame_9.png"), np.zeros((16, 32, 3), np.uint8))
     refused(ClipError, "must have one size", folder)
+
+
+@pytest.mark.parametrize(
+    ("taken", "said"),
+    [
+        ((1, 2, 3, 4), None),
+        ((5, 10, 15, 20), None),
+        ((1, 2, 4, 5), "1 frame is missing in the row, the first behind frame_2; the gap is passed over"),
+        ((1, 2, 6, 7, 9), "4 frames are missing in the row, the first behind frame_2; the gap is passed over"),
+        ((0, 2, 4, 8), "1 frame is missing in the row, the first behind frame_4; the gap is passed over"),
+    ],
+)
+def test_a_gap_in_a_row_of_frames_is_said(tmp_path, taken, said):
+    for number in taken:
+        write_folder(tmp_path / str(number), numbered(1), first=number)
+        (tmp_path / str(number) / f"frame_{number}.png").rename(tmp_path / f"frame_{number}.png")
+        (tmp_path / str(number)).rmdir()
+    assert load_clip(tmp_path, [VIDEO]).fed["clip"].note == said
+
+
+def test_a_picture_for_a_network_of_clips_is_said_to_stand_still(tmp_path):
+    folder = write_folder(tmp_path / "f", numbered(1))
+    assert load_clip(folder / "frame_1.png", [VIDEO]).fed["clip"].note == "one picture, shown 4 times: nothing moves"
+    assert load_clip(folder / "frame_1.png", [IMAGE]).fed["image"].note is None

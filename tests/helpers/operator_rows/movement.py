@@ -32,6 +32,7 @@ ROWS: tuple[Row, ...] = (
         channels=2,
     ),
     Row("Gather", "b = Gather <axis=1> (p, order)", {"order": [3, 0, -2, 3]}),
+    Row("ReverseSequence", "b = ReverseSequence <time_axis=1, batch_axis=0> (p, three)", {"three": [3]}),
     Row(
         "GatherElements",
         "b = GatherElements <axis=1> (p, places)",
