@@ -13,6 +13,13 @@ State = Literal["traced", "held", "barrier", "refused"]
 
 JUMPS = "a small change of what it reads never reaches its output"
 
+_NO_NUMBERS = "its values are texts, or no numbers"
+_NO_TENSOR = "its values are no single tensors"
+_TRAINING = "a loss of training"
+_TIMES = "which elements it takes, or how many, depends on the clip"
+_TURNS = "written out for the number of times that it runs on the clip"
+_LISTS = "its tensors are followed one by one"
+
 _SPECIAL: dict[str, tuple[State, str]] = {
     "AffineGrid": ("held", "the grid of a GridSample keeps its recorded value"),
     "GridSample": ("traced", "a product with a matrix of at most 2^25 elements; its grid is held"),
@@ -20,24 +27,29 @@ _SPECIAL: dict[str, tuple[State, str]] = {
         ("Constant", "BlackmanWindow", "HammingWindow", "HannWindow", "MelWeightMatrix"), ("traced", "a constant")
     ),
     "If": ("traced", "the branch that the clip takes stands in its place"),
+    **dict.fromkeys(("Loop", "Scan"), ("traced", _TURNS)),
+    **dict.fromkeys(
+        (
+            "SequenceAt",
+            "SequenceConstruct",
+            "SequenceEmpty",
+            "SequenceErase",
+            "SequenceInsert",
+            "SequenceLength",
+            "SplitToSequence",
+            "ConcatFromSequence",
+        ),
+        ("traced", _LISTS),
+    ),
 }
-
-_NO_NUMBERS = "its values are texts, or no numbers"
-_NO_TENSOR = "its values are no single tensors"
-_TRAINING = "a loss of training"
-_TIMES = "which elements it takes, or how many, depends on the clip"
-_BODY = "it has a body that is run several times"
 
 _NOT_FOLLOWED: dict[str, tuple[State, str]] = {
     **dict.fromkeys(("StringConcat", "StringNormalizer", "StringSplit", "RegexFullMatch", "TfIdfVectorizer",
                      "ImageDecoder"), ("refused", _NO_NUMBERS)),
-    **dict.fromkeys(("SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert",
-                     "SequenceLength", "SequenceMap", "SplitToSequence", "ConcatFromSequence", "Optional",
-                     "OptionalGetElement", "OptionalHasElement"), ("barrier", _NO_TENSOR)),
+    **dict.fromkeys(("SequenceMap", "Optional", "OptionalGetElement", "OptionalHasElement"), ("barrier", _NO_TENSOR)),
     **dict.fromkeys(("NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss"), ("barrier", _TRAINING)),
     **dict.fromkeys(("Compress", "Unique", "RoiAlign", "MaxRoiPool", "MaxUnpool", "TensorScatter"),
                     ("barrier", _TIMES)),
-    **dict.fromkeys(("Loop", "Scan"), ("barrier", _BODY)),
     **dict.fromkeys(("RandomNormal", "RandomUniform", "Bernoulli", "Multinomial"), ("barrier", "it is random")),
 }  # fmt: skip
 
