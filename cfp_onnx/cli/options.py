@@ -119,8 +119,10 @@ def device(text: str) -> str:
 
 
 def named_shape(text: str) -> tuple[str, tuple[int, ...]]:
-    """The name of an input, empty where none is given, and its sizes."""
+    """The name of an input, empty where none is given, and its sizes: none (``sr=``) of a single number."""
     name, _, sizes = text.rpartition("=")
+    if name and not sizes:  # a single number has no axes
+        return name, ()
     parts = sizes.replace("x", ",").split(",")
     if not all(p.isascii() and p.isdigit() and 1 <= int(p[:10]) < 2**31 for p in parts):
         raise argparse.ArgumentTypeError(

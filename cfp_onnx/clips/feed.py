@@ -54,6 +54,8 @@ def _fitted(array: Array, spec: InputSpec, axis: int, *, asked: bool) -> tuple[A
         return (array.reshape(()), None) if array.size == 1 else None
     if array.ndim == len(spec.shape) - 1 and axis >= 0:
         array = np.expand_dims(array, axis)
+    if array.ndim == len(spec.shape) + 1 and len(array) == 1 and _is_own(array.shape[1:], spec):
+        return array[0], "its first axis, of length 1, is left out"
     if array.ndim != len(spec.shape):
         return None
     if _is_own(array.shape, spec):

@@ -58,7 +58,8 @@ def filled(spec: InputSpec) -> InputArray:
         )
     array = np.full(tuple(size or 1 for size in spec.shape), spec.filling, dtype_of(spec))
     word = {0.0: "zeros", 1.0: "ones"}.get(spec.filling, f"{spec.filling:g}") if spec.shape else f"{spec.filling:g}"
-    return InputArray(array, None, None, word, f"nobody gave it; --input {spec.name}=... does")
+    start = ", as before the first step" if spec.filling == 0 and spec.shape else ""
+    return InputArray(array, None, None, word, f"nobody gave it{start}; --input {spec.name}=... does")
 
 
 def arrays_by_input(opened: Arrays, inputs: Sequence[InputSpec]) -> dict[str, Array]:
@@ -106,6 +107,7 @@ def takers_of_frames(file: str, inputs: Sequence[InputSpec], layout: str | None)
     """
     if len(inputs) == 1:
         return list(inputs)
+    inputs = [spec for spec in inputs if spec.filling is None] or inputs
     found = {spec.name: axes for spec in inputs if (axes := _axes_of_frames(spec, layout))}
     frames = [axes.get("T") for axes in found.values()]
     pathways = len(set(frames)) == len(frames) and None not in frames and len({a["H"] for a in found.values()}) == 1

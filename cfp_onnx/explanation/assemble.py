@@ -192,11 +192,12 @@ def media_of(network: Network, clip: Clip) -> Media:
     """What a person sees of the clip."""
     name = network.clip_input()
     array, axis = clip.feeds[name], network.axes[name]
-    size = clip_size(array.shape, axis)
+    first = network.frames_first()
+    size = clip_size(array.shape, axis, frames_first=first)
     if size is None:
         return Media("none", (1, 1, 1), note="the model's input has no space or time to draw")
-    if axis == 0:  # no batch
-        array, axis = array[None], 1
+    if axis == 0 or first:  # no batch
+        array, axis = array[None], axis + 1
     axes = spatial_axes(array.ndim, axis)
     if len(axes) == 1:
         curve = np.moveaxis(np.asarray(array[0], np.float32), axis - 1, 0)

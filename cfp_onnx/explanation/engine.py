@@ -204,7 +204,10 @@ class Engine:
         scores = self.scores(plain[self.output])
         settings, *further = self._questions(settings, plain[self.output], labels)
         main = self.network.clip_input()
-        collector = TubeCollector.of(self.topology, self.depths, main, self.axes[main]) if tubes else None
+        first = self.network.frames_first()
+        collector = (
+            TubeCollector.of(self.topology, self.depths, main, self.axes[main], frames_first=first) if tubes else None
+        )
         request = Request(
             clip.feeds, rule_named(rule), settings, tuple(further), collector,
             volumes=tubes and kernel_relevance, pulled=tubes and layer_evidence, progress=progress or silent,

@@ -10,6 +10,7 @@ from cfp_onnx import runtime
 from cfp_onnx.errors import ModelError, TargetError
 from cfp_onnx.explanation.classes import Classes
 from cfp_onnx.graph.channel_axis import channel_axis
+from cfp_onnx.graph.positions import frames_first
 from cfp_onnx.graph.reach import Paths
 from cfp_onnx.graph.target import target_tensor
 from cfp_onnx.graph.topology import Coverage, Topology, build
@@ -86,6 +87,11 @@ class Network:
         """Number of classes and their axis in the target; None where the whole flattened target is classes."""
         found = self.target_classes()
         return found.count, found.axis
+
+    def frames_first(self) -> bool:
+        """Whether the frames of the clip lie along the first axis of its input, in place of a batch."""
+        shapes = self.program.shapes
+        return frames_first(shapes[self.clip_input()], shapes[self.target])
 
     def clip_input(self) -> str:
         """The input that is the clip: the first with most axes."""

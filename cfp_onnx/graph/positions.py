@@ -24,22 +24,44 @@ from cfp_onnx.values import Array
 
 Coordinates = tuple[Array, ...]
 
+PICTURES = 4
+"""Axes of an input of pictures."""
+
 DIGITS = 6
 """Decimals to which two coordinates are the same."""
 
 
-def spatial_axes(rank: int, channel_axis: int) -> tuple[int, ...]:
-    """Axes of an input that are neither its batch (the first) nor its channels: time, height, width in this order."""
-    return tuple(a for a in range(1, rank) if a != channel_axis)
+def spatial_axes(rank: int, channel_axis: int, *, frames_first: bool = False) -> tuple[int, ...]:
+    """Axes of an input that are neither its batch (the first) nor its channels: time, height, width in this order.
+
+    Args:
+        rank: Axes of the input.
+        channel_axis: Its channel axis.
+        frames_first: Whether the first axis holds frames in place of a batch.
+    """
+    return tuple(a for a in range(0 if frames_first else 1, rank) if a != channel_axis)
 
 
-def positions(topology: Topology, name: str, channel_axis: int) -> dict[str, Coordinates]:
+def frames_first(shape: Sequence[int], answers: Sequence[int]) -> bool:
+    """Whether frames of one clip lie along the first axis of pictures: there are several, and one answer for all.
+
+    Args:
+        shape: Of the input.
+        answers: Shape of the target.
+    """
+    return len(shape) == PICTURES and shape[0] > 1 and not (answers and answers[0] == shape[0])
+
+
+def positions(
+    topology: Topology, name: str, channel_axis: int, *, frames_first: bool = False
+) -> dict[str, Coordinates]:
     """Coordinates of every tensor that depends on an input.
 
     Args:
         topology: The network.
         name: The input.
         channel_axis: Its channel axis.
+        frames_first: Whether the first axis holds frames in place of a batch.
 
     Returns:
         Tensor to one float64 array per spatial axis of the input, in pixels of that axis (the centre of pixel i is i);
@@ -47,7 +69,7 @@ def positions(topology: Topology, name: str, channel_axis: int) -> dict[str, Coo
     """
     shape = topology.program.shapes[name]
     start = []
-    for axis in spatial_axes(len(shape), channel_axis):
+    for axis in spatial_axes(len(shape), channel_axis, frames_first=frames_first):
         view = [1] * len(shape)
         view[axis] = shape[axis]
         start.append(np.arange(shape[axis], dtype=np.float64).reshape(view))
@@ -330,4 +352,4 @@ def grid_of(coordinates: Coordinates, shape: tuple[int, ...], kernel_axis: int) 
     return Grid(tuple(centres), np.array(np.broadcast_to(np.where(nowhere, -1, index), rest)))
 
 
-__all__ = ["Grid", "grid_of", "positions", "spatial_axes"]
+__all__ = ["Grid", "frames_first", "grid_of", "positions", "spatial_axes"]

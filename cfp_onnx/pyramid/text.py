@@ -14,7 +14,7 @@ from cfp_onnx.pyramid.headers import InputHeader, RunHeader, TopClass, class_nam
 from cfp_onnx.pyramid.question import ALWAYS_HELD, HELD, held, question, rather_than
 from cfp_onnx.pyramid.tree_lines import counted, coverage_text, layer_title, text_line
 from cfp_onnx.pyramid.values import Edge, Findings, LayerResult, Link, LinkSource
-from cfp_onnx.text import either, fact_table, printable
+from cfp_onnx.text import either, fact_table, listed, printable
 
 BAR = 12
 """Characters of the longest bar."""
@@ -27,6 +27,9 @@ SOURCES = 3
 
 LINE = 56
 """Characters that the sources of a channel may take on its own line."""
+
+FED = 6
+"""Most inputs that are named one by one, and most names of a row of inputs that nobody gave."""
 
 TOP_LINE = 85
 """Characters that the strongest classes may take on one line."""
@@ -132,10 +135,16 @@ def _fed(clip: InputHeader) -> list[tuple[str, str | Text, str]]:
     if len(fed) < 2 and not any("note" in found for found in fed.values()):
         return []
     lines = []
+    filled: dict[str, list[str]] = {}
     for name, found in fed.items():
-        size = "x".join(map(str, found["shape"])) or "a number"
-        note = f", {found['note']}" if "note" in found else ""
-        lines.append(printable(f"{name}: {found['source']} ({size}){note}"))
+        if found["source"] in {"clip", "given"} or len(fed) <= FED:
+            size = "x".join(map(str, found["shape"])) or "a number"
+            note = f", {found['note']}" if "note" in found else ""
+            lines.append(printable(f"{name}: {found['source']} ({size}){note}"))
+        else:
+            filled.setdefault(found["source"], []).append(name)
+    for source, names in filled.items():
+        lines.append(printable(f"{source}: {listed(names, FED)}; nobody gave them, --input NAME=... does"))
     return [("fed", Text("\n".join(lines)), "")]
 
 

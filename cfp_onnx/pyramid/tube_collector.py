@@ -33,9 +33,9 @@ NAMED = 5
 """Most layers that a note names."""
 
 
-def clip_size(shape: tuple[int, ...], channel_axis: int) -> Size | None:
+def clip_size(shape: tuple[int, ...], channel_axis: int, *, frames_first: bool = False) -> Size | None:
     """Frames, height and width of an input; None where it has no spatial axes or more than three."""
-    sizes = [shape[a] for a in spatial_axes(len(shape), channel_axis)]
+    sizes = [shape[a] for a in spatial_axes(len(shape), channel_axis, frames_first=frames_first)]
     if not 1 <= len(sizes) <= 3:
         return None
     frames, height, width = (1,) * (3 - len(sizes)) + tuple(sizes)
@@ -69,12 +69,21 @@ class TubeCollector:
     _bytes: int = 0
 
     @classmethod
-    def of(cls, topology: Topology, depths: Mapping[int, int], source: str, channel_axis: int) -> TubeCollector | None:
+    def of(
+        cls,
+        topology: Topology,
+        depths: Mapping[int, int],
+        source: str,
+        channel_axis: int,
+        *,
+        frames_first: bool = False,
+    ) -> TubeCollector | None:
         """A collector for the clip that is fed to one input; None where that input has no space or time."""
-        size = clip_size(topology.program.shapes[source], channel_axis)
+        size = clip_size(topology.program.shapes[source], channel_axis, frames_first=frames_first)
         if size is None:
             return None
-        return cls(topology, depths, size, positions(topology, source, channel_axis))
+        found = positions(topology, source, channel_axis, frames_first=frames_first)
+        return cls(topology, depths, size, found)
 
     def _lost(self, feature: Feature) -> str:
         """Why it is not known where in the clip the elements of a tensor lie; nothing where it is."""

@@ -104,6 +104,27 @@ def test_channels_of_a_picture_without_a_batch_axis_are_its_first_axis(
     ]
 
 
+def test_frames_along_the_first_axis_have_places_in_time(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Only frame 5 has anything in it: there the class's tube lies, and there the kernel fires."""
+    body = (
+        "c = Conv <pads=[1,1,1,1]> (x, w)\nr = Relu (c)\ng = GlobalAveragePool (r)\nf = Flatten (g)\n"
+        "l = MatMul (f, v)\nq = Reshape (l, shape)\ny = ReduceMean <keepdims=0> (q, one)"
+    )
+    weights = {"w": (6, 3, 3, 3), "v": (6, 5), "shape": [1, 8, 5], "one": [1]}
+    path = saved(network(body, weights, "float[8,3,12,12] x"), tmp_path)
+    clip = np.zeros((8, 3, 12, 12), np.float32)
+    clip[5, :, 2:6, 7:11] = rng.standard_normal((3, 4, 4))
+    pyramid = cfp.explain(path, clip, device="cpu")
+    assert pyramid.input.layout == "TCHW"
+    assert (pyramid.media.kind, pyramid.media.size) == ("video", (8, 12, 12))
+    assert pyramid.media.frames.shape == (8, 12, 12, 3)
+    layer, kernel, _ = pyramid.kernels(depth=1)[0]
+    fires = pyramid.tube(layer, kernel)
+    assert np.abs(fires[[0, 1, 2, 3, 4, 6, 7]]).max() <= 1e-6 < np.abs(fires[5]).max()
+    seen = np.abs(pyramid.class_tube()).sum(axis=(1, 2)) > 0  # smoothed over three frames
+    np.testing.assert_array_equal(np.flatnonzero(seen), [4, 5, 6])
+
+
 def test_a_fixed_batch_is_filled_with_copies_and_says_so(tmp_path: Path, rng: np.random.Generator) -> None:
     body = "c = Conv (x, w)\nr = Relu (c)\ng = GlobalAveragePool (r)\ny = Flatten (g)"
     path = saved(network(body, {"w": (5, 3, 3, 3)}, "float[4,3,9,9] x"), tmp_path)
@@ -115,6 +136,33 @@ def test_a_fixed_batch_is_filled_with_copies_and_says_so(tmp_path: Path, rng: np
     assert whole.input.fed["x"]["note"] == "the first of 4 items, fed 4 times: the model takes 4 at once"
     assert one.input.fed["x"]["note"] == "one item, fed 4 times: the model takes 4 at once"
     assert "fed       x: clip (4x3x9x9), one item, fed 4 times" in str(one)
+
+
+def test_a_first_axis_of_length_1_that_the_input_lacks_is_left_out(tmp_path: Path, rng: np.random.Generator) -> None:
+    path = saved(UNBATCHED["picture"][0], tmp_path)
+    clip = rng.standard_normal((1, 3, 16, 16)).astype(np.float32)
+    pyramid = explained(path, clip)
+    assert pyramid.target.score == pytest.approx(plain(path, {"x": clip[0]})[0, pyramid.target.index], rel=1e-5)
+    assert pyramid.input.fed["x"]["note"] == "its first axis, of length 1, is left out"
+
+
+def test_footage_goes_to_a_streaming_networks_frames_and_not_to_its_states(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    body = (
+        "both = Concat <axis=2> (kept, x)\nc = Conv (both, w)\nr = Relu (c)\nm = ReduceMean <keepdims=0> (r, axes)\n"
+        "y = MatMul (m, v)\nkept_out = Slice (both, one, three, two)"
+    )
+    weights = {"w": (6, 3, 3, 1, 1), "axes": [2, 3, 4], "v": (6, 5), "one": [1], "three": [3], "two": [2]}
+    model = network(body, weights, "float[1,3,1,8,8] x, float[1,3,2,8,8] kept")
+    model.graph.output.append(helper.make_tensor_value_info("kept_out", TensorProto.FLOAT, [1, 3, 2, 8, 8]))
+    path = saved(model, tmp_path)
+    footage = rng.integers(0, 256, (9, 8, 8, 3), np.uint8)
+    pyramid = explained(path, footage)
+    frame = (footage[4].transpose(2, 0, 1)[None, :, None] / np.float32(255)).astype(np.float32)
+    answer = plain(path, {"x": frame, "kept": np.zeros((1, 3, 2, 8, 8), np.float32)})
+    assert pyramid.target.score == pytest.approx(answer[0, pyramid.target.index], rel=1e-4)
+    assert {name: fed["source"] for name, fed in pyramid.input.fed.items()} == {"x": "clip", "kept": "zeros"}
 
 
 def test_one_picture_is_not_repeated_where_the_first_axis_is_no_batch(tmp_path: Path) -> None:
@@ -146,7 +194,7 @@ def test_inputs_that_the_clip_does_not_give_are_named_with_what_they_got(
     assert pyramid.input.shape == (1, 6)
     alone = explained(path, clip, inputs={"scale": 2}, target=1)
     assert alone.target.score == pytest.approx(plain(path, feeds | {"h": 0 * state})[0, 1], rel=1e-5)
-    assert "h: zeros (2x1x7), nobody gave it; --input h=... does" in str(alone)
+    assert "h: zeros (2x1x7), nobody gave it, as before the first step; --input h=... does" in str(alone)
 
 
 @pytest.mark.parametrize(
@@ -201,5 +249,5 @@ def test_a_page_says_what_every_input_got(tmp_path: Path) -> None:
     clip = np.linspace(-1, 1, 6, dtype=np.float32)[None]
     pyramid = cfp.explain(saved(STATE, tmp_path), clip, inputs={"scale": 2}, device="cpu")
     page = pyramid.save(tmp_path / "out").read_text("utf-8")
-    assert '"note":"nobody gave it; --input h=... does"' in page.replace('": ', '":')
+    assert '"note":"nobody gave it, as before the first step; --input h=... does"' in page.replace('": ', '":')
     assert cfp.load_pyramid(tmp_path / "out").input.fed == pyramid.input.fed
