@@ -56,7 +56,7 @@ def baseline(
         model: A model or its path.
         clips: Files, folders of them, or lists with labels (see `cfp_onnx.clips.lists.clips_in`).
         target: Class index or label for all clips; that of the list, else each clip's top-1 class by default.
-        output: Output that decides; the first by default.
+        output: Output that decides; of several the one with classes by default.
         rule: positional, active or zplus.
         depth: Deepest level whose relevance is kept, or ``"all"``; activity and weights are kept of every layer.
         layout: Axes of an input, where they are ambiguous.

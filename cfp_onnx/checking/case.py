@@ -73,7 +73,7 @@ class Observed:
             RunError: If no clip was looked at.
         """
         if self._recorders is None:
-            raise RunError("no clip was looked at")
+            raise RunError("no clip was looked at; give one of the baseline's")
         return self._recorders.first
 
     def look(self, expected: BaselineClip | None, clip: Clip) -> None:

@@ -125,7 +125,7 @@ class Recorder:
         feeds: Arrays for all inputs; only their shapes matter here.
         rule: One of `RULES`.
         depth: Deepest level whose relevance is taken; None for all.
-        output: The output that decides; the first by default.
+        output: The output that decides; of several the one with classes by default.
         device: Where to run.
         optimise: Whether the runtime may fuse and reorder operators.
         barriers: Whether unknown operators on channel paths are passed over.
@@ -148,7 +148,7 @@ class Recorder:
     ) -> None:
         self.engine = Engine(model, feeds, device=device, output=output, barriers=barriers)
         engine = self.engine
-        self.network: NetworkUnits = network(engine.topology, engine.output, engine.target, engine.depths)
+        self.network: NetworkUnits = network(engine.topology, engine.scored, engine.target, engine.depths)
         probe = Probe(engine.model.opset)
         make = rule_named(rule).field().make
         walk = Walk(
@@ -165,7 +165,8 @@ class Recorder:
         for unit in self.network.units:
             axes = [a for a in range(len(walk.value.shape(unit.output.tensor))) if a != unit.output.axis]
             self._activity.append(probe.reduce("ReduceMean", walk.value(unit.output.tensor), axes, keep=False))
-        probe.outputs = list(dict.fromkeys([*filter(None, self._relevance), *self._activity]))
+        self._scores = engine.output if engine.scored == engine.output else walk.value(engine.scored)
+        probe.outputs = list(dict.fromkeys([*filter(None, self._relevance), *self._activity, self._scores]))
         self._session = engine.graph.with_probe(probe).session(engine.device, optimise=optimise)
 
     @property
@@ -195,11 +196,11 @@ class Recorder:
         Raises:
             RunError: If the runtime fails, or the result is not finite.
         """
-        names = list(dict.fromkeys([self.engine.output, *filter(None, self._relevance), *self._activity]))
-        seed = {SEED: self.engine.seed(index, "contrast")}
+        names = list(dict.fromkeys([self._scores, *filter(None, self._relevance), *self._activity]))
+        seed = {SEED: self.engine.classes_on(feeds, index).seed(index, "contrast")}
         found = dict(zip(names, runtime.run(self._session, names, {**feeds, **seed}), strict=True))
         rows = {n: np.asarray(found[n], np.float64).reshape(-1) for n in names[1:]}
-        scores = self.engine.scores(found[self.engine.output])
+        scores = self.engine.scores(found[self._scores])
         if not all(np.isfinite(v).all() for v in (scores, *rows.values())):
             raise RunError(
                 f"{self.engine.file.path} gives NaN or infinity on this clip; check the clip and its preprocessing"

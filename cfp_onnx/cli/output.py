@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -77,10 +76,10 @@ def _check_writable(folder: Path) -> None:
 
 def deliver(value: Mapping[str, Any], file: Path | None, name: str | None) -> None:
     """Writes a result as JSON to the file that `check_file` gave, or to stdout where the name is ``-``."""
-    from cfp_onnx.files.whole import write_json
+    from cfp_onnx.files.whole import json_text, write_json
 
     if name == "-":
-        sys.stdout.write(json.dumps(value, allow_nan=False, indent=1) + "\n")
+        sys.stdout.write(json_text(value))
     elif file is not None:
         write_json(file, value)
 

@@ -54,7 +54,7 @@ def filled(spec: InputSpec) -> InputArray:
     if spec.filling is None or any(size is None for size in spec.shape[1:]):
         raise ClipError(
             f"the clip does not give input {spec.name!r} {shape_text(spec.shape)} ({spec.dtype}); give it with "
-            f"--input {spec.name}=VALUE, or --input {spec.name}=FILE.npy"
+            f"--input {spec.name}=VALUE or --input {spec.name}=FILE.npy, or all inputs as an .npz with their names"
         )
     array = np.full(tuple(size or 1 for size in spec.shape), spec.filling, dtype_of(spec))
     word = {0.0: "zeros", 1.0: "ones"}.get(spec.filling, f"{spec.filling:g}") if spec.shape else f"{spec.filling:g}"

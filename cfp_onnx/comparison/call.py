@@ -57,7 +57,7 @@ def compare(
         b: The other.
         clips: One clip or several (see `cfp_onnx.clips.load.load_clip`); arrays have the first model's layout.
         target: Class whose relevance is compared; the first model's top-1 class on the first clip by default.
-        output: Output to compare; the first by default.
+        output: Output to compare; of several the one with classes by default.
         tolerance: Largest difference, as part of the largest value, that counts as the same; by default it depends
             on the numbers that the files keep (`TOLERANCE`).
         theta: Threshold of chosen kernels.

@@ -75,7 +75,7 @@ def observe(a: Side, b: Side, clips: tuple[Clip, Clip], wanted: ClipRequest, bef
     alike = fed_alike(a, b, clips)
     plain = a.engine.plain(clips[0].feeds), b.engine.plain(clips[1].feeds)
     index = a.engine.pick_class(plain[0], wanted.target, wanted.labels) if before is None else before.index
-    scores = a.engine.scores(plain[0][a.engine.output]), b.engine.scores(plain[1][b.engine.output])
+    scores = a.engine.scores(plain[0][a.engine.scored]), b.engine.scores(plain[1][b.engine.scored])
     found = before or Observed(index, _aligned(a, b, clips))
     found.fed_alike = found.fed_alike and alike
     found.scores.append(scores)

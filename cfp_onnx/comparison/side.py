@@ -62,7 +62,7 @@ class Side:
     ) -> Side:
         """A file at a clip's input sizes; `keep` holds its sessions ready for further clips."""
         engine = Engine(model, clip.feeds, device=device, output=output, barriers=barriers, keep=keep)
-        return cls(model, engine, network(engine.topology, engine.output, engine.target, engine.depths))
+        return cls(model, engine, network(engine.topology, engine.scored, engine.target, engine.depths))
 
     @property
     def main(self) -> str:
@@ -120,7 +120,7 @@ class Side:
             "positional", depth, Wanted(places=tubes, taps=self.made(tensors, feeds)), hold=HOLDS
         )
         names = list(dict.fromkeys([*probe.relevance.values(), *probe.maps.values(), *probe.taps.values()]))
-        fed = {**feeds, SEED: engine.seed(index, "contrast")}
+        fed = {**feeds, SEED: engine.classes_on(feeds, index).seed(index, "contrast")}
         found = dict(zip(names, runtime.run(probe.session, names, fed), strict=True))
         scored = {i: np.asarray(found[n], np.float64).reshape(-1) for i, n in probe.relevance.items()}
         taken = self.named(tensors, probe.taps, found, feeds)
@@ -168,7 +168,7 @@ class Sides:
     Attributes:
         models: The files.
         device: Where to run.
-        output: Output of the first file to compare; the first output where None.
+        output: Output of the first file to compare; the one with classes where None.
         barriers: Whether unknown operators on channel paths are passed over.
         keep: Whether sessions are held ready for further clips.
     """
@@ -189,20 +189,18 @@ class Sides:
         """
         shapes = tuple(tuple(sorted((k, v.shape) for k, v in c.feeds.items())) for c in clips)
         if self._made is None or shapes != self._shapes:
-            outputs = self.output, self._other_output()
-            one, two = (
-                Side.of(m, c, self.device, o, barriers=self.barriers, keep=self.keep)
-                for m, c, o in zip(self.models, clips, outputs, strict=True)
-            )
+            one = self._side(0, clips[0], self.output)
+            two = self._side(1, clips[1], self._other_output(one.engine.output))
             self._made, self._shapes = (one, two), shapes
         return self._made
 
-    def _other_output(self) -> str | None:
-        """The second file's output of the name asked for, or the one in its place."""
+    def _side(self, place: int, clip: Clip, output: str | None) -> Side:
+        return Side.of(self.models[place], clip, self.device, output, barriers=self.barriers, keep=self.keep)
+
+    def _other_output(self, output: str) -> str:
+        """The second file's output of the same name, or the one in its place."""
         ours, theirs = ([p.name for p in m.outputs] for m in self.models)
-        if self.output is None or self.output in theirs or self.output not in ours:
-            return self.output
-        return theirs[min(ours.index(self.output), len(theirs) - 1)]
+        return output if output in theirs else theirs[min(ours.index(output), len(theirs) - 1)]
 
 
 __all__ = ["PassOutputs", "Side", "Sides"]

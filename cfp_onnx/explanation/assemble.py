@@ -11,14 +11,15 @@ import numpy as np
 from cfp_onnx import runtime
 from cfp_onnx.clips.layout import layout_text
 from cfp_onnx.errors import RunError
-from cfp_onnx.explanation.classes import label_of, strongest
+from cfp_onnx.explanation.classes import strongest
 from cfp_onnx.explanation.network import Network
 from cfp_onnx.explanation.sessions import Sessions
+from cfp_onnx.explanation.target_header import TOP, target_header
 from cfp_onnx.explanation.values import Found, Request
 from cfp_onnx.graph.positions import spatial_axes
 from cfp_onnx.graph.states import State
 from cfp_onnx.graph.topology import Source, Topology
-from cfp_onnx.pyramid.headers import CoverageHeader, InputHeader, ModelHeader, RunHeader, TargetHeader, TopClass
+from cfp_onnx.pyramid.headers import CoverageHeader, InputHeader, ModelHeader, RunHeader, TopClass
 from cfp_onnx.pyramid.media import Media, stretched_frames
 from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.pyramid.tube_collector import clip_size
@@ -84,9 +85,6 @@ def _named(topology: Topology, sources: Sequence[Source]) -> tuple[LinkSource, .
     )
 
 
-TOP = 5
-"""Strongest classes that a pyramid names."""
-
 LEAST_RIVAL = 0.05
 """Least share of a rival that a pyramid names."""
 
@@ -107,8 +105,8 @@ def assemble(
     found: Found,
     *,
     plain: Mapping[str, Array],
-    scores: Array,
     labels: Sequence[str] | None,
+    at: str | int | None = None,
 ) -> Pyramid:
     """The pyramid of one run.
 
@@ -118,8 +116,8 @@ def assemble(
         request: What was asked for.
         found: What the run found.
         plain: Outputs of the file as it is.
-        scores: (classes,) scores of the output.
         labels: Class names.
+        at: The place, as it was asked for.
 
     Raises:
         RunError: If the relevance is not finite.
@@ -128,7 +126,10 @@ def assemble(
     file, topology = network.file, network.topology
     walks = [(settings, walked), *zip(request.rather, found.rather, strict=True)]
     if not all(np.isfinite(r).all() for _, one in walks for r in one.relevance.values()):
-        raise RunError(f"the relevance of {file.path} is not finite on this clip; its activations overflow float32")
+        raise RunError(
+            f"the relevance of {file.path} is not finite on this clip; its activations overflow float32; "
+            "check the preprocessing"
+        )
     run, *further = (_run_header(sessions, request, *one, found, plain, labels) for one in walks)
     return Pyramid(
         model=ModelHeader.of(file),
@@ -138,10 +139,7 @@ def assemble(
             fed={name: fed.published() for name, fed in clip.fed.items()} or None,
         ),
         run=run,
-        target=TargetHeader(
-            output=network.output, index=settings.index, label=label_of(labels, settings.index),
-            score=float(scores[settings.index]), top=strongest(scores, labels, TOP),
-        ),
+        target=target_header(network, request, plain[network.scored], labels, at),
         coverage=CoverageHeader.of(network.coverage),
         layers=layer_results(topology, network.depths, walked, network.paths),
         levels=levels(topology, network.depths, walked),

@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cfp_onnx import runtime
+from cfp_onnx.errors import TargetError, UsageError
+from cfp_onnx.explanation.classes import other_side
+from cfp_onnx.explanation.directions import Direction, refuse_embedding
 from cfp_onnx.explanation.engine import Engine
-from cfp_onnx.explanation.labels import fitted_labels
+from cfp_onnx.explanation.labels import labels_beside
 from cfp_onnx.explanation.network import Network
 from cfp_onnx.explanation.options import ClipOptions, RunOptions, WalkOptions
+from cfp_onnx.explanation.places import usual_place
 from cfp_onnx.model import Model, load
 from cfp_onnx.pyramid.result import Pyramid
-from cfp_onnx.relevance.rules import DEFAULT
+from cfp_onnx.relevance.rules import DEFAULT, rule_named
 from cfp_onnx.values import Array, Progress
 from cfp_onnx.version import __version__
 
@@ -59,6 +63,8 @@ def explain(
     hold: Sequence[str] | None = None,
     against: str | int | Sequence[str | int] | None = None,
     order: int = 1,
+    at: str | int | None = None,
+    direction: Direction | None = None,
     inputs: Mapping[str, Array | float] | None = None,
     layout: str | None = None,
     labels: Sequence[str] | None = None,
@@ -76,8 +82,9 @@ def explain(
     Args:
         model: A model or its path.
         clip: A video, frame folder, image, frame database, array file or array (see `cfp_onnx.clips.load.load_clip`).
-        target: Class index or label; the top-1 class by default.
-        output: Output to explain; the first by default.
+        target: Class index or label; the top-1 class by default. Of an output that is a single number ``"not:0"`` asks
+            for what speaks against it.
+        output: Output to explain; of several the one with classes by default.
         rule: Name of a rule: positional, active, zplus, published or mean.
         class_step: weights, contribution or contrast; each rule has its own default.
         theta: Threshold on v, 0..1.
@@ -89,6 +96,10 @@ def explain(
             this clip), ``best`` (the strongest other) or a class, by index or label. Of several the first makes the
             pyramid; the others' walks are kept beside it (`Pyramid.rather_than`).
         order: 1, or 2 to count what a removal bends too (rule `positional`), at about one more forward pass.
+        at: The place of an output that has an answer at each of several (boxes, pixels, tokens): ``box:17``, ``y,x``,
+            ``t,y,x``, ``strongest`` or ``mean``; the strongest of the class by default.
+        direction: What is explained of an output without classes, such as an embedding, in place of a class: ``own``
+            (the direction of the clip's own output), a file of numbers (``.npy`` or a JSON list), or the numbers.
         inputs: What inputs get that the clip does not give (a state, a sampling rate, a mask), by name: an array, or a
             number that stands everywhere. `Pyramid.input.fed` says what each input got.
         layout: Axes of the input, e.g. NCTHW; read off the model by default.
@@ -106,7 +117,7 @@ def explain(
     Raises:
         CfpError: With one sentence that says what cannot be used and what to do.
     """
-    settings = WalkOptions(rule, class_step, theta, top_k, depth, hold, against, order).settings()
+    settings = WalkOptions(rule, class_step, theta, top_k, depth, hold, against, order, at, direction).settings()
     reading, running = ClipOptions(layout, labels, preprocess), RunOptions(device, threads, barriers)
     clock = _Clock()
     loaded = model if isinstance(model, Model) else load(model)
@@ -114,16 +125,29 @@ def explain(
     fed = reading.read(clip, loaded, given)
     clock.lap("read")
     engine = Engine(loaded, fed.feeds, device=running.where(), output=output, barriers=running.barriers, keep=False)
-    names, said = fitted_labels(reading.class_names(loaded), engine.classes()[0], loaded.path)
+    found = engine.network.target_classes()
+    names, said = labels_beside(reading.class_names(loaded), found.count, found.among, loaded.path)
     clock.lap("topology")
     plain = engine.plain(fed.feeds)
-    index = engine.pick_class(plain, target, names)
+    wanted, turned = other_side(target)
+    at = usual_place(at, rule_named(rule))
+    if direction is not None and target is not None:
+        raise UsageError("a class and a direction were given; leave one of them out")
+    if direction is None and target is None and not engine.network.target_classes().dense:
+        refuse_embedding(engine.network.target_classes(), plain[engine.scored], engine.output, loaded.path)
+    index = engine.pick_class(plain, wanted, names, at=at)
+    if turned and engine.classes()[0] > 1:
+        raise TargetError(
+            f"{target!r} asks for the other side of a single output, and {loaded.path} has {engine.classes()[0]} "
+            "classes; name a class, and what it is set against with --against"
+        )
     if against is None and engine.classes()[0] < 2:
         settings = replace(settings, against=None)
     clock.lap("plain")
     pyramid = engine.pyramid(
-        fed, replace(settings, index=index), rule=rule, labels=names, plain=plain, tubes=tubes,
-        kernel_relevance=kernel_relevance, layer_evidence=layer_evidence, progress=progress,
+        fed, replace(settings, index=index, turned=turned), rule=rule, labels=names, plain=plain, tubes=tubes,
+        kernel_relevance=kernel_relevance, layer_evidence=layer_evidence, at=at, direction=direction,
+        progress=progress,
     )  # fmt: skip
     clock.lap("explain")
     if said is not None:

@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cfp_onnx import runtime
+from cfp_onnx.errors import TargetError, UsageError
 from cfp_onnx.explanation import classes as class_rules
 from cfp_onnx.explanation import field_run, pooled_run, tube_run
 from cfp_onnx.explanation.assemble import assemble, media_of
+from cfp_onnx.explanation.classes import Classes
+from cfp_onnx.explanation.directions import Direction, direction_of
 from cfp_onnx.explanation.network import Network
 from cfp_onnx.explanation.options import resolved
+from cfp_onnx.explanation.places import MEAN, STRONGEST, asked_place, usual_place
 from cfp_onnx.explanation.sessions import NOTHING_MORE, FieldProbe, Sessions, Wanted
 from cfp_onnx.explanation.values import Request
+from cfp_onnx.graph.target import kernels_at
 from cfp_onnx.model import Model
 from cfp_onnx.pyramid.result import Pyramid
 from cfp_onnx.pyramid.topology_json import topology_json
@@ -37,7 +42,7 @@ class Engine:
         model: A loaded model.
         feeds: Arrays for all inputs; only their shapes matter here.
         device: Where to run.
-        output: Name of the output to explain; the first by default.
+        output: Name of the output to explain; of several the one with classes by default.
         barriers: Whether unknown operators on channel paths are passed over and recorded.
         keep: Whether sessions are kept for the next clip; see `Sessions`.
 
@@ -68,6 +73,7 @@ class Engine:
         self.file, self.model, self.program = network.file, network.model, network.program
         self.topology, self.axes, self.coverage = network.topology, network.axes, network.coverage
         self.output, self.target, self.depths = network.output, network.target, network.depths
+        self.scored = network.scored
         self.graph = self.sessions.graph
 
     # Classes.
@@ -77,33 +83,80 @@ class Engine:
         return self.network.classes()
 
     def scores(self, value: Array) -> Array:
-        """Class scores of the first item of a target or output, (classes,); positions are averaged."""
-        return self.network.target_classes().scores(value)
+        """Class scores of the first item of a target or output, (classes,).
 
-    def rivals(self, output: Array, index: int) -> Array:
+        Of a dense output each class's highest at any place; places of others are averaged.
+        """
+        found = self.network.target_classes()
+        return found.peaks(value) if found.dense else found.scores(value)
+
+    def classes_at(self, value: Array, index: int, at: str | int | None = None, *, turned: bool = False) -> Classes:
+        """How the classes lie in the target, asked about one place.
+
+        Args:
+            value: What `scored` holds on this clip.
+            index: The class.
+            at: The place; see `cfp_onnx.explanation.places.asked_place`.
+            turned: Whether it is asked what speaks against the class.
+
+        Raises:
+            TargetError: If there is no such place.
+        """
+        found = replace(self.network.target_classes(), turned=turned)
+        place = asked_place(at, found, file=self.file.path)
+        if place == MEAN:
+            return found
+        return found.at(found.strongest_place(value, index) if isinstance(place, str) else place)
+
+    def classes_on(self, feeds: Mapping[str, Array], index: int) -> Classes:
+        """The same on a clip, at the class's strongest place where the output is dense."""
+        found = self.network.target_classes()
+        return self.classes_at(self.plain(feeds)[self.scored], index) if found.dense else found
+
+    def rivals(self, output: Array, index: int, classes: Classes | None = None) -> Array:
         """How much each other class competes with one on this clip, (classes,) float32; see `classes.rivals`."""
-        return class_rules.rivals(self.program, self.output, self.target, self.scores(output), index)
+        found = classes or self.network.target_classes()
+        return class_rules.rivals(self.program, self.scored, self.target, found, found.scores(output), index)
 
     def others(
-        self, output: Array, index: int, against: str | int | None, labels: Sequence[str] | None = None
+        self,
+        output: Array,
+        index: int,
+        against: str | int | None,
+        labels: Sequence[str] | None = None,
+        classes: Classes | None = None,
     ) -> Array | None:
         """How much each other class counts when one is set against them; see `classes.others`."""
-        found = self.network.target_classes()
-        rivals = self.rivals(output, index)
-        return class_rules.others(found, self.scores(output), rivals, index, against, labels, file=self.file.path)
+        found = classes or self.network.target_classes()
+        rivals = self.rivals(output, index, found)
+        return class_rules.others(found, found.scores(output), rivals, index, against, labels, file=self.file.path)
 
     def seed(self, index: int, step: str, rivals: Array | None = None) -> Array:
-        """Field at the target, of its shape; see `Classes.seed`."""
+        """Field at the target, of its shape, as a mean over all places; see `Classes.seed`."""
         return self.network.target_classes().seed(index, step, rivals)
 
-    def pick_class(self, outputs: Mapping[str, Array], target: int | str | None, labels: Sequence[str] | None) -> int:
-        """The class index for an index, a label, or None (the top-1 class of the model's outputs).
+    def pick_class(
+        self,
+        outputs: Mapping[str, Array],
+        target: int | str | None,
+        labels: Sequence[str] | None,
+        *,
+        at: str | int | None = None,
+    ) -> int:
+        """The class index for an index, a label, or None (the top-1 class of the model's outputs, at the place if any).
 
         Raises:
             TargetError: If there is no such class.
         """
         found = self.network.target_classes()
-        scores = found.scores(outputs[self.output]) if target is None else np.zeros(found.count)
+        place = asked_place(at, found, file=self.file.path)
+        scores = np.zeros(found.count)
+        if target is None:
+            value = outputs[self.scored]
+            if place == STRONGEST:
+                scores = found.peaks(value)
+            else:
+                scores = found.at(None if isinstance(place, str) else place).scores(value)
         return class_rules.pick_class(found, scores, target, labels, file=self.file.path)
 
     # Runs.
@@ -156,12 +209,12 @@ class Engine:
         Raises:
             UsageError: If the rule cannot do what is asked for.
         """
-        others = None
+        others, found = None, self.classes_on(feeds, index)
         if against is not None and resolved(against, class_step) != "mean":
-            others = self.others(self.plain(feeds)[self.output], index, against, self.file.labels)
+            others = self.others(self.plain(feeds)[self.scored], index, against, self.file.labels, found)
         probe = self.field_probe(rule, depth, hold=hold, order=order)
         names = list(probe.relevance.values())
-        results = runtime.run(probe.session, names, {**feeds, SEED: self.seed(index, class_step, others)})
+        results = runtime.run(probe.session, names, {**feeds, SEED: found.seed(index, class_step, others)})
         return {i: np.asarray(r, np.float64).reshape(-1) for i, r in zip(probe.relevance, results, strict=True)}
 
     def statistics_session(self, rule: str, depth: int | None) -> tuple[Any, Statistics]:
@@ -185,6 +238,8 @@ class Engine:
         tubes: bool = True,
         kernel_relevance: bool = False,
         layer_evidence: bool = False,
+        at: str | int | None = None,
+        direction: Direction | None = None,
         progress: Progress | None = None,
     ) -> Pyramid:
         """Run the model on a clip and walk down from one class.
@@ -198,37 +253,64 @@ class Engine:
             tubes: Whether tubes are recorded.
             kernel_relevance: Whether they hold the relevance of single kernels too.
             layer_evidence: Whether they hold where in the clip each layer's evidence lies too.
+            at: The place of a dense output; see `cfp_onnx.explanation.places.asked_place`.
+            direction: What is explained in place of a class; see `cfp_onnx.explanation.directions.direction_of`.
             progress: Told how far the work is.
+
+        Raises:
+            TargetError: If there is no such place or direction.
+            UsageError: If the rule cannot look at one place, or along a direction.
         """
         plain = self.plain(clip.feeds) if plain is None else plain
-        scores = self.scores(plain[self.output])
-        settings, *further = self._questions(settings, plain[self.output], labels)
+        at = usual_place(at, rule_named(rule))
+        classes = self.classes_at(plain[self.scored], settings.index, at, turned=settings.turned)
+        if direction is not None:
+            classes = replace(classes, direction=direction_of(direction, classes, plain[self.scored]))
+        settings, *further = self._questions(settings, classes, plain[self.scored], labels)
         main = self.network.clip_input()
         first = self.network.frames_first()
         collector = (
             TubeCollector.of(self.topology, self.depths, main, self.axes[main], frames_first=first) if tubes else None
         )
         request = Request(
-            clip.feeds, rule_named(rule), settings, tuple(further), collector,
+            clip.feeds, rule_named(rule), settings, classes, tuple(further), collector,
             volumes=tubes and kernel_relevance, pulled=tubes and layer_evidence, progress=progress or silent,
         )  # fmt: skip
-        run = field_run.run if isinstance(request.rule.walk, FieldWalk) else pooled_run.run
+        fields = isinstance(request.rule.walk, FieldWalk)
+        if direction is not None and not fields:
+            raise UsageError(f"rule {rule} knows classes only and cannot look along a direction; choose positional")
+        if classes.place is not None and not fields:
+            raise UsageError(
+                f"rule {rule} looks at means over all places and cannot explain one of them; choose positional, or "
+                "--at mean"
+            )
+        run = field_run.run if fields else pooled_run.run
         found = run(self.sessions, request)
         if collector is not None and request.pulled:
             tube_run.pull(self.sessions, request, collector)
-        pyramid = assemble(self.sessions, clip, request, found, plain=plain, scores=scores, labels=labels)
+        pyramid = assemble(self.sessions, clip, request, found, plain=plain, labels=labels, at=at)
         if not tubes:
             return pyramid
         return replace(pyramid, media=media_of(self.network, clip), topology=topology_json(self.network))
 
-    def _questions(self, settings: Settings, output: Array, labels: Sequence[str] | None) -> list[Settings]:
+    def _questions(
+        self, settings: Settings, classes: Classes, output: Array, labels: Sequence[str] | None
+    ) -> list[Settings]:
         """The settings once for all that the class is set against, with how much each other class counts there."""
-        rivals = self.rivals(output, settings.index)
-        alone = self.network.target_classes().count < 2
+        rivals = self.rivals(output, settings.index, classes)
+        heads = kernels_at(self.topology, self.target, classes.element(settings.index))
+        if not heads:
+            raise TargetError(
+                f"what {self.file.path} answers for class {settings.index} there is not made of kernels; choose "
+                "another class or place"
+            )
         found = []
         for against in (settings.against, *settings.rather):
-            others = self.others(output, settings.index, against, labels)
-            found.append(replace(settings, against=None if alone else against, rivals=rivals, others=others))
+            others = None
+            if classes.direction is None:
+                others = self.others(output, settings.index, against, labels, classes)
+            asked = None if classes.count < 2 or classes.direction is not None else against
+            found.append(replace(settings, against=asked, rivals=rivals, others=others, heads=heads))
         return found
 
 

@@ -54,7 +54,7 @@ def run(sessions: Sessions, request: Request) -> Found:
         )
         first = [*probe.relevance.values(), *probe.statistics.addends.values()] if n == 0 else []
         own = [p.name for p in network.file.outputs] if n == 0 else []
-        results = fetch(sessions, probe, request.feeds, [*own, *first], settings)
+        results = fetch(request, probe, [*own, *first], settings)
         if n == 0:
             outputs = {k: results[k] for k in own}
             states = _states(sessions, probe, results)
@@ -64,31 +64,24 @@ def run(sessions: Sessions, request: Request) -> Found:
         del results  # before the next pass
         for asked, found in further:
             names = probe.relevance.values() if n == 0 else ()
-            _take(sessions, probe, fetch(sessions, probe, request.feeds, names, asked, tubes=False), found, asked)
+            _take(sessions, probe, fetch(request, probe, names, asked, tubes=False), found, asked)
         del probe  # before the next session is made
     return Found(walked, states, outputs, tuple(found for _, found in further))
 
 
 def fetch(
-    sessions: Sessions,
-    probe: FieldProbe,
-    feeds: Mapping[str, Array],
-    names: Iterable[str],
-    settings: Settings,
-    *,
-    tubes: bool = True,
+    request: Request, probe: FieldProbe, names: Iterable[str], settings: Settings, *, tubes: bool = True
 ) -> dict[str, Array]:
     """One forward pass: the tensors named and everything the probe was made for.
 
     Args:
-        sessions: Sessions of the network.
+        request: Clip and place.
         probe: What to fetch.
-        feeds: Arrays for all inputs.
         names: Further tensors.
-        settings: The class.
+        settings: The class, and what it is set against.
         tubes: Whether what the tubes are made of is fetched too.
     """
-    classes = sessions.network.target_classes()
+    classes, feeds = request.classes, request.feeds
     seeds = {SEED: classes.seed(settings.index, settings.class_step, settings.others)}
     if TUBE_SEED in probe.statistics.probe.seeds:
         seeds[TUBE_SEED] = classes.seed(settings.index, "contrast", settings.rivals)
@@ -132,7 +125,8 @@ def _take_relevance(
             walked.relevance[i] = np.zeros(kernels)
             walked.chosen[i] = np.zeros(0, np.int64)
         if d == 0:
-            walked.chosen[i] = np.array([min(settings.index, kernels - 1)])
+            head = settings.head(network.topology.layers[i])
+            walked.chosen[i] = np.array([] if head is None else [head], np.int64)
 
 
 class _Linker:
@@ -159,6 +153,8 @@ class _Linker:
 
         part = layer.parts[index]
         if self._depths[layer.index] == 0:
+            if not self._walked.chosen[layer.index].size:
+                return
             z = signed(np.arange(part.kernels))
             total = np.zeros(part.channels)
             width, per = part.channels // part.groups, part.kernels // part.groups

@@ -82,6 +82,30 @@ def _by_number(found: Numbered, file: Path) -> LabelFile:
     return LabelFile(str(file), tuple(names.get(n, "") for n in range(start, last + 1)), start, numbered=True)
 
 
+def labels_beside(
+    labels: Sequence[str] | None, count: int, among: Sequence[int] | None, model: object
+) -> tuple[tuple[str, ...] | None, str | None]:
+    """As `fitted_labels`, where only some of the numbers at each place are scores: the names may be of those alone.
+
+    Args:
+        labels: Names as they were given, or as a file has them.
+        count: How many numbers there are at each place.
+        among: Which of them are scores; None for all.
+        model: The model's file, for the sentence.
+
+    Raises:
+        UsageError: As `fitted_labels` does.
+    """
+    if labels is None or among is None or len(labels) == count:
+        return fitted_labels(labels, count, model)
+    names, said = fitted_labels(labels, len(among), model)
+    found = [f"value {i}" for i in range(count)]
+    for i, name in zip(among, names or (), strict=True):
+        found[i] = name
+    fits = f"the {len(among)} labels name the scores of each box, from value {among[0]} of {count} on"
+    return tuple(found), fits if said is None else f"{said}; {fits}"
+
+
 def fitted_labels(
     labels: Sequence[str] | None, classes: int, model: object
 ) -> tuple[tuple[str, ...] | None, str | None]:
@@ -168,4 +192,4 @@ def _plain(name: str) -> str:
     return name.casefold().replace("_", " ").strip()
 
 
-__all__ = ["LabelFile", "find_label", "fitted_labels", "read_labels"]
+__all__ = ["LabelFile", "find_label", "fitted_labels", "labels_beside", "read_labels"]

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from cfp_onnx import runtime
-from cfp_onnx.errors import ModelError, TargetError
 from cfp_onnx.explanation.classes import Classes
+from cfp_onnx.explanation.heads import head_of
 from cfp_onnx.graph.channel_axis import channel_axis
 from cfp_onnx.graph.positions import frames_first
 from cfp_onnx.graph.reach import Paths
-from cfp_onnx.graph.target import target_tensor
 from cfp_onnx.graph.topology import Coverage, Topology, build
 from cfp_onnx.model import Model, Program
 from cfp_onnx.values import Array
@@ -28,9 +27,11 @@ class Network:
         axes: Channel axis of every input.
         topology: Layers, wires, branches, shortcuts, gates.
         output: Name of the output.
-        target: The tensor that holds the scores of the classes before a final Softmax or Sigmoid.
+        scored: The tensor that holds the scores as the model gives them: the output, or what it picks from.
+        target: The same before a final Softmax or Sigmoid.
         depths: Layer index to its longest path to the target, of all layers upstream of it.
         coverage: How much of what is upstream of the target was traced.
+        remarks: How the output was chosen, and what of it is explained, in sentences.
     """
 
     file: Model
@@ -38,9 +39,11 @@ class Network:
     axes: Mapping[str, int]
     topology: Topology
     output: str
+    scored: str
     target: str
     depths: Mapping[int, int]
     coverage: Coverage
+    remarks: tuple[str, ...] = ()
 
     @classmethod
     def read(
@@ -51,7 +54,7 @@ class Network:
         Args:
             model: A loaded model.
             feeds: Arrays for all inputs; only their shapes matter.
-            output: Name of the output to explain; the first by default.
+            output: Name of the output to explain; the one with classes by default.
             barriers: Whether unknown operators on channel paths are passed over and recorded.
 
         Raises:
@@ -61,9 +64,15 @@ class Network:
         program = runtime.observe(model, feeds)
         axes = channel_axes(program)
         topology = build(program, channel_axes=axes, barriers=barriers)
-        output = _output_named(model, output)
-        target = target_tensor(topology, output)
-        return cls(model, program, axes, topology, output, target, topology.depths(target), topology.coverage(target))
+        answer, chosen = head_of(topology, model, output)
+        picked = None
+        if answer.pick is not None:
+            picked = f"output {answer.output!r} is made by {answer.pick}; the scores that it reads are explained"
+        target = answer.tensor
+        return cls(
+            model, program, axes, topology, answer.output, answer.scored, target, topology.depths(target),
+            topology.coverage(target), tuple(filter(None, (chosen, picked))),
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         layers, share = len(self.topology.layers), f"{100 * self.coverage.channels:.0f} %"
@@ -81,7 +90,11 @@ class Network:
 
     def target_classes(self) -> Classes:
         """How the classes lie in the target."""
-        return Classes.of(self.topology, self.target)
+        return self._classes
+
+    @cached_property
+    def _classes(self) -> Classes:
+        return Classes.of(self.topology, self.target, self.scored)
 
     def classes(self) -> tuple[int, int | None]:
         """Number of classes and their axis in the target; None where the whole flattened target is classes."""
@@ -107,17 +120,6 @@ def channel_axes(program: Program) -> dict[str, int]:
         found = channel_axis(program, port.name) if rank else 0
         axes[port.name] = found if found is not None else min(1, rank - 1)
     return axes
-
-
-def _output_named(model: Model, name: str | None) -> str:
-    names = [p.name for p in model.outputs]
-    if name is None:
-        if not names:
-            raise ModelError(f"{model.path}: the model has no output")
-        return names[0]
-    if name not in names:
-        raise TargetError(f"{model.path} has no output {name!r}; its outputs are: {', '.join(names)}")
-    return name
 
 
 __all__ = ["Network", "channel_axes"]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from cfp_onnx import runtime
 from cfp_onnx.errors import UsageError
+from cfp_onnx.explanation.directions import Direction
 from cfp_onnx.model import Model
 from cfp_onnx.relevance.rules import DEFAULT, rule_named
 from cfp_onnx.relevance.values import Settings
@@ -101,6 +102,10 @@ class WalkOptions:
         against: What the class is set against: mean (of the others), rivals, best (the strongest other) or a class; of
             several the first makes the pyramid, and the others' walks are kept beside it.
         order: 1, or 2 to count what a removal bends too, at about one more forward pass.
+        at: The place of an output that has an answer at each of several (boxes, pixels, tokens): ``box:17``, ``y,x``,
+            ``t,y,x``, ``strongest`` or ``mean``; the strongest of the class by default.
+        direction: What is explained of an output without classes, such as an embedding: ``own`` (the direction of the
+            clip's own output), a file of numbers, or the numbers.
     """
 
     rule: str = DEFAULT
@@ -111,6 +116,8 @@ class WalkOptions:
     hold: Sequence[str] | None = None
     against: str | int | Sequence[str | int] | None = None
     order: int = 1
+    at: str | int | None = None
+    direction: Direction | None = None
 
     def settings(self) -> Settings:
         """The same as the walk takes it, with class 0.
@@ -119,6 +126,8 @@ class WalkOptions:
             UsageError: If one of them is out of range or unknown.
         """
         step = rule_named(self.rule).step(self.class_step)
+        if self.direction is not None and self.against is not None:
+            raise UsageError("a direction is set against nothing; leave against out, or name a class")
         if not 0.0 <= self.theta <= 1.0:
             raise UsageError(f"theta is {self.theta}, it must lie between 0 and 1")
         if self.top_k is not None and self.top_k < 1:

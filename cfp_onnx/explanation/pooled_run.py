@@ -79,7 +79,7 @@ def _record_tubes(sessions: Sessions, request: Request, collector: TubeCollector
     for n, chunk in enumerate(chunks):
         request.progress("recording tubes", n, len(chunks))
         probe = sessions.field(rule_named(TUBE_RULE), settings.depth, replace(chunk, maps=n == 0, same=True), hold=())
-        results = field_run.fetch(sessions, probe, request.feeds, [], settings)
+        results = field_run.fetch(request, probe, [], settings)
         tube_run.collect(collector, network, probe, results, walked)
         del probe, results  # before the next session is made
 

@@ -127,6 +127,7 @@ class Sessions:
         self.graph = runtime.Graph.of(network.model, shapes)
         self._providers = runtime.providers(device)
         self._plain: Any = None
+        self._scores: tuple[Any, str] | None = None
         self._fields: dict[tuple[str, tuple[str, ...], int, int | None, Wanted], FieldProbe] = {}
         self._statistics: dict[tuple[str, int | None], tuple[Any, Statistics]] = {}
         self._mean_weights: dict[str, Array] = {}
@@ -137,7 +138,7 @@ class Sessions:
         return str(first[0] if isinstance(first, tuple) else first)
 
     def plain(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Outputs of the file as it is.
+        """Outputs of the file as it is, and the scores where an output only picks from them.
 
         Raises:
             RunError: If the runtime fails, or an output is not finite.
@@ -147,6 +148,9 @@ class Sessions:
         if self.keep:
             self._plain = session
         results = runtime.answers(file, session, feeds)
+        scored = self.network.scored
+        if scored not in results:
+            results[scored] = self._inside(scored, feeds)
         for name, value in results.items():
             floating = isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating)
             if floating and not np.isfinite(value).all():
@@ -155,6 +159,19 @@ class Sessions:
                     "check the clip and its preprocessing"
                 )
         return results
+
+    def _inside(self, tensor: str, feeds: Mapping[str, Array]) -> Array:
+        """A tensor of the model that is no output, as float32."""
+        if self._scores is None or not self.keep:
+            probe = Probe(self.network.model.opset)
+            name = Values(self.network.topology, probe)(tensor)
+            probe.outputs = [name]
+            self._scores = self.graph.with_probe(probe, keep_outputs=False).session(self.device), name
+        session, name = self._scores
+        found = runtime.run(session, [name], feeds)[0]
+        if not self.keep:
+            self._scores = None
+        return found
 
     def field(
         self,

@@ -85,7 +85,7 @@ def pull(sessions: Sessions, request: Request, collector: TubeCollector) -> None
     network, settings = sessions.network, request.settings
     deepest = settings.deepest(network.depths)
     layers = [i for i, d in sorted(network.depths.items(), key=lambda x: x[1]) if 0 < d <= deepest]
-    seed = network.target_classes().seed(settings.index, "contrast", settings.rivals)
+    seed = request.classes.seed(settings.index, "contrast", settings.rivals)
     for n, i in enumerate(layers):
         request.progress("pulling evidence to the clip", n, len(layers))
         probe = sessions.pulled(i, settings.depth)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cfp_onnx.explanation.classes import Classes
 from cfp_onnx.graph.states import State
 from cfp_onnx.pyramid.tube_collector import TubeCollector
 from cfp_onnx.relevance.rules import Rule
@@ -20,6 +21,7 @@ class Request:
         feeds: Arrays for all inputs.
         rule: The rule.
         settings: Threshold, depth, class.
+        classes: How the classes lie in the target, and the place that is asked about.
         rather: The same with what else the class is set against.
         collector: Gathers the tubes; None where none are wanted.
         volumes: Whether the tubes hold the relevance of single kernels too.
@@ -30,6 +32,7 @@ class Request:
     feeds: Mapping[str, Array]
     rule: Rule
     settings: Settings
+    classes: Classes
     rather: tuple[Settings, ...]
     collector: TubeCollector | None
     volumes: bool

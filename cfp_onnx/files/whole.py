@@ -64,6 +64,26 @@ def append_text(path: Path, text: str) -> Path:
     return path
 
 
+def json_text(value: Mapping[str, Any]) -> str:
+    """JSON with a line for each key, and for each item of a list of objects or lists.
+
+    Raises:
+        ValueError: If a number is NaN or infinite, which JSON cannot hold.
+    """
+    rows = (f"{_compact(key)}:{_value_text(item)}" for key, item in value.items())
+    return "{\n" + ",\n".join(rows) + "\n}\n"
+
+
+def _value_text(value: object) -> str:
+    if isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        return "[\n" + ",\n".join(map(_compact, value)) + "\n]"
+    return _compact(value)
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+
+
 def write_json(path: Path, value: Mapping[str, Any]) -> Path:
     """Write JSON atomically.
 
@@ -71,10 +91,10 @@ def write_json(path: Path, value: Mapping[str, Any]) -> Path:
         OutputError: If a number is NaN or infinite, which JSON cannot hold, or the folder cannot be made or written to.
     """
     try:
-        text = json.dumps(value, allow_nan=False, indent=1)
+        text = json_text(value)
     except ValueError as error:
         raise OutputError(f"cannot write {named(path)}: the result holds NaN or infinity") from error
-    return write_text(path, text + "\n")
+    return write_text(path, text)
 
 
 def folder_of(path: str | os.PathLike[str]) -> Path:
@@ -88,4 +108,4 @@ def named(path: Path) -> str:
     return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-__all__ = ["append_text", "folder_of", "named", "write_bytes", "write_json", "write_text"]
+__all__ = ["append_text", "folder_of", "json_text", "named", "write_bytes", "write_json", "write_text"]

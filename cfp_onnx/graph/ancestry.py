@@ -8,18 +8,23 @@ from cfp_onnx.model import Node
 
 
 class Ancestry:
-    """Layers above each tensor, and the length of the longest chain of them; filled in execution order."""
+    """Layers above each tensor, and the length of the longest chain of them; filled in execution order.
+
+    The layers above a tensor are the bits of one number: a set for each tensor of a deep network would take gigabytes.
+    """
 
     def __init__(self, inputs: Sequence[str]) -> None:
-        self._above: dict[str, frozenset[int]] = dict.fromkeys(inputs, frozenset())
+        self._above: dict[str, int] = dict.fromkeys(inputs, 0)
         self._longest: dict[str, int] = dict.fromkeys(inputs, 0)
 
     def add(self, node: Node, layer: int | None) -> None:
         """Note a node's outputs; `layer` is the layer that it belongs to."""
-        above = frozenset().union(*(self._above.get(i, frozenset()) for i in node.inputs))
+        above = 0
+        for name in node.inputs:
+            above |= self._above.get(name, 0)
         longest = max((self._longest.get(i, 0) for i in node.inputs), default=0)
         if layer is not None:
-            above, longest = above | {layer}, longest + 1
+            above, longest = above | 1 << layer, longest + 1
         for name in node.outputs:
             self._above[name], self._longest[name] = above, longest
 
@@ -39,4 +44,4 @@ class Ancestry:
 
     def has_own_layers(self, name: str, main: str) -> bool:
         """Whether a tensor has layers above it that another has not."""
-        return bool(self._above[name] - self._above[main])
+        return bool(self._above[name] & ~self._above[main])

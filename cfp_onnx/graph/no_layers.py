@@ -33,7 +33,10 @@ def without_layers(program: Program) -> str:
                 f"{path}: the weights of {node.op} {node.name!r} are an input of the model ({given[0]!r}); "
                 "export it with its weights inside the file"
             )
-    return f"{path}: no convolution and no dense layer with weights; there are no kernels to rank"
+    return (
+        f"{path}: no convolution and no dense layer with weights; there are no kernels to rank. Give a neural network, "
+        "exported with its weights inside"
+    )
 
 
 __all__ = ["without_layers"]

@@ -124,7 +124,9 @@ def axis_size(program: Program, tensor: str, axis: int) -> int:
     """
     shape = program.shapes.get(tensor)
     if shape is None or axis >= len(shape):
-        raise ModelError(f"{program.model.path}: the shape of tensor {tensor!r} is unknown or too short")
+        raise ModelError(
+            f"{program.model.path}: the shape of tensor {tensor!r} is unknown or too short; export the model anew"
+        )
     return shape[axis]
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from cfp_onnx.graph.labels import NONE, to_rank, varying_axes
 from cfp_onnx.values import Array
 
@@ -27,7 +25,9 @@ class Track:
 
     def to_rank(self, rank: int) -> Track:
         """The track with axes of length 1 in front, as broadcasting adds them."""
-        return replace(self, labels=to_rank(self.labels, rank), share=to_rank(self.share, rank))
+        if self.labels.ndim == self.share.ndim == rank:
+            return self
+        return Track(to_rank(self.labels, rank), to_rank(self.share, rank), self.via)
 
     def compact(self) -> Track:
         """Length 1 on every axis along which nothing varies; a Reshape that cuts and merges again leaves such axes."""
@@ -61,16 +61,16 @@ class State:
 def merge_tracks(tracks: Sequence[Track]) -> tuple[Track, ...]:
     """Tracks without those that hold no label; the shares of those with the same labels are added up."""
     out: list[Track] = []
+    places: dict[tuple[tuple[int, ...], bytes], int] = {}
     for track in tracks:
         if track.labels.size and int(track.labels.max()) < 0 and int(track.labels.min()) == NONE:
             continue
-        for i, old in enumerate(out):
-            if old.labels.shape == track.labels.shape and np.array_equal(old.labels, track.labels):
-                via = track.via if old.via == "gate" else old.via
-                out[i] = Track(old.labels, old.share + track.share, via)
-                break
-        else:
+        place = places.setdefault((track.labels.shape, track.labels.tobytes()), len(out))
+        if place == len(out):
             out.append(track)
+        else:
+            old = out[place]
+            out[place] = Track(old.labels, old.share + track.share, track.via if old.via == "gate" else old.via)
     return tuple(out)
 
 

@@ -7,7 +7,7 @@ channels (wires) and emit fresh ones, so shuffles, flattening and padded shortcu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import networkx as nx
@@ -74,6 +74,7 @@ class Topology:
         shortcuts: Adds with their shortcuts.
         gates: Products with their gates.
         barriers: Unknown operators that were passed over on request.
+        behind: Nodes with unknown operators that no layer reads; only an output that is made of them is refused.
     """
 
     program: Program
@@ -86,6 +87,7 @@ class Topology:
     shortcuts: tuple[Joint, ...]
     gates: tuple[Joint, ...]
     barriers: tuple[str, ...] = ()
+    behind: tuple[str, ...] = ()
     _wires: dict[int, list[tuple[str, Array, Array]]] = field(default_factory=dict, repr=False, compare=False)
     _roles: dict[tuple[str, str], Role] = field(default_factory=dict, repr=False, compare=False)
 
@@ -166,23 +168,22 @@ class Topology:
         return [self._sources_of(wires, c) for c in channels]
 
     def _sources_of(self, wires: list[tuple[str, Array, Array]], channel: int) -> tuple[Source, ...]:
-        out: dict[tuple[int | None, int], Source] = {}
+        out: dict[int, tuple[float, str]] = {}
         for via, labels, shares in wires:
-            for label, share in zip(labels[channel], shares[channel], strict=True):
+            for label, share in zip(labels[channel].tolist(), shares[channel].tolist(), strict=True):
                 if label < 0:
                     continue
-                origin = self.origin_of(int(label))
-                key = (origin.layer, int(label) - origin.first)
-                old = out.get(key)
-                if old is None:
-                    out[key] = Source(*key, float(share), via)
-                else:
-                    out[key] = replace(old, share=old.share + float(share), via=via if old.via == "gate" else old.via)
-        total = sum(s.share for s in out.values())
-        if total > 0:
-            return tuple(replace(s, share=s.share / total) for s in out.values())
-        main = [s for s in out.values() if s.via != "gate"]
-        return tuple(replace(s, share=1 / len(main) if s in main else 0.0) for s in out.values())
+                old, came = out.get(label, (0.0, via))
+                out[label] = (old + share, via if came == "gate" else came)
+        total = sum(share for share, _ in out.values())
+        main = sum(via != "gate" for _, via in out.values())
+        found = []
+        for (label, (share, via)), place in zip(out.items(), self.owners(np.array(list(out), np.int64)), strict=True):
+            origin = self.origins[int(place)]
+            even = 1 / main if via != "gate" else 0.0
+            part = share / total if total > 0 else even
+            found.append(Source(origin.layer, label - origin.first, part, via))
+        return tuple(found)
 
     @cached_property
     def graph(self) -> nx.MultiDiGraph:
@@ -205,11 +206,15 @@ class Topology:
         return tuple(self._origins_of(layer) for layer in self.layers)
 
     def _origins_of(self, layer: KernelLayer) -> tuple[tuple[Origin, str], ...]:
-        found: dict[tuple[int, str], None] = {}
+        arriving: dict[str, list[Array]] = {}
         for via, labels, _ in self.wires(layer):
-            for k in np.unique(self._index_of(labels)):
-                if k >= 0:
-                    found[int(k), via] = None
+            arriving.setdefault(via, []).append(labels.reshape(-1))
+        found = [
+            (int(k), via)
+            for via, pieces in arriving.items()
+            for k in np.unique(self._index_of(np.concatenate(pieces)))
+            if k >= 0
+        ]
         return tuple((self.origins[k], via) for k, via in sorted(found))
 
     def _index_of(self, labels: Array) -> Array:
@@ -252,6 +257,18 @@ class Topology:
             if made is not None:
                 stack.extend(i for i in made.inputs if i)
         return frozenset(found)
+
+    def unknown_behind(self, tensor: str) -> Node | None:
+        """The first node with an unknown operator between the layers and a tensor; None where there is none."""
+        wanted = set(self.behind)
+        seen, stack = set(), [tensor]
+        while wanted and stack:
+            made = self.program.producers.get(stack.pop())
+            if made is None or made.name in seen:
+                continue
+            seen.add(made.name)
+            stack.extend(i for i in made.inputs if i)
+        return next((n for n in self.program.nodes if n.name in wanted & seen), None)
 
     def heads(self, tensor: str) -> tuple[int, ...]:
         """Layers whose kernels a tensor's elements are: the classifier."""
@@ -341,6 +358,7 @@ def build(program: Program, *, channel_axes: Mapping[str, int], barriers: bool =
         shortcuts=tuple(flow.shortcuts),
         gates=tuple(flow.gates),
         barriers=tuple(dict.fromkeys(flow.barriers)),
+        behind=tuple(flow.behind),
     )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import assert_never
 
 import numpy as np
 
-from cfp_onnx.errors import UnsupportedOperatorError
+from cfp_onnx.errors import LimitError, UnsupportedOperatorError
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.ancestry import Ancestry
 from cfp_onnx.graph.channel_axis import channel_axis
@@ -22,6 +23,9 @@ from cfp_onnx.graph.recurrent import RECURRENT, inner_effect
 from cfp_onnx.graph.states import State, Track, merge_tracks
 from cfp_onnx.model import Node, Program, captured
 from cfp_onnx.values import Array
+
+TRACK_LIMIT = 3_000_000
+"""Most layers whose kernels the tensors of a network carry, added up over all tensors."""
 
 Means = Callable[[str], "Array | None"]
 
@@ -39,6 +43,26 @@ class Joint:
     node: str
     kind: str
     paths: tuple[tuple[int, ...], ...]
+
+
+def unsupported(program: Program, node: Node) -> UnsupportedOperatorError:
+    """The refusal of an operator through which channels cannot be followed.
+
+    Args:
+        program: The network.
+        node: The operator's node.
+    """
+    fused = program.model.unexpanded.get(node.name)
+    why = "cannot be followed (it is unknown, or used in a form that is)"
+    if fused is not None:
+        why = f"{fused}, which is not understood"
+    todo = "export the model with simpler operators" if fused is None else "export or optimise the model without it"
+    return UnsupportedOperatorError(
+        f"{program.model.path}: operator {node.op} at node {node.name!r} {why}, and kernels reach the scores through "
+        f"it; {todo}, or pass over it with --allow-barriers, which leaves what is below it unknown",
+        operator=node.op,
+        node=node.name,
+    )
 
 
 class Tracing:
@@ -76,6 +100,7 @@ class Tracing:
         self.shortcuts: list[Joint] = []
         self.gates: list[Joint] = []
         self.barriers: list[str] = []
+        self.behind: list[str] = []
         self._known = known or {}
         self._ancestry = Ancestry([p.name for p in program.model.inputs])
         self._place: dict[str, tuple[KernelLayer, int]] = {}
@@ -87,6 +112,8 @@ class Tracing:
                 self._inside.update(n for n in part.nodes if n != part.node.name)
                 offset += 0 if layer.tied else part.kernels
         self._steps = frozenset(n for r in program.model.recurrent.values() for n in r.inside)
+        self._firsts = np.zeros(0, np.int64)
+        self._tracks = 0
         self._fiber_joints = {layer.output for layer in layers if layer.split}
         self._view = View(program, self.states, {p.node.name: p for layer in layers for p in layer.parts})
         self._steering = replace(self._view, steering=True)
@@ -98,6 +125,7 @@ class Tracing:
 
         Raises:
             UnsupportedOperatorError: If an operator on a channel path is unknown and barriers are not allowed.
+            LimitError: If there is too much to follow, see `TRACK_LIMIT`.
         """
         for node in self.program.nodes:
             if node.name in self._inside:
@@ -110,9 +138,19 @@ class Tracing:
             for name, state in zip(node.outputs, self._apply(node, effect), strict=False):
                 if name:
                     self.states[name] = state
+                    self._count(state)
             if isinstance(effect, fx.Layer) and effect.part.output != node.outputs[0]:
                 self.states[effect.part.output] = self.states[node.outputs[0]]
                 self._ancestry.copy(effect.part.output, node.outputs[0])
+
+    def _count(self, state: State) -> None:
+        """Refuse networks in which each shortcut carries the kernels of all layers before it on and on."""
+        self._tracks += len(state.tracks)
+        if self._tracks > TRACK_LIMIT:
+            raise LimitError(
+                f"{self.program.model.path}: its shortcuts carry the kernels of more than {TRACK_LIMIT} layers in all "
+                "from tensor to tensor, which is too much to follow"
+            )
 
     def _effect(self, node: Node) -> fx.Effect:
         if node.name in self._steps or jumps(node, self._view):
@@ -141,21 +179,22 @@ class Tracing:
         if self.allow_barriers:
             self.barriers.append(node.op)
             return fx.Barrier()
-        fused = self.program.model.unexpanded.get(node.name)
-        if fused is not None:
-            raise UnsupportedOperatorError(
-                f"{self.program.model.path}: operator {node.op} at node {node.name!r} {fused}, which is not "
-                "understood; export or optimise the model without it, or pass --allow-barriers",
-                operator=node.op,
-                node=node.name,
-            )
-        raise UnsupportedOperatorError(
-            f"{self.program.model.path}: operator {node.op} at node {node.name!r} lies on a channel path and has no "
-            "handler (or is used in a way its handler does not know); add one in "
-            "cfp_onnx/graph/operators/<family>.py, or pass --allow-barriers",
-            operator=node.op,
-            node=node.name,
-        )
+        if node.name in self._before_layers:
+            raise unsupported(self.program, node)
+        self.behind.append(node.name)  # what no layer reads matters only to an output that is made of it
+        return fx.Barrier()
+
+    @cached_property
+    def _before_layers(self) -> frozenset[str]:
+        """Nodes that a layer depends on."""
+        found: set[str] = set()
+        stack = [part.source for layer in self.layers for part in layer.parts]
+        while stack:
+            made = self.program.producers.get(stack.pop())
+            if made is not None and made.name not in found:
+                found.add(made.name)
+                stack.extend(i for i in made.inputs if i)
+        return frozenset(found)
 
     # ---------------------------------------------------------------------------------------- effects
 
@@ -209,12 +248,12 @@ class Tracing:
         return side
 
     def _members(self, state: State) -> frozenset[int]:
-        firsts = np.array([o.first for o in self.origins])
-        found: set[int] = set()
-        for track in state.tracks:
-            labels = np.unique(track.labels)
-            found.update((np.searchsorted(firsts, labels[labels >= 0], side="right") - 1).tolist())
-        return frozenset(found)
+        """Places of the origins whose labels a tensor carries."""
+        if len(self._firsts) != len(self.origins):
+            self._firsts = np.array([o.first for o in self.origins])
+        labels = np.concatenate([t.labels.reshape(-1) for t in state.tracks]) if state.tracks else np.zeros(0, np.int64)
+        places = np.searchsorted(self._firsts, labels[labels >= 0], side="right") - 1
+        return frozenset(np.unique(places).tolist())
 
     def _held(self, node: Node, outputs: Sequence[str]) -> list[State]:
         return [State((), self._side(node)) for _ in outputs]
@@ -314,7 +353,9 @@ class Tracing:
         for name, share, kind in zip(names, shares, vias, strict=True):
             for t in (track.to_rank(rank) for track in self.states[name].tracks):
                 part = t.share * share
-                labels = np.broadcast_to(t.labels, np.broadcast_shapes(t.labels.shape, part.shape))
+                labels = t.labels
+                if labels.shape != part.shape:
+                    labels = np.broadcast_to(labels, np.broadcast_shapes(labels.shape, part.shape))
                 via = t.via if kind == "chain" or t.via == "gate" else kind
                 tracks.append(Track(labels, part, via))
         return State(

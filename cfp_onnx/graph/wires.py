@@ -65,6 +65,9 @@ def _unique(labels: Array, shares: Array, parts: int) -> tuple[Array, Array]:
 def _per_channel(track: Track, part: Part, program: Program) -> tuple[Array, Array]:
     """Distinct labels of each channel (channels, m) with their mean shares."""
     rank = len(program.shapes[part.source])
+    axis = part.in_axis - rank + track.labels.ndim
+    if axis >= 0 and track.labels.size == track.share.size == track.labels.shape[axis] == part.channels:
+        return track.labels.reshape(-1, 1), track.share.reshape(-1, 1)
     labels, shares = (np.moveaxis(to_rank(a, rank), part.in_axis, 0) for a in (track.labels, track.share))
     labels, shares = labels.reshape(labels.shape[0], -1), shares.reshape(shares.shape[0], -1)
     if labels.shape[0] == 1 and part.channels > 1:

@@ -27,12 +27,12 @@ from cfp_onnx.model import Node, Program
 from cfp_onnx.values import Array
 
 
-def network(topology: Topology, output: str, target: str, depths: Mapping[int, int]) -> NetworkUnits:
+def network(topology: Topology, scored: str, target: str, depths: Mapping[int, int]) -> NetworkUnits:
     """What is compared of a file: every layer that an output depends on.
 
     Args:
         topology: The network.
-        output: The model's output.
+        scored: What the scores are read from.
         target: The tensor before its Softmax.
         depths: Layer index to its depth.
     """
@@ -55,7 +55,7 @@ def network(topology: Topology, output: str, target: str, depths: Mapping[int, i
         heads=frozenset(topology.heads(target)),
         precision=next((k for k in PRECISIONS if k in kinds), "float32"),
         rounded=all(_fits_float16(u.weights()) for u in units),
-        behind=tuple(n.op.rpartition("::")[2] for n in behind_target(program, output, target)),
+        behind=tuple(n.op.rpartition("::")[2] for n in behind_target(program, scored, target)),
     )
 
 

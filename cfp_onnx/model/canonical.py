@@ -33,10 +33,16 @@ def call_paths(proto: onnx.ModelProto, file: Path) -> list[tuple[str, str]]:
             if body is None:
                 out.append((prefix + label, node.op_type))
                 if len(out) > NODE_LIMIT:
-                    raise ModelError(f"{file}: more than {NODE_LIMIT} nodes once its local functions are inlined")
+                    raise ModelError(
+                        f"{file}: more than {NODE_LIMIT} nodes once its local functions are inlined; export a smaller "
+                        "model, or one without functions"
+                    )
                 continue
             if key in stack or len(stack) >= CALL_DEPTH_LIMIT:
-                raise ModelError(f"{file}: local function {node.op_type!r} calls itself or nests too deep")
+                raise ModelError(
+                    f"{file}: local function {node.op_type!r} calls itself or nests too deep; export "
+                    "the model without functions"
+                )
             visit(body.node, f"{prefix}{label}/", (*stack, key))
 
     visit(proto.graph.node, "", ())

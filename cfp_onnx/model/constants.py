@@ -57,7 +57,7 @@ def evaluate(node: Node, feeds: dict[str, Array], versions: Mapping[str, int], p
     except (NotImplementedError, RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
         raise ModelError(
             f"{path}: the constant expression at node {node.name!r} ({node.op}) cannot be evaluated: "
-            f"{first_line(error)}"
+            f"{first_line(error)}; export the model with its constants folded"
         ) from error
     return {o: np.asarray(r) for o, r in zip(names, results, strict=True)}
 
@@ -71,4 +71,7 @@ def _check_size(node: Node, feeds: Mapping[str, Array], path: Path) -> None:
         if node.op != "Tile":
             size = 8 * int(np.prod(shape.astype(object)))
     if size > RESOLVE_LIMIT:
-        raise ModelError(f"{path}: constant at node {node.name!r} would take {size} bytes, more than {RESOLVE_LIMIT}")
+        raise ModelError(
+            f"{path}: constant at node {node.name!r} would take {size} bytes, more than {RESOLVE_LIMIT}; export "
+            "the model with its constants folded"
+        )

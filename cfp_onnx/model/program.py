@@ -118,11 +118,14 @@ class Program:
         if name in self._initializers:
             tensor = self._initializers[name].const_value
             if tensor is None:
-                raise ModelError(f"{self.model.path}: weight {name!r} has no data")
+                raise ModelError(f"{self.model.path}: weight {name!r} has no data; export it with its weights")
             return np.asarray(tensor.numpy())
         node = self._static_nodes.get(name)
         if node is None:
-            raise ModelError(f"{self.model.path}: tensor {name!r} depends on the input, a constant was expected")
+            raise ModelError(
+                f"{self.model.path}: tensor {name!r} depends on the input, where only a constant can be followed; "
+                "export the model with its weights as constants"
+            )
         if node.op in _SHAPE_ONLY:
             return self._shape_value(node)
         values = self._evaluate(node)

@@ -41,7 +41,9 @@ def load(path: str | os.PathLike[str]) -> Model:
     try:
         proto = onnx.load(file, load_external_data=False)
     except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
-        raise ModelError(f"{file}: not an ONNX file, or a damaged one ({first_line(error)})") from error
+        raise ModelError(
+            f"{file}: not an ONNX file, or a damaged one ({first_line(error)}); copy or export it again"
+        ) from error
     _check_proto(proto, file)
     maps = respell(proto)
     paths = call_paths(proto, file)
@@ -53,7 +55,7 @@ def load(path: str | os.PathLike[str]) -> Model:
         name_nodes(model.graph, paths)
         model = tidy(model)
     except (ValueError, TypeError, KeyError, RuntimeError, ir.passes.PassError) as error:
-        raise ModelError(f"{file}: the graph is not well-formed: {first_line(error)}") from error
+        raise ModelError(f"{file}: the graph is not well-formed: {first_line(error)}; export it again") from error
     _check_external(model, file)
     return _describe(model, file, digest, maps)
 
@@ -61,13 +63,13 @@ def load(path: str | os.PathLike[str]) -> Model:
 def _sniff(file: Path) -> str:
     """Hash of the file, once it looks like something that may be ONNX."""
     if not file.exists():
-        raise ModelError(f"{file}: no such file")
+        raise ModelError(f"{file}: no such file; give the path of an .onnx file")
     if not file.is_file():
         raise ModelError(f"{file}: not a regular file; give the .onnx file itself")
     with file.open("rb") as stream:
         head = stream.read(16)
         if not head:
-            raise ModelError(f"{file}: the file is empty")
+            raise ModelError(f"{file}: the file is empty; copy or export it again")
         if head[4:8] == b"ORTM":
             raise ModelError(f"{file}: this is onnxruntime's own format (.ort); give the .onnx file it was made from")
         digest = hashlib.sha256(head)
@@ -81,9 +83,9 @@ REPACKED = "com.microsoft.nchwc"
 
 def _check_proto(proto: onnx.ModelProto, file: Path) -> None:
     if not proto.ir_version or not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):
-        raise ModelError(f"{file}: not an ONNX model (it holds no graph)")
+        raise ModelError(f"{file}: not an ONNX model (it holds no graph); export it anew")
     if not proto.opset_import and proto.ir_version >= 3:
-        raise ModelError(f"{file}: not a valid ONNX model (it imports no operator set)")
+        raise ModelError(f"{file}: not a valid ONNX model (it imports no operator set); export it anew")
     if any(node.domain == REPACKED for node in proto.graph.node):
         raise ModelError(
             f"{file}: its weights were repacked by onnxruntime for one machine ({REPACKED}) and cannot be read back; "
@@ -105,12 +107,17 @@ def _check_external(model: ir.Model, file: Path) -> None:
         location = Path(tensor.location)
         data = file.parent / location
         if location.is_absolute() or ".." in location.parts:
-            raise ModelError(f"{file}: weight {value.name!r} points outside the model's folder ({location})")
+            raise ModelError(
+                f"{file}: weight {value.name!r} points outside the model's folder ({location}); save the model again "
+                "with its data beside it"
+            )
         if not data.is_file():
             raise ModelError(f"{file}: external data file {str(location)!r} is missing beside the model; copy it there")
         need = (tensor.offset or 0) + (tensor.length or tensor.nbytes)
         if data.stat().st_size < need:
-            raise ModelError(f"{file}: external data file {str(location)!r} is too short for weight {value.name!r}")
+            raise ModelError(
+                f"{file}: external data file {str(location)!r} is too short for weight {value.name!r}; copy it again"
+            )
 
 
 def _describe(model: ir.Model, file: Path, digest: str, maps: Mapping[str, tuple[str | int, ...]]) -> Model:

@@ -120,7 +120,7 @@ class Model:
             return labels_of(self.maps)
         labels = _json(text, "cfp_onnx.labels", self.path)
         if not isinstance(labels, list) or not all(isinstance(x, str) for x in labels):
-            raise ModelError(f"{self.path}: metadata cfp_onnx.labels is not a list of strings")
+            raise ModelError(f"{self.path}: metadata cfp_onnx.labels is not a list of strings; mend it")
         return tuple(labels)
 
     @property
@@ -131,7 +131,7 @@ class Model:
             return None
         value = _json(text, "cfp_onnx.preprocess", self.path)
         if not isinstance(value, dict):
-            raise ModelError(f"{self.path}: metadata cfp_onnx.preprocess is not an object")
+            raise ModelError(f"{self.path}: metadata cfp_onnx.preprocess is not an object; mend it")
         return value
 
 
@@ -139,4 +139,4 @@ def _json(text: str, key: str, path: Path) -> object:
     try:
         return strict_json.parse(text)
     except ValueError as error:
-        raise ModelError(f"{path}: metadata {key} is not JSON: {error}") from error
+        raise ModelError(f"{path}: metadata {key} is not JSON: {error}; mend it") from error

@@ -63,7 +63,9 @@ def write_folder(
         return written
     written.append(write_bytes(folder / TUBES_FILE, tubes_bytes(tubes, media, of=owner(pyramid))))
     target = pyramid["target"]
-    pictures = TubePictures(tubes, media, class_title(target["index"], target["label"]), animation)
+    pictures = TubePictures(
+        tubes, media, target.get("title") or class_title(target["index"], target["label"]), animation
+    )
     overview = pictures.overview(folder / "tubes" / "class.png")
     written.extend([overview] if overview is not None else [])
     for n, tube in enumerate(wanted):

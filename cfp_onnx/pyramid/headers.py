@@ -187,7 +187,13 @@ class TargetHeader(PyramidHeader):
         index: The class.
         label: Its name, where it is known.
         score: Its score on the clip.
-        top: The strongest classes.
+        top: The strongest classes, at the same place; empty where the output is a single number.
+        title: What is explained, in words, where it is more or other than a class: a place, a value, its other side.
+        turned: Whether it is explained what speaks against it; None for what speaks for it.
+        place: The place that is explained, along the axes of places; None where there is one, or their mean is.
+        places: How many places there are along each axis; None where none is chosen.
+        kernel: The kernel of the classifier that gives the score, where its number is not the class's.
+        notes: How the output and the place were chosen, in sentences.
     """
 
     output: str
@@ -195,6 +201,12 @@ class TargetHeader(PyramidHeader):
     label: str | None
     score: float
     top: tuple[TopClass, ...]
+    title: str | None = None
+    turned: bool | None = None
+    place: tuple[int, ...] | None = None
+    places: tuple[int, ...] | None = None
+    kernel: int | None = None
+    notes: tuple[str, ...] | None = None
 
     @classmethod
     def read(cls, reader: Reader) -> TargetHeader:
@@ -202,7 +214,10 @@ class TargetHeader(PyramidHeader):
         return cls(
             output=reader.text("output"), index=reader.whole("index"), label=reader.maybe("label", reader.text),
             score=reader.number_as_written("score"), top=_top_classes(reader, "top"),
-            extra=reader.rest(),
+            title=reader.optional("title", reader.text), turned=reader.optional("turned", reader.flag),
+            place=reader.optional("place", lambda key: reader.wholes(key, 0)),
+            places=reader.optional("places", reader.wholes), kernel=reader.optional("kernel", reader.whole),
+            notes=reader.optional("notes", reader.texts), extra=reader.rest(),
         )  # fmt: skip
 
 
@@ -215,6 +230,11 @@ def _top_class(row: object, reader: Reader, key: str) -> TopClass:
         raise reader.wrong(key, row, "a list of [index, label, score]")
     inner = Reader(dict(zip(TopClass._fields, row, strict=True)), f"{reader.where}: {key!r}")
     return TopClass(inner.whole("class_index"), inner.maybe("label", inner.text), inner.number_as_written("score"))
+
+
+def target_title(target: TargetHeader) -> str:
+    """What is explained, as a sentence names it: ``class 3 dog``, or the target's own title."""
+    return target.title or f"class {class_name(target.index, target.label)}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -261,4 +281,5 @@ __all__ = [
     "TargetHeader",
     "TopClass",
     "class_name",
+    "target_title",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 
 from cfp_onnx.pyramid.drawings import evenly_spaced
-from cfp_onnx.pyramid.headers import class_name
+from cfp_onnx.pyramid.headers import target_title
 from cfp_onnx.pyramid.media import Media
 from cfp_onnx.pyramid.question import rather_than
 from cfp_onnx.pyramid.tube_pictures import overview_address
@@ -39,7 +39,7 @@ def notebook_html(pyramid: Findings, tubes: Tubes | None, media: Media | None) -
     against = rather_than(target, pyramid.run)
     answer = f"{against and f'{_escaped(against)}, '}score {target.score:.4g}, rule {_escaped(pyramid.run.rule)}"
     return (
-        f"<div><p><b>class {_escaped(class_name(target.index, target.label))}</b>, {answer}</p>{image}"
+        f"<div><p><b>{_escaped(target_title(target))}</b>, {answer}</p>{image}"
         f"<table><tr><th scope='col'>depth</th><th scope='col' style='{_CELL}'>strongest kernels of each layer</th>"
         f"</tr>{rows}</table>{some}</div>"
     )

@@ -27,7 +27,7 @@ def question(target: TargetHeader, run: RunHeader) -> str:
         run: How it was explained.
     """
     against = rather_than(target, run)
-    return f"{class_name(target.index, target.label)}{against and f', {against}'}"
+    return f"{target.title or class_name(target.index, target.label)}{against and f', {against}'}"
 
 
 def rather_than(target: TargetHeader, run: RunHeader) -> str:

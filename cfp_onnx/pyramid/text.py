@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
-from cfp_onnx.pyramid.headers import InputHeader, RunHeader, TopClass, class_name
+from cfp_onnx.pyramid.headers import InputHeader, RunHeader, TopClass, class_name, target_title
 from cfp_onnx.pyramid.question import ALWAYS_HELD, HELD, held, question, rather_than
 from cfp_onnx.pyramid.tree_lines import counted, coverage_text, layer_title, text_line
 from cfp_onnx.pyramid.values import Edge, Findings, LayerResult, Link, LinkSource
@@ -82,7 +82,7 @@ def pyramid_tree(pyramid: Findings, *, kernels: int = 5, links: int = 3, notes: 
         kernels=kernels,
         links=links,
     )
-    root = Tree(text_line("class ", class_name(pyramid.target.index, pyramid.target.label), style="bold"))
+    root = Tree(text_line("", target_title(pyramid.target), style="bold"))
     by_depth: dict[int, list[LayerResult]] = {}
     for layer in pyramid.layers:
         by_depth.setdefault(layer.depth, []).append(layer)
@@ -94,7 +94,7 @@ def pyramid_tree(pyramid: Findings, *, kernels: int = 5, links: int = 3, notes: 
                 _add_classifier(branch, layer, view)
             else:
                 _add_layer(branch, layer, view)
-    answer = text_line("class ", question(pyramid.target, pyramid.run), style="bold")
+    answer = text_line("" if pyramid.target.title else "class ", question(pyramid.target, pyramid.run), style="bold")
     return Group(answer, Text(), *_header(pyramid), Text(), root, Text(), *_footer(pyramid, notes))
 
 
@@ -102,12 +102,13 @@ def _header(pyramid: Findings) -> list[RenderableType]:
     model, clip, run, target = pyramid.model, pyramid.input, pyramid.run, pyramid.target
     produced = f"{model.producer or 'unknown producer'}, opset {model.opset}"
     shape = "x".join(map(str, clip.shape))
+    named = target.title or class_name(target.index, target.label)
     rows: list[tuple[str, str | Text, str]] = [
         ("model", f"{PurePath(model.file).name}  ({produced})", ""),
         ("clip", f"{clip.file}  ({shape}{' ' + clip.layout if clip.layout else ''})", ""),
         *_fed(clip),
-        ("class", f"{class_name(target.index, target.label)}   score {_number(target.score)}", ""),
-        ("top 5", _top(target.top), ""),
+        ("value" if target.title and not target.top else "class", f"{named}   score {_number(target.score)}", ""),
+        *([("top 5", _top(target.top), "")] if target.top else []),
         ("rule", _rule(run), ""),
         ("holds", ", ".join(held(run)) or "nothing", ""),
     ]  # fmt: skip
@@ -118,6 +119,7 @@ def _header(pyramid: Findings) -> list[RenderableType]:
     top = target.top[0] if target.top else None
     if top is not None and top.class_index != target.index:
         out.append(_note(f"the model itself answers {class_name(top.class_index, top.label)} on this clip"))
+    out += [_note(note) for note in target.notes or ()]
     if run.output_difference > 1e-3 * max(1.0, abs(target.score)):
         out.append(_note(f"the probes moved the outputs by {_number(run.output_difference)}"))
     if run.labels:

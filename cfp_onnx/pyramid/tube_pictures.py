@@ -130,7 +130,7 @@ def overview_address(tubes: Tubes, media: Media, target: TargetHeader) -> str | 
 
     It shows six frames, or fewer where they would take more than `NOTEBOOK_BYTES`.
     """
-    drawn = TubePictures(tubes, media, class_title(target.index, target.label), "none")
+    drawn = TubePictures(tubes, media, target.title or class_title(target.index, target.label), "none")
     rows = DEFAULT_DEPTHS - len(tubes.of("evidence", "class"))
     for columns in range(6, 0, -1):
         picture = drawn.levels(rows, columns)

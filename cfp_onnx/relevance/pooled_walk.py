@@ -92,9 +92,11 @@ def _chosen_v(v: Array, settings: Settings) -> Array:
 
 
 def _published_class(topology: Topology, layer: KernelLayer, means: Array, settings: Settings, out: Walked) -> None:
-    part = layer.parts[0]
-    weights = part.weights().reshape(part.kernels, part.channels, -1).mean(axis=2)
-    index = settings.index if settings.index < layer.kernels else 0
+    part, index = layer.parts[0], settings.head(layer)
+    if index is None:
+        out.chosen[layer.index] = np.zeros(0, np.int64)
+        return
+    weights = _turned(settings, part.weights().reshape(part.kernels, part.channels, -1).mean(axis=2))
     scores = rules.published_class_step(weights, means, index, settings.class_step, _others(settings, layer))
     out.relevance[layer.index][index] = 1.0
     out.chosen[layer.index] = np.array([index])
@@ -105,6 +107,11 @@ def _published_class(topology: Topology, layer: KernelLayer, means: Array, setti
     picked = np.flatnonzero(scores >= settings.theta)
     out.links[layer.index, index] = [(int(c), float(scores[c])) for c in picked]
     _hand_over(topology, layer, np.arange(layer.channels), scores, out)
+
+
+def _turned(settings: Settings, weights: Array) -> Array:
+    """A classifier's weights, with their sign turned where it is asked what speaks against the class."""
+    return -weights if settings.turned else weights
 
 
 def _others(settings: Settings, layer: KernelLayer) -> Array | None:
@@ -233,15 +240,17 @@ def mean_rule(
 
 
 def _mean_class(layer: KernelLayer, taps: Sequence[Array], settings: Settings, out: Walked) -> Array:
-    part = layer.parts[0]
-    z = rules.contributions(part.weights(), taps[0], part.groups)
-    index = settings.index if settings.index < layer.kernels else 0
+    part, index = layer.parts[0], settings.head(layer)
+    if index is None:
+        out.chosen[layer.index] = np.zeros(0, np.int64)
+        return np.zeros(layer.channels)
+    z = _turned(settings, rules.contributions(part.weights(), taps[0], part.groups))
     scores = rules.class_weights(
         z, np.ones(z.shape[1]), index, settings.class_step if settings.class_step != "weights" else "contribution",
         _others(settings, layer),
     )  # fmt: skip
     if settings.class_step == "weights":
-        scores = part.weights()[index].reshape(part.channels, -1).mean(axis=1)
+        scores = _turned(settings, part.weights()[index].reshape(part.channels, -1).mean(axis=1))
     out.relevance[layer.index][index] = float(scores.sum())
     out.chosen[layer.index] = np.array([index])
     v = rules.relative(scores)

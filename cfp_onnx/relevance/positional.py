@@ -436,7 +436,10 @@ def fused_activation(part: Part, file: str) -> fx.Activation | None:
             return fx.Activation(nonnegative=True, zero=0.5, slope=0.25)
         case "leakyrelu" | "tanh":
             return fx.Activation(slope=1.0)
-    raise ModelError(f"{file}: node {part.node.name!r} has the unknown fused activation {part.activation!r}")
+    raise ModelError(
+        f"{file}: node {part.node.name!r} has the unknown fused activation {part.activation!r}; "
+        "give the file from before it was optimised"
+    )
 
 
 __all__ = ["POOL_FLOOR", "SMOOTH", "TINY", "Positional", "active", "fused_activation"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cfp_onnx.graph.layers import KernelLayer
 from cfp_onnx.values import Array
 
 
@@ -46,6 +47,9 @@ class Settings:
         rather: What else it is set against, each by a walk of its own.
         others: (classes,) how much each other class counts there; None for all alike.
         rivals: (classes,) how much each other class competes with it, for the class's tubes; None for all alike.
+        turned: Whether it is asked what speaks against the class.
+        heads: The kernel that makes the class's score in each layer that has one, by the layer's index; None for the
+            kernel of the class's own number.
     """
 
     theta: float
@@ -59,6 +63,14 @@ class Settings:
     rather: tuple[str | int, ...] = ()
     others: Array | None = None
     rivals: Array | None = None
+    turned: bool = False
+    heads: Mapping[int, int] | None = None
+
+    def head(self, layer: KernelLayer) -> int | None:
+        """The kernel of a layer that makes the class's score; None where the layer has no part in it."""
+        if self.heads is None:
+            return min(self.index, layer.kernels - 1)
+        return self.heads.get(layer.index)
 
     def deepest(self, depths: Mapping[int, int]) -> int:
         """The deepest level walked in a network with these depths."""

@@ -47,6 +47,7 @@ def render_pyramid(payload: Mapping[str, Any]) -> str:
 def _title(pyramid: Mapping[str, Any]) -> str:
     target = pyramid["target"]
     label = f"class {target['index']}" if target["label"] is None else str(target["label"])
+    label = str(target.get("title") or label)
     return f"{label[:TITLE_LENGTH]} - class feature pyramid"
 
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 EXTERNAL_FROM = 1024
 """Initializers of at least this many bytes are handed over from memory instead of through protobuf."""
 
+OPTIMISED_UNTIL = 8000
+"""Most nodes of a graph that the runtime rewrites before it runs it."""
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -46,7 +49,7 @@ class Graph:
         del proto.graph.value_info[:]
         if sizes is not None:
             for value in proto.graph.output:
-                if value.type.HasField("tensor_type"):
+                if value.type.HasField("tensor_type"):  # reading it makes a tensor of a sequence
                     value.type.tensor_type.ClearField("shape")
         return cls(proto, weights)
 
@@ -66,12 +69,20 @@ class Graph:
         # Each would hold one more copy, of the activations and of the weights, for a session that runs a few times.
         options.enable_mem_pattern = False
         options.add_session_config_entry("session.disable_prepacking", "1")
-        if not optimise:
+        if not (optimise and self._worth_optimising()):
             options.graph_optimization_level = rt.GraphOptimizationLevel.ORT_DISABLE_ALL
         if self.weights:
             values = [rt.OrtValue.ortvalue_from_numpy(a) for a in self.weights.values()]
             options.add_external_initializers(list(self.weights), values)
         return create_session(rt, self.proto.SerializeToString(), options, device)
+
+    def _worth_optimising(self) -> bool:
+        """Whether the runtime may rewrite the graph: what takes the square of the nodes, for a graph that runs once.
+
+        A graph of eight-bit numbers is rewritten whatever its size, since that changes its outputs.
+        """
+        nodes = self.proto.graph.node
+        return len(nodes) <= OPTIMISED_UNTIL or any(n.op_type == "QuantizeLinear" for n in nodes)
 
     def with_probe(self, probe: Probe, *, keep_outputs: bool = True) -> Graph:
         """This graph with a probe's nodes, constants and outputs added; the model's own nodes stay as they are."""

@@ -20,6 +20,9 @@ from cfp_onnx.values import Array
 SEED = "cfp/seed"
 """Name of the graph input that holds the field at the target."""
 
+SHARED_UNTIL = 4096
+"""Most bytes of a constant that is written once for all its readers."""
+
 TUBE_SEED = "cfp/seed/tubes"
 """The same for the walk that makes the tubes."""
 
@@ -43,6 +46,7 @@ class Probe:
     with_indices: dict[str, str] = field(default_factory=dict)
     seeds: dict[str, tuple[int, ...]] = field(default_factory=dict)
     _count: int = 0
+    _shared: dict[tuple[str, tuple[int, ...], bytes], str] = field(default_factory=dict)
 
     def fresh(self, hint: str) -> str:
         """A tensor name that no model uses."""
@@ -52,11 +56,13 @@ class Probe:
     def constant(self, value: Array, hint: str = "constant") -> str:
         """Name of a constant; equal small ones are shared."""
         value = np.ascontiguousarray(value)
-        if value.nbytes <= 4096:
-            for name, old in self.constants.items():
-                if old.dtype == value.dtype and old.shape == value.shape and np.array_equal(old, value):
-                    return name
-        name = self.fresh(hint)
+        if value.nbytes > SHARED_UNTIL:
+            name = self.fresh(hint)
+        else:
+            key = (value.dtype.str, value.shape, value.tobytes())
+            if key in self._shared:
+                return self._shared[key]
+            name = self._shared[key] = self.fresh(hint)
         self.constants[name] = value
         return name
 

@@ -35,7 +35,9 @@ def create_session(rt: Any, source: bytes | str, options: Any, device: Device) -
         session = rt.InferenceSession(source, options, providers=chain)
     except Exception as error:
         if type(error).__module__.startswith("onnxruntime") or isinstance(error, RuntimeError | ValueError):
-            raise ModelError(f"onnxruntime cannot run this model: {_reason(error)}") from error
+            raise ModelError(
+                f"onnxruntime cannot run this model: {_reason(error)}; export it so that onnxruntime runs it alone"
+            ) from error
         raise
     first = chain[0][0] if isinstance(chain[0], tuple) else chain[0]
     if session.get_providers()[0] != first:
@@ -73,7 +75,9 @@ def run(session: ort.InferenceSession, names: Sequence[str], feeds: Mapping[str,
         return list(session.run(list(names), {k: np.asarray(v) for k, v in feeds.items()}))
     except Exception as error:
         if type(error).__module__.startswith("onnxruntime") or isinstance(error, RuntimeError | ValueError):
-            raise RunError(f"onnxruntime failed on this input: {_reason(error)}") from error
+            raise RunError(
+                f"onnxruntime failed on this input: {_reason(error)}; give a clip of the sizes that the model takes"
+            ) from error
         raise
 
 

@@ -79,5 +79,5 @@ def test_one_output_has_no_rival(call, refuses, clip, tmp_path, rng):
     nodes = [*TINY[:-1], helper.make_node("MatMul", ["f", "one"], ["y"], name="head")]
     model = save(tmp_path / "one.onnx", nodes, {k: v for k, v in weights.items() if k != "fc"})
     code, out, _ = call("explain", model, clip)
-    assert (code, out.splitlines()[0]) == (0, "class 0")
+    assert (code, out.splitlines()[0]) == (0, "output 'y': what raises it")
     refuses("explain", model, clip, "--against", "rivals", says="has one class, so there is none to set it against")

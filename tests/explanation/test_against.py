@@ -195,7 +195,7 @@ def test_a_single_class_is_set_against_nothing(tmp_path: Path) -> None:
     file = engine_of(net.model(), net.feeds(), tmp_path).file.path
     found = cfp.explain(file, net.feeds()["x"], device="cpu", tubes=False)
     assert "against" not in found.to_json()["run"]
-    assert str(found).splitlines()[0] == "class 0"
+    assert str(found).splitlines()[0] == "output 'y': what raises it"
     with pytest.raises(TargetError, match="has one class, so there is none to set it against"):
         cfp.explain(file, net.feeds()["x"], device="cpu", tubes=False, against="best")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -45,3 +46,17 @@ def test_what_files_refuse(tmp_path):
         write_json(tmp_path / "a.json", {"x": float("nan")})
     assert write_text(tmp_path / "b", "\udcff").read_text() == "\\udcff"
     assert [f.name for f in tmp_path.iterdir()] == ["b"]
+
+
+def test_json_has_a_line_for_each_item(tmp_path):
+    value = {
+        "schema": "x",
+        "none": [],
+        "numbers": [1.5, None],
+        "rows": [{"a": [1, 2]}, {"b": "\n"}],
+        "deep": {"c": [[]]},
+    }
+    lines = write_json(tmp_path / "a.json", value).read_text().splitlines()
+    assert json.loads("\n".join(lines)) == value
+    assert lines[3:8] == ['"numbers":[1.5,null],', '"rows":[', '{"a":[1,2]},', '{"b":"\\n"}', "],"]
+    assert json.loads(write_json(tmp_path / "b.json", {}).read_text()) == {}

@@ -10,7 +10,7 @@ from onnx import helper
 from text_net import engine_of, network, saved
 
 from cfp_onnx import runtime
-from cfp_onnx.graph.target import behind_target, class_axis, logits_of
+from cfp_onnx.graph.target import behind_target, class_axis, logits_of, probabilities
 from cfp_onnx.model import load
 
 BODY = """a = Conv (x, w)
@@ -66,7 +66,37 @@ def test_a_map_of_classes_is_told_along_its_axis(tmp_path: Path) -> None:
     assert class_axis(engine.topology, engine.target) == (5, 1)
 
 
-def test_classes_along_two_axes_are_the_flattened_tensor(tmp_path: Path) -> None:
-    body = "a = Conv (x, w)\ng = GlobalAveragePool (a)\ny = Reshape (g, k)"
-    engine = engine_of(network(body, {"w": (6, 3, 1, 1), "k": np.array([1, 2, 3])}), tmp_path)
-    assert class_axis(engine.topology, engine.target) == (6, None)
+@pytest.mark.parametrize(
+    ("tail", "found"),
+    [
+        ("y = Identity (z)", (3, 2)),
+        ("y = Softmax <axis=1> (z)", (2, 1)),
+        ("y = Softmax (z)", (3, 2)),
+        ("y = ArgMax <axis=1> (z)", (2, 1)),
+    ],
+)
+def test_of_two_axes_of_kernels_the_classes_lie_along_that_of_the_softmax_or_the_last(
+    tail: str, found: tuple[int, int], tmp_path: Path
+) -> None:
+    body = f"a = Conv (x, w)\ng = GlobalAveragePool (a)\nz = Reshape (g, k)\n{tail}"
+    model = network(body, {"w": (6, 3, 1, 1), "k": np.array([1, 2, 3])})
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_empty_tensor_value_info("y"))
+    engine = engine_of(model, tmp_path)
+    assert class_axis(engine.topology, engine.target) == found
+
+
+def test_sizes_of_boxes_beside_scores_are_told_from_them(tmp_path: Path) -> None:
+    body = """a = Conv (x, w)
+s = Sigmoid (a)
+t = Transpose <perm=[0,2,3,1]> (s)
+p, q = Split <axis=3> (t, k)
+b = Mul (p, h)
+n = Concat <axis=3> (b, q)
+m = Concat <axis=1> (n, n)
+y = Reshape (m, f)"""
+    weights = {"w": (6, 3, 1, 1), "k": np.array([2, 4]), "h": np.array([9.0]), "f": np.array([1, -1, 6])}
+    engine = engine_of(network(body, weights), tmp_path)
+    assert probabilities(engine.program, "y", 2).tolist() == [False] * 2 + [True] * 4
+    assert probabilities(engine.program, "t", 3).all()
+    assert not probabilities(engine.program, "a", 1).any()

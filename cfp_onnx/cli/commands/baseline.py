@@ -21,7 +21,7 @@ def add_options(parser: Parser) -> None:
     add("clips", metavar="CLIP", nargs="+", help="clips, folders of them, or lists: a clip a line, its class behind it")
     add("-o", "--out", metavar="F", required=True, help="the baseline to write, such as baseline.json")
     add("--class", dest="target", metavar="INDEX|LABEL", help="class to look at (a list's, else each clip's top-1)")
-    add("--output", metavar="NAME", help="output that decides (the first)")
+    add("--output", metavar="NAME", help="output that decides (of several the one with classes)")
     add("--rule", default=DEFAULT, metavar="RULE", help=alternatives(field_rules(), DEFAULT))
     add("--depth", default="3", metavar="D|all", help="deepest level whose relevance is kept (3)")
     add_shared(parser, CLIP)

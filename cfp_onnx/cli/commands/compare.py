@@ -24,7 +24,7 @@ def add_options(parser: Parser) -> None:
     add("-o", "--out", metavar="DIR", help="folder for comparison.html and comparison.json")
     add("--json", metavar="F", help="write the comparison as JSON; - is stdout")
     add("--class", dest="target", metavar="INDEX|LABEL", help="class whose relevance is compared (A's top-1 class)")
-    add("--output", metavar="NAME", help="output to compare (the first)")
+    add("--output", metavar="NAME", help="output to compare (of several the one with classes)")
     add(
         "--tolerance", type=number, metavar="X",
         help="largest difference that counts as the same, as part of a layer's largest output (0.001; 0.02 where a "

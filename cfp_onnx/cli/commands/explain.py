@@ -22,8 +22,23 @@ def add_options(parser: Parser) -> None:
     add("clip", metavar="CLIP", help="video, folder of frames, frame database, image, .npy or .npz")
     add("-o", "--out", metavar="DIR", help="folder for the report, pyramid.json and the tubes")
     add("--json", metavar="F", help="write the pyramid as JSON; - is stdout")
-    add("--class", dest="target", metavar="INDEX|LABEL", help="class to explain (the top-1 class)")
-    add("--output", metavar="NAME", help="output to explain (the first)")
+    add(
+        "--class",
+        dest="target",
+        metavar="INDEX|LABEL",
+        help="class to explain (the top-1 class); not:0 for what speaks against the one value of a single output",
+    )
+    add("--output", metavar="NAME", help="output to explain (of several the one with classes)")
+    add(
+        "--at",
+        metavar="PLACE",
+        help="place of an output that answers at many: box:17, y,x or t,y,x, strongest or mean (strongest)",
+    )
+    add(
+        "--direction",
+        metavar="FILE",
+        help="what is explained of an embedding: own (the direction of the clip's own output), or a file of numbers",
+    )
     add("--rule", default=DEFAULT, metavar="RULE", help=alternatives(RULES, DEFAULT))
     add(
         "--class-step",
@@ -70,6 +85,8 @@ def add_options(parser: Parser) -> None:
     parser.suggest("depth", ("all",))
     parser.suggest("hold", (*HOLDS, "all", "none"))
     parser.suggest("order", ("1", "2"))
+    parser.suggest("direction", ("own",))
+    parser.suggest("at", ("strongest", "mean"))
     parser.suggest("against", AGAINST[:-1])
     width = max(map(len, RULES))
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -120,6 +137,8 @@ def run(options: argparse.Namespace) -> int:
             hold=options.hold,
             against=options.against,
             order=options.order,
+            at=options.at,
+            direction=options.direction,
             inputs=read_inputs(options.inputs),
             layout=options.layout,
             labels=labels,

@@ -12,10 +12,10 @@ function makeAnswer(model, app) {
   const own = top[0] ?? null;
   byId("answer-files").textContent = `${shortened(fileName(pyramid.model.file), 60)}  \u00b7  ${shortened(fileName(pyramid.input.file), 60)}`;
   byId("answer-title").replaceChildren(el("span", { text: className(target, 80), title: titled(target.label ?? "") }),
-    el("small", { text: target.label === null ? "" : `class ${target.index}` }), el("small", { text: `score ${number(target.score)}` }));
+    el("small", { text: target.label === null || target.title ? "" : `class ${target.index}` }), el("small", { text: `score ${number(target.score)}` }));
   byId("answer-question").textContent = question(target, model.run);
   byId("answer-lede").textContent = lede(model, own, top);
-  byId("top").append(...bars(top, target));
+  byId("top").append(...(target.title && !top.length ? [el("p", { class: "note", text: `A single number: ${number(target.score)}.` })] : bars(top, target)));
   byId("sure").append(...doubts(model, own, top).map(check));
   byId("reading").append(...reading(model).map((text) => el("p", { text })));
   if (isIncomplete(model.coverage)) byId("banners").append(el("p", { class: "banner", role: "alert", text: coverageWords(model.coverage) }));
@@ -32,6 +32,7 @@ function lede(model, own, top) {
   if (own && own[0] === target.index) {
     parts.push(top[1] ? `The model answers ${named(own)}, ${number(own[2] - top[1][2])} ahead of ${named(top[1])}.` : `The model answers ${named(own)}.`);
   } else if (own) parts.push(`The model itself answers ${named(own)} (${number(own[2])}); this page explains ${className(target)} (${number(target.score)}).`);
+  for (const note of target.notes ?? []) parts.push(`${capital(shortened(note, 400))}.`);
   if (best) parts.push(`At depth ${first}, what the class reads, ${count(best.chosen, "kernel")} ${best.chosen === 1 ? "was" : "were"} chosen; the strongest is kernel ${best.kernel} of ${best.layer.short}.`);
   return parts.join(" ");
 }

@@ -157,5 +157,6 @@ function fileName(path) {
 }
 
 function className(target, most = 40) {
+  if (target.title) return shortened(target.title, most);
   return target.label === null || target.label === undefined ? `class ${target.index}` : shortened(target.label, most);
 }

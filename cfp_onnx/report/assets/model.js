@@ -33,9 +33,10 @@ function readModel(payload) {
   readLevels(model);
   readEdges(model);
   readTubes(model);
+  const head = model.target.kernel ?? model.target.index;
   model.classifier = pyramid.layers.filter((x) => x.depth === 0).map((x) => x.layer).find(
-    (x) => model.edgeOf.has(keyOf(x, model.target.index))) ?? pyramid.layers.find((x) => x.depth === 0)?.layer ?? null;
-  model.root = model.classifier === null ? null : keyOf(model.classifier, model.target.index);
+    (x) => model.edgeOf.has(keyOf(x, head))) ?? pyramid.layers.find((x) => x.depth === 0)?.layer ?? null;
+  model.root = model.classifier === null ? null : keyOf(model.classifier, head);
   return model;
 }
 
