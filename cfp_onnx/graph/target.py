@@ -281,6 +281,22 @@ def probabilities(program: Program, tensor: str, axis: int) -> Array:
     return none
 
 
+def squashed_behind_layers(topology: Topology, tensor: str) -> bool:
+    """Whether a Sigmoid or Softmax stands somewhere between the last layers and a tensor."""
+    ends = {p.output for layer in topology.layers for p in layer.parts}
+    stack, seen = [tensor], set(ends)
+    while stack:
+        name = stack.pop()
+        made = topology.program.producers.get(name)
+        if made is None or name in seen:
+            continue
+        seen.add(name)
+        if final_function(made) in {"Sigmoid", "Softmax"}:
+            return True
+        stack.extend(made.inputs)
+    return False
+
+
 def _joined(program: Program, node: Node, axis: int, rank: int) -> Array:
     parts = [probabilities(program, name, axis) for name in node.inputs]
     if int(node.attributes["axis"]) % rank == axis:
@@ -323,5 +339,6 @@ __all__ = [
     "layout_behind",
     "logits_of",
     "probabilities",
+    "squashed_behind_layers",
     "upstream_outputs",
 ]

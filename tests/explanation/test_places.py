@@ -188,6 +188,32 @@ def test_a_detector_answers_for_a_box_and_never_with_a_size(rng: np.random.Gener
     assert not any(reached["a2"])
 
 
+def test_sizes_that_were_written_over_scores_are_told_by_their_values(rng: np.random.Generator, tmp_path: Path) -> None:
+    """As exporters write ``y[:, :2] = y[:, :2] * pixels``."""
+    body = """a = Conv (x, w)
+r = Relu (a)
+c = Conv (r, v)
+f = Reshape (c, k)
+s = Sigmoid (f)
+h = Slice (s, begin, end, axis)
+b = Mul (h, pixels)
+y = ScatterElements <axis=1> (s, places, b)"""
+    weights = {
+        "w": (4, 3, 1, 1), "v": (5, 4, 1, 1), "k": np.array([1, 5, 36]), "begin": np.array([0]), "end": np.array([2]),
+        "axis": np.array([1]), "pixels": np.array([400.0]),
+        "places": np.broadcast_to(np.array([0, 1])[None, :, None], (1, 2, 36)).copy(),
+    }  # fmt: skip
+    model, x = network(body, weights), rng.standard_normal((1, 3, 6, 6)).astype(np.float32)
+    (y,) = values_of(model, x, "y")
+    assert y[0, :2].max() > 100
+    column, box = (int(i) for i in np.unravel_index(int(y[0, 2:].argmax()), (3, 36)))
+    found = explained(saved(model, tmp_path), x)
+    assert (found.target.index, found.target.place) == (column + 2, (box,))
+    assert {c.class_index for c in found.target.top} == {2, 3, 4}
+    named = explained(tmp_path / "net.onnx", x, labels=("bus", "car", "cat"), target="car")
+    assert named.target.index == 3
+
+
 def test_anchors_that_are_cut_and_joined_again_keep_their_kernels(rng: np.random.Generator, tmp_path: Path) -> None:
     body = """a = Conv (x, w)
 r = Relu (a)
