@@ -8,9 +8,11 @@ from typing import Any
 
 import fused_nets
 import live_nets
+import loop_nets
 import numpy as np
 import onnxruntime as ort
 import pytest
+import recurrent_nets
 import walk_nets
 import zplus_nets
 from onnx import TensorProto, helper
@@ -23,7 +25,16 @@ from cfp_onnx.errors import ClipError, UsageError
 from cfp_onnx.explanation.given import read_inputs
 
 COLLECTED = {
-    net.name: net for net in (*walk_nets.NETS, *walk_nets.GATES, *live_nets.NETS, *zplus_nets.OWN, *fused_nets.NETS)
+    net.name: net
+    for net in (
+        *walk_nets.NETS,
+        *walk_nets.GATES,
+        *live_nets.NETS,
+        *zplus_nets.OWN,
+        *fused_nets.NETS,
+        *recurrent_nets.FORMS,
+        *loop_nets.NETS,
+    )
 }
 
 
