@@ -304,6 +304,19 @@ def _joined(program: Program, node: Node, axis: int, rank: int) -> Array:
     return np.asarray(np.logical_and.reduce(parts))
 
 
+def comes_from_activation(topology: Topology, tensor: str) -> bool:
+    """Whether a tensor is what a rectifier gives, pooled or moved, as features are and the scores of classes seldom."""
+    ends = {p.output for layer in topology.layers for p in layer.parts}
+    while tensor not in ends and (made := topology.program.producers.get(tensor)) is not None:
+        effect = topology.effects.get(made.name)
+        if isinstance(effect, fx.Activation):
+            return effect.rectifier
+        if not isinstance(effect, fx.Identity | fx.Move | fx.Pool | fx.Reduce):
+            return False
+        tensor = made.inputs[0]
+    return False
+
+
 def upstream_outputs(program: Program, answers: Mapping[str, Answer]) -> frozenset[str]:
     """Outputs that other outputs, with scores of their own, are made of: features beside the scores."""
     bases = {name: _moved_from(program, one.tensor) for name, one in answers.items()}
@@ -334,6 +347,7 @@ __all__ = [
     "answer_of",
     "behind_target",
     "class_axis",
+    "comes_from_activation",
     "final_function",
     "kernels_at",
     "layout_behind",
