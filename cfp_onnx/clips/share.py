@@ -38,9 +38,9 @@ def _given(array: Array, spec: InputSpec) -> InputArray:
         array = array.astype(np.float64)
     if array.ndim == 0 and whole:
         value = cast_to(np.broadcast_to(array, sizes), spec, where)
-        return InputArray(np.ascontiguousarray(value), None, None, "given", f"{array} everywhere" if sizes else None)
+        return InputArray(np.array(value, order="C"), None, None, "given", f"{array} everywhere" if sizes else None)
     if array.ndim == 1 and whole and array.size == np.prod(sizes, dtype=np.int64):
-        return InputArray(np.ascontiguousarray(cast_to(array.reshape(sizes), spec, where)), None, None, "given")
+        return InputArray(np.array(cast_to(array.reshape(sizes), spec, where), order="C"), None, None, "given")
     found = input_as_it_is(array, where, spec, None)
     return InputArray(found.array, None, found.layout, "given", found.note)
 

@@ -118,7 +118,8 @@ def _header(pyramid: Findings) -> list[RenderableType]:
     out: list[RenderableType] = [fact_table([*rows, ("coverage", coverage_text(pyramid.coverage), "")])]
     top = target.top[0] if target.top else None
     if top is not None and top.class_index != target.index:
-        out.append(_note(f"the model itself answers {class_name(top.class_index, top.label)} on this clip"))
+        where = "on this clip" if target.place is None else "at this place"
+        out.append(_note(f"the model itself answers {class_name(top.class_index, top.label)} {where}"))
     out += [_note(note) for note in target.notes or ()]
     if run.output_difference > 1e-3 * max(1.0, abs(target.score)):
         out.append(_note(f"the probes moved the outputs by {_number(run.output_difference)}"))

@@ -98,3 +98,7 @@ def test_the_sweep_knows_a_score_that_is_not_the_files() -> None:
     assert not wild.holds(output, 1, 8.0)
     assert wild.holds(np.arange(12.0).reshape(1, 2, 6), 1, 8.5)
     assert not wild.holds(np.arange(12.0).reshape(1, 2, 6), 0, 8.5)
+    assert wild.holds(np.arange(12.0).reshape(1, 2, 6), 1, 7.0, placed=True)
+    assert not wild.holds(np.arange(12.0).reshape(1, 2, 6), 5, 8.0, placed=True)
+    assert wild.holds(np.array([3]), 3, 0.2)
+    assert not wild.holds(np.array([3]), 2, 0.2)

@@ -8,9 +8,11 @@ from typing import Any
 
 import fused_nets
 import live_nets
+import loop_nets
 import numpy as np
 import onnxruntime as ort
 import pytest
+import recurrent_nets
 import walk_nets
 import zplus_nets
 from onnx import TensorProto, helper
@@ -23,7 +25,16 @@ from cfp_onnx.errors import ClipError, UsageError
 from cfp_onnx.explanation.given import read_inputs
 
 COLLECTED = {
-    net.name: net for net in (*walk_nets.NETS, *walk_nets.GATES, *live_nets.NETS, *zplus_nets.OWN, *fused_nets.NETS)
+    net.name: net
+    for net in (
+        *walk_nets.NETS,
+        *walk_nets.GATES,
+        *live_nets.NETS,
+        *zplus_nets.OWN,
+        *fused_nets.NETS,
+        *recurrent_nets.FORMS,
+        *loop_nets.NETS,
+    )
 }
 
 
@@ -243,6 +254,11 @@ def test_inputs_that_the_clip_does_not_give_are_named_with_what_they_got(
     assert {name: fed["source"] for name, fed in pyramid.input.fed.items()} == {
         "x": "clip", "h": "given", "scale": "given", "mask": "ones",
     }  # fmt: skip
+    assert {name: tuple(fed["shape"]) for name, fed in pyramid.input.fed.items()} == {
+        "x": (1, 6), "h": (2, 1, 7), "scale": (), "mask": (1, 4),
+    }  # fmt: skip
+    named = explained(path, {"x": clip, "h": state, "scale": np.float32(2), "mask": np.ones((1, 4))}, target=1)
+    assert named.input.fed["scale"] == {"shape": [], "source": "clip"}
     assert pyramid.input.shape == (1, 6)
     alone = explained(path, clip, inputs={"scale": 2}, target=1)
     assert alone.target.score == pytest.approx(plain(path, feeds | {"h": 0 * state})[0, 1], rel=1e-5)

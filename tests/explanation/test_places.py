@@ -76,7 +76,9 @@ def test_a_place_can_be_named(at: str, row: int, column: int, words: str, x: Arr
     np.testing.assert_allclose(depth1.relevance, v[3] * r[0, :, row, column], rtol=1e-4, atol=1e-6)
     assert found.target.title == f"class 3 at {words}"
     top = explained(tmp_path / "net.onnx", x, at=at)
-    assert top.target.index == int(y[0, :, row, column].argmax())
+    own = int(y[0, :, row, column].argmax())
+    assert top.target.index == own
+    assert (f"the model itself answers {own} at this place" in str(found)) == (own != 3)
 
 
 def test_the_mean_over_all_places_can_be_asked_for(x: Array, tmp_path: Path) -> None:
