@@ -25,6 +25,7 @@ import onnxruntime
 
 import cfp_onnx as cfp
 from cfp_onnx.errors import CfpError, LimitError
+from cfp_onnx.pyramid.headers import TargetHeader
 from cfp_onnx.text import first_line
 
 Array = np.ndarray[Any, Any]
@@ -135,7 +136,7 @@ def look(path: str) -> Iterator[Outcome]:
     else:
         found.outcome = "explained"
         found.score, found.coverage = pyramid.target.score, pyramid.coverage.channels
-        found.equal = holds(outputs[pyramid.target.output], pyramid.target.index, pyramid.target.score)
+        found.equal = agrees(outputs[pyramid.target.output], pyramid.target)
         below = [any(layer.relevance) for layer in pyramid.layers if layer.depth]
         found.relevant = float(np.mean(below)) if below else None
         found.ratio = (time.perf_counter() - begin) / found.plain
@@ -165,6 +166,24 @@ def plain(path: str) -> tuple[dict[str, Array], dict[str, Array], float]:
         outputs = dict(zip(names, session.run(names, given), strict=True))
         return given, outputs, time.perf_counter() - begin
     raise failed or RuntimeError("no size was tried")
+
+
+def agrees(output: Any, target: TargetHeader) -> bool:
+    """Whether an output, as plain onnxruntime gives it, says what a pyramid says of its class.
+
+    A map of scores for each item holds the class's score; whole numbers are the class itself; of a score at a place the
+    output holds it somewhere.
+    """
+    if isinstance(output, list):
+        return bool(output) and holds(list(output[0].values()), target.index, target.score)
+    value = np.asarray(output)
+    if value.dtype.kind in "iu":
+        return bool(np.any(value == target.index))
+    if value.dtype.kind != "f":
+        return False
+    if target.place is not None:
+        return bool(np.any(np.abs(value - target.score) <= 1e-4 * max(1.0, abs(target.score))))
+    return holds(value, target.index, target.score)
 
 
 def holds(output: Any, index: int, score: float) -> bool:
