@@ -25,7 +25,6 @@ import onnxruntime
 
 import cfp_onnx as cfp
 from cfp_onnx.errors import CfpError, LimitError
-from cfp_onnx.pyramid.headers import TargetHeader
 from cfp_onnx.text import first_line
 
 Array = np.ndarray[Any, Any]
@@ -136,7 +135,8 @@ def look(path: str) -> Iterator[Outcome]:
     else:
         found.outcome = "explained"
         found.score, found.coverage = pyramid.target.score, pyramid.coverage.channels
-        found.equal = agrees(outputs[pyramid.target.output], pyramid.target)
+        target = pyramid.target
+        found.equal = holds(outputs[target.output], target.index, target.score, placed=target.place is not None)
         below = [any(layer.relevance) for layer in pyramid.layers if layer.depth]
         found.relevant = float(np.mean(below)) if below else None
         found.ratio = (time.perf_counter() - begin) / found.plain
@@ -168,28 +168,24 @@ def plain(path: str) -> tuple[dict[str, Array], dict[str, Array], float]:
     raise failed or RuntimeError("no size was tried")
 
 
-def agrees(output: Any, target: TargetHeader) -> bool:
-    """Whether an output, as plain onnxruntime gives it, says what a pyramid says of its class.
+def holds(output: Any, index: int, score: float, *, placed: bool = False) -> bool:
+    """Whether an output's first item holds a class's score: at that index, or as the mean over all but one axis.
 
-    A map of scores for each item holds the class's score; whole numbers are the class itself; of a score at a place the
-    output holds it somewhere.
+    Args:
+        output: The output; of whole numbers, which say which class it is, it holds the class itself.
+        index: The class.
+        score: Its score.
+        placed: Whether it is the score at one place, wherever that is.
     """
-    if isinstance(output, list):
-        return bool(output) and holds(list(output[0].values()), target.index, target.score)
-    value = np.asarray(output)
-    if value.dtype.kind in "iu":
-        return bool(np.any(value == target.index))
-    if value.dtype.kind != "f":
-        return False
-    if target.place is not None:
-        return bool(np.any(np.abs(value - target.score) <= 1e-4 * max(1.0, abs(target.score))))
-    return holds(value, target.index, target.score)
-
-
-def holds(output: Any, index: int, score: float) -> bool:
-    """Whether an output's first item holds a class's score: at that index, or as the mean over all but one axis."""
+    if isinstance(output, list):  # a map of scores for each item
+        return bool(output) and holds(np.array(list(output[0].values())), index, score)
+    if np.asarray(output).dtype.kind in "iub":
+        return bool((np.asarray(output) == index).any()) or np.asarray(output).dtype.kind == "b"
     value = np.asarray(output, np.float64)
     near = 1e-4 * max(1.0, abs(score))
+    if placed:
+        rows = [np.take(value, index, axis) for axis in range(value.ndim) if index < value.shape[axis]]
+        return any(bool((np.abs(row - score) <= near).any()) for row in rows)
     item = value[0] if value.ndim > 1 else value
     means = [np.moveaxis(item, axis, 0).reshape(item.shape[axis], -1).mean(1) for axis in range(item.ndim)]
     candidates = [value.reshape(-1), item.reshape(-1), item.mean(keepdims=True).reshape(-1), *means]

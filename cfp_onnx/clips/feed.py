@@ -38,7 +38,7 @@ def input_as_it_is(array: Array, file: str, spec: InputSpec, layout: str | None)
             f"{_transposition_hint(lacking + array.shape, spec, letters)}"
         )
     fed, note = found
-    return InputArray(np.ascontiguousarray(cast_to(fed, spec, file)), None, letters, note=note)
+    return InputArray(np.asarray(cast_to(fed, spec, file), order="C"), None, letters, note=note)
 
 
 def _fitted(array: Array, spec: InputSpec, axis: int, *, asked: bool) -> tuple[Array, str | None] | None:

@@ -56,13 +56,19 @@ def layout_of(spec: InputSpec, requested: str | None = None) -> str:
     if spec.channel_axis is None:
         axes = list(known) if len(known) == 1 else _axes_of_size(spec, 3) or _axes_of_size(spec, 1)
     found = axes[0] if len(axes) == 1 else None
-    if found is not None and found in known:
+    if found is not None and found in known and not _is_thin(spec, found):
         return known[found]
     example = "/".join(known.values()) or "NCTHW"
     raise UsageError(
         f"the layout of input {spec.name!r} {shape_text(spec.shape)} is ambiguous; say which axis is which with "
         f"--layout {example}"
     )
+
+
+def _is_thin(spec: InputSpec, channels: int) -> bool:
+    """Whether an input without a batch axis has a side of length 1: then its axes are steps or rows of something."""
+    rest = [size for axis, size in enumerate(spec.shape) if axis != channels]
+    return not spec.has_batch() and 1 in rest
 
 
 def _axes_of_size(spec: InputSpec, size: int) -> list[int | None]:

@@ -38,9 +38,9 @@ def _given(array: Array, spec: InputSpec) -> InputArray:
         array = array.astype(np.float64)
     if array.ndim == 0 and whole:
         value = cast_to(np.broadcast_to(array, sizes), spec, where)
-        return InputArray(np.ascontiguousarray(value), None, None, "given", f"{array} everywhere" if sizes else None)
+        return InputArray(np.array(value, order="C"), None, None, "given", f"{array} everywhere" if sizes else None)
     if array.ndim == 1 and whole and array.size == np.prod(sizes, dtype=np.int64):
-        return InputArray(np.ascontiguousarray(cast_to(array.reshape(sizes), spec, where)), None, None, "given")
+        return InputArray(np.array(cast_to(array.reshape(sizes), spec, where), order="C"), None, None, "given")
     found = input_as_it_is(array, where, spec, None)
     return InputArray(found.array, None, found.layout, "given", found.note)
 
@@ -54,7 +54,7 @@ def filled(spec: InputSpec) -> InputArray:
     if spec.filling is None or any(size is None for size in spec.shape[1:]):
         raise ClipError(
             f"the clip does not give input {spec.name!r} {shape_text(spec.shape)} ({spec.dtype}); give it with "
-            f"--input {spec.name}=VALUE, or --input {spec.name}=FILE.npy"
+            f"--input {spec.name}=VALUE or --input {spec.name}=FILE.npy, or all inputs as an .npz with their names"
         )
     array = np.full(tuple(size or 1 for size in spec.shape), spec.filling, dtype_of(spec))
     word = {0.0: "zeros", 1.0: "ones"}.get(spec.filling, f"{spec.filling:g}") if spec.shape else f"{spec.filling:g}"

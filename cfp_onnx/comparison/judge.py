@@ -28,6 +28,10 @@ TOLERANCE = {"float32": 1e-3, "float16": 2e-2, "int8": 2e-2}
 """Largest difference of a layer's output, as part of its largest value, that counts as the same."""
 
 
+RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
+"""Layers of which only the weights of what they read are compared one by one."""
+
+
 @dataclass
 class Seen:
     """What all clips showed of one pair of layers.
@@ -194,7 +198,10 @@ class Case:
         if not found:
             bad = np.flatnonzero(seen.output.rows > self.judge.outputs)
             drift = {"int8": "numbers are rounded to 8 bits", "float16": "numbers are rounded to 16 bits"}
-            why = drift.get(self.judge.precision, "nothing that can be seen in the file explains it")
+            unseen = "nothing that can be seen in the file explains it"
+            if pair.a.op in RECURRENT:
+                unseen = "its recurrent weights, biases, states or activations are not compared one by one"
+            why = drift.get(self.judge.precision, unseen)
             text = f"outputs differ in {some(bad, pair.a.kernels)} by up to {seen.output.difference:.2g}; {why}"
             found = [Finding(text, few(bad))]
         kernels = next((f.kernels for f in found if f.kernels), ())

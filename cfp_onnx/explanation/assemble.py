@@ -169,7 +169,8 @@ def _run_header(
     """How one walk was made, and what it reported."""
     return RunHeader(
         rule=request.rule.name, class_step=settings.class_step, theta=settings.theta, top_k=settings.top_k,
-        depth=settings.depth if settings.depth is not None else "all", holds=settings.hold,
+        depth=settings.depth if settings.depth is not None else "all",
+        holds=(*settings.hold, *sessions.network.topology.always_held),
         order=settings.order if request.rule.orders == 2 else None,
         against=None if settings.against is None else str(settings.against), rivals=_rivals(settings, labels),
         provider=sessions.provider(), onnxruntime=runtime.import_onnxruntime().__version__,

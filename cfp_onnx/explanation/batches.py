@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache
 
 import numpy as np
@@ -43,13 +43,13 @@ def _are_separate(model: Model, name: str, shape: tuple[int, ...]) -> bool:
             return [np.asarray(y) for y in runtime.run(session, [p.name for p in model.outputs], inputs)]
 
         whole = answers(feeds)
-        if not all(y.ndim and y.shape[0] == items for y in whole):
-            return False
         rolled = answers({k: np.roll(v, 1, axis=0) if k in turned else v for k, v in feeds.items()})
-        if not _alike([np.roll(y, 1, axis=0) for y in whole], rolled):
+        axes = [_turned_along(a, b, items) for a, b in zip(whole, rolled, strict=True)]
+        if None in axes:
             return False
         first = {k: np.repeat(v[:1], items if fixed[k] else 1, axis=0) if k in turned else v for k, v in feeds.items()}
-        return _alike([y[:1] for y in whole], [y[:1] for y in answers(first)])
+        found = zip(whole, answers(first), axes, strict=True)
+        return all(axis is not None and _close(a.take([0], axis), b.take([0], axis)) for a, b, axis in found)
     except CfpError:  # it does not run at this size, or not on one item: then the array is fed as it is
         return False
 
@@ -64,8 +64,10 @@ def _shapes(model: Model, name: str, shape: tuple[int, ...]) -> dict[str, tuple[
     return found
 
 
-def _alike(ours: Sequence[Array], theirs: Sequence[Array]) -> bool:
-    return all(_close(a, b) for a, b in zip(ours, theirs, strict=True))
+def _turned_along(whole: Array, rolled: Array, items: int) -> int | None:
+    """The axis along which an output was turned round when the items were; None for none."""
+    axes = (axis for axis, size in enumerate(whole.shape) if size == items)
+    return next((axis for axis in axes if _close(np.roll(whole, 1, axis), rolled)), None)
 
 
 def _close(a: Array, b: Array) -> bool:

@@ -125,10 +125,10 @@ def explain(
     fed = reading.read(clip, loaded, given)
     clock.lap("read")
     engine = Engine(loaded, fed.feeds, device=running.where(), output=output, barriers=running.barriers, keep=False)
-    found = engine.network.target_classes()
-    names, said = labels_beside(reading.class_names(loaded), found.count, found.among, loaded.path)
     clock.lap("topology")
     plain = engine.plain(fed.feeds)
+    found = engine.network.target_classes().told_apart(plain[engine.scored])
+    names, said = labels_beside(reading.class_names(loaded), found.count, found.among, loaded.path)
     wanted, turned = other_side(target)
     at = usual_place(at, rule_named(rule))
     if direction is not None and target is not None:

@@ -9,7 +9,14 @@ import numpy as np
 
 from cfp_onnx.errors import TargetError
 from cfp_onnx.explanation.labels import find_label
-from cfp_onnx.graph.target import behind_target, class_axis, layout_behind, logits_of, probabilities
+from cfp_onnx.graph.target import (
+    behind_target,
+    class_axis,
+    layout_behind,
+    logits_of,
+    probabilities,
+    squashed_behind_layers,
+)
 from cfp_onnx.graph.topology import Topology
 from cfp_onnx.model import Program
 from cfp_onnx.pyramid.headers import TopClass
@@ -30,6 +37,7 @@ class Classes:
         places: Axes along which its places lie, such as boxes, rows and columns.
         dense: Whether each place has an answer of its own; else what the places say is averaged.
         among: The classes that compete, where others stand beside them, such as the sizes of a box; None for all.
+        mixed: Whether scores may stand beside other numbers and the graph does not tell which they are.
         layout: What takes a value of the output to the target's layout; see `cfp_onnx.graph.target.layout_behind`.
         place: The one place that is asked about, along `places`; None for the mean over all.
         turned: Whether it is asked what speaks against the class, in place of for it.
@@ -42,6 +50,7 @@ class Classes:
     places: tuple[int, ...] = ()
     dense: bool = False
     among: tuple[int, ...] | None = None
+    mixed: bool = False
     layout: tuple[tuple[str, tuple[int, ...]], ...] = ()
     place: tuple[int, ...] | None = None
     turned: bool = False
@@ -71,8 +80,23 @@ class Classes:
         if dense and axis is not None:
             likely = np.flatnonzero(probabilities(program, scored or target, axis)) if scored == target else ()
             among = tuple(int(i) for i in likely) if 0 < len(likely) < count else None
+        mixed = among is None and dense and scored == target and squashed_behind_layers(topology, target)
         layout = () if scored is None else layout_behind(program, scored, target)
-        return cls(count, axis, shape, places, dense, among, layout)
+        return cls(count, axis, shape, places, dense, among, mixed, layout)
+
+    def told_apart(self, value: Array) -> Classes:
+        """The same where scores are told from other numbers by what they are on a clip, if the graph does not tell.
+
+        Of a `mixed` output scores are the numbers that stay from 0 to 1 at every place, if others do not.
+
+        Args:
+            value: What the output holds.
+        """
+        if not self.mixed or self.axis is None:
+            return self
+        found = self.by_place(value).reshape(-1, self.count)
+        likely = np.flatnonzero((found >= 0).all(axis=0) & (found <= 1).all(axis=0))
+        return replace(self, among=tuple(int(i) for i in likely) if 0 < len(likely) < self.count else None, mixed=False)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -174,7 +198,11 @@ class Classes:
         view = [1] * len(shape)
         view[axis] = count
         total = int(np.prod(shape)) // count
-        return np.ascontiguousarray(np.broadcast_to(weights.reshape(view), shape) / np.float32(total))
+        found = np.array(np.broadcast_to(weights.reshape(view), shape) / np.float32(total))
+        if axis != 0 and shape[0] > 1:  # the score is the first item's
+            found[0] *= shape[0]
+            found[1:] = 0
+        return found
 
 
 def rivals(program: Program, scored: str, target: str, classes: Classes, scores: Array, index: int) -> Array:

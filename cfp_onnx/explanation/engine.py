@@ -102,7 +102,7 @@ class Engine:
         Raises:
             TargetError: If there is no such place.
         """
-        found = replace(self.network.target_classes(), turned=turned)
+        found = replace(self.network.target_classes().told_apart(value), turned=turned)
         place = asked_place(at, found, file=self.file.path)
         if place == MEAN:
             return found
@@ -153,6 +153,7 @@ class Engine:
         scores = np.zeros(found.count)
         if target is None:
             value = outputs[self.scored]
+            found = found.told_apart(value)
             if place == STRONGEST:
                 scores = found.peaks(value)
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -71,9 +72,7 @@ def read_table(text: str, file: Path) -> Numbered:
     start = text.lstrip()
     if file.suffix.lower() == ".json" or start.startswith("{"):
         return _json(text, file)
-    if start.startswith("[") and not start.split("\n", 1)[0].rstrip().endswith("]"):
-        return _json(text, file)
-    if start.startswith("[") and file.suffix.lower() not in {".txt", ".names"}:
+    if start.startswith("[") and _literal(text) is not None:
         return _json(text, file)
     if re.match(r"(item|entry)\s*:?\s*\{", start):
         return _label_map(text)
@@ -182,15 +181,17 @@ def _block(lines: Sequence[str]) -> list[str]:
     """The lines that belong to one of `KEYS`; all of them where there is no such key."""
     for key in KEYS:
         for place, line in enumerate(lines):
-            found = re.fullmatch(rf"{key}\s*:\s*(.*)", line)
+            found = re.fullmatch(rf"(\s*(?:- )?){key}\s*:\s*(.*)", line)
             if found is None:
                 continue
-            inside = [found[1]] if found[1] and not found[1].startswith("#") else []
+            inside = [found[2]] if found[2] and not found[2].startswith("#") else []
             for following in lines[place + 1 :]:
-                if re.match(r"[^\s\-\]}]", following):
+                indent = len(following) - len(following.lstrip())
+                if indent < len(found[1]) or (indent == len(found[1]) and following[indent] not in "-]}"):
                     break
                 inside.append(following)
-            return inside
+            if inside:
+                return inside
     return list(lines)
 
 
@@ -221,16 +222,27 @@ def _scalar(text: str) -> str:
 
 def _json(text: str, file: Path) -> Numbered:
     """JSON in any usual form; an object may hold the names under one of `KEYS`."""
-    try:
-        value = parse(text)
-    except ValueError as error:
-        raise UsageError(f"{file} is no JSON that can be read: {error}; {FORMS}") from error
+    value = _literal(text)
+    if value is None:
+        raise UsageError(f"{file} is no JSON that can be read; {FORMS}")
     if isinstance(value, Mapping):
         value = next((value[key] for key in KEYS if isinstance(value.get(key), list | Mapping)), value)
     found = _json_rows(value)
     if found is None:
         raise UsageError(f"{file} has no labels in a form that can be read; {FORMS}")
     return found
+
+
+def _literal(text: str) -> Any:
+    """The value of JSON, or of a list or dict as Python prints it; None for neither."""
+    try:
+        return parse(text)
+    except ValueError:
+        pass
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
 
 
 def _json_rows(value: Any) -> Numbered | None:

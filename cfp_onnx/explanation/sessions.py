@@ -51,7 +51,7 @@ class Wanted:
 
 
 MANY = 4000
-"""Nodes above which a network with recurrent layers is run as it is written: optimising the steps takes longer."""
+"""Nodes above which a network with steps or trips is run as it is written: optimising them takes longer."""
 
 NOTHING_MORE = Wanted()
 
@@ -334,7 +334,7 @@ class Sessions:
         inputs = {p.name for p in self.network.model.inputs}
         probe.outputs = [o for o in dict.fromkeys(probe.outputs) if o not in inputs]
         nodes = len(self.graph.proto.graph.node) + len(probe.nodes)
-        optimise = not (self.network.topology.steps and nodes > MANY)
+        optimise = not ((self.network.topology.steps or self.network.model.copies) and nodes > MANY)
         return self.graph.with_probe(probe).session(self.device, optimise=optimise)
 
     def _joints(self, depth: int | None) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cfp_onnx.explanation.classes import Classes, label_of, strongest
 from cfp_onnx.explanation.network import Network
 from cfp_onnx.explanation.values import Request
-from cfp_onnx.graph.target import behind_target, final_function
+from cfp_onnx.graph.target import behind_target, comes_from_activation, final_function
 from cfp_onnx.pyramid.headers import TargetHeader, class_name
 from cfp_onnx.values import Array
 
@@ -40,7 +40,7 @@ def target_header(
         turned=classes.turned or None,
         place=classes.place, places=classes.sizes if classes.place is not None else None,
         kernel=heads.pop() if len(heads) == 1 and index not in heads else None,
-        notes=tuple(_notes(network, classes, score, at)) or None,
+        notes=tuple(_notes(network, classes, score, at, named=labels is not None)) or None,
     )  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def _is_sigmoid(network: Network) -> bool:
     return any(final_function(n) == "Sigmoid" for n in behind_target(network.program, network.scored, network.target))
 
 
-def _notes(network: Network, classes: Classes, score: float, at: str | int | None) -> list[str]:
+def _notes(network: Network, classes: Classes, score: float, at: str | int | None, *, named: bool) -> list[str]:
     """How output and place were chosen, and on which side of a single output the clip lies."""
     notes = list(network.remarks)
     if classes.place is not None and (at is None or str(at).strip() == "strongest"):
@@ -90,8 +90,16 @@ def _notes(network: Network, classes: Classes, score: float, at: str | int | Non
         side, answer = ("below", "no") if score < HALF else ("above", "yes")
         todo = "leave not: out" if classes.turned else "use --class not:0"
         notes.append(f"the value lies {side} one half, so the model says {answer}; {todo} to explain that")
+    plain = network.output == network.scored == network.target
+    if plain and not named and classes.count >= FEATURES and comes_from_activation(network.topology, network.target):
+        notes.append(
+            "these numbers come out of an activation: if they are features and no classes, use --direction own"
+        )
     return notes
 
+
+FEATURES = 64
+"""Numbers from which on an output that no name and no Softmax speaks for may well be features."""
 
 HALF = 0.5
 """Where a Sigmoid is undecided."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 import numpy as np
@@ -13,6 +13,7 @@ from cfp_onnx.graph.layers import find_parts
 from cfp_onnx.graph.operators import View, effect_of
 from cfp_onnx.graph.states import State, Track
 from cfp_onnx.model import Node, Program
+from cfp_onnx.values import Array
 
 
 def channel_axis(program: Program, name: str) -> int | None:
@@ -43,20 +44,22 @@ def _reads(program: Program, name: str, axis: int) -> bool:
         if part is not None:
             seen = to_rank(states[part.source].tracks[0].labels, len(program.shapes[part.source]))
             others = [a for a in range(seen.ndim) if a != part.in_axis]
-            alone = all(seen.shape[a] == 1 for a in others) and seen.shape[part.in_axis] == shape[axis]
+            alone = all(seen.shape[a] == 1 for a in others) and seen.shape[part.in_axis] >= shape[axis]
+            named = seen[seen != NONE]
+            # flattening repeats labels; so does joining a channel with another form of itself, which keeps the axes
+            alone = alone and (np.unique(named).size == named.size or seen.ndim == len(shape))
             # a first axis of length 1 tells nothing by its labels
             verdicts.append(alone and (axis > 0 or program.shapes[part.source][part.in_axis] == shape[axis]))
             continue
-        states.update(_passed_on(node, effect_of(node, view), states))
+        states.update(_passed_on(program, node, effect_of(node, view), states))
     return bool(verdicts) and all(verdicts)
 
 
-def _passed_on(node: Node, effect: fx.Effect | None, states: Mapping[str, State]) -> dict[str, State]:
-    """Labels of a node's outputs before the first layer; an input is not followed through what mixes or joins."""
+def _passed_on(program: Program, node: Node, effect: fx.Effect | None, states: Mapping[str, State]) -> dict[str, State]:
+    """Labels of a node's outputs before the first layer; an input is not followed through what adds up its channels."""
     match effect:
-        case fx.Move(sources=(source,)):
-            state = states.get(node.inputs[source])
-            moved = [] if state is None else effect.apply([state.tracks[0].labels], NONE)
+        case fx.Move(sources):
+            moved = effect.apply([_labels(program, node.inputs[i], states) for i in sources], NONE)
             return {o: State((Track(a, np.ones(a.shape)),)) for o, a in zip(node.outputs, moved, strict=False)}
         case (
             fx.Identity(source=source)
@@ -68,9 +71,32 @@ def _passed_on(node: Node, effect: fx.Effect | None, states: Mapping[str, State]
         ):
             state = states.get(node.inputs[source])
             return {} if state is None else {node.outputs[0]: state}
-        case fx.Move() | fx.Sum() | fx.Select() | fx.Gate() | fx.Reduce() | fx.Normalise() | fx.Mix():
-            return {}  # joins or mixes
+        case fx.Sum(sources) | fx.Select(sources):
+            return _finest(program, node, sources, states)
+        case fx.Gate(value=value, gate=gate):
+            return _finest(program, node, (value, gate), states)
+        case fx.Normalise(source=source):
+            return _finest(program, node, (source,), states)
+        case fx.Reduce() | fx.Mix():
+            return {}  # mixes
         case fx.Layer() | fx.Product() | fx.Linear() | fx.Held() | fx.Barrier() | None:
             return {}  # no channels of the input behind it, or none that are known
         case _:
             assert_never(effect)
+
+
+def _labels(program: Program, name: str, states: Mapping[str, State]) -> Array:
+    """Labels of a tensor; of one without, those of no kernel."""
+    state = states.get(name)
+    if state is not None:
+        return state.tracks[0].labels
+    rank = len(program.shapes[name] if name in program.shapes else program.constant(name).shape)
+    return np.full((1,) * rank, NONE, np.int64)
+
+
+def _finest(program: Program, node: Node, sources: Sequence[int], states: Mapping[str, State]) -> dict[str, State]:
+    """Labels of what is made element by element from several tensors: those that tell most elements apart."""
+    rank = len(program.shapes[node.outputs[0]])
+    found = [to_rank(states[n].tracks[0].labels, rank) for i in sources if (n := node.inputs[i]) in states]
+    best = max(found, key=lambda a: a.size, default=None)
+    return {} if best is None else {node.outputs[0]: State((Track(best, np.ones(best.shape)),))}

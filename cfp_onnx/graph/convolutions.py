@@ -78,14 +78,16 @@ def _geometry(program: Program, node: Node, source: str, kernel: tuple[int, ...]
     pads = tuple(int(x) for x in a.get("pads") or (0,) * (2 * rank))
     begins, ends = pads[:rank], pads[rank:]
     auto = attribute_text(a.get("auto_pad")) or "NOTSET"
-    if transposed and auto != "NOTSET":
+    if transposed and (auto != "NOTSET" or a.get("output_shape")):
         outs = program.shapes[node.outputs[0]][2:]
         sizes = program.shapes[source][2:]
         total = [
             (i - 1) * s + d * (k - 1) + 1 - o
             for i, s, d, k, o in zip(sizes, strides, dilations, kernel, outs, strict=True)
         ]
-        begins = tuple((t // 2 if auto == "SAME_UPPER" else t - t // 2) for t in total)
+        more = tuple(int(x) for x in a.get("output_padding") or (0,) * rank)  # it is cut off in front and behind
+        cut = [max(0, t + m) for t, m in zip(total, more, strict=True)]
+        begins = tuple((t // 2 if auto == "SAME_UPPER" else t - t // 2) for t in cut)
         ends = tuple(t - b for t, b in zip(total, begins, strict=True))
     elif auto in {"SAME_UPPER", "SAME_LOWER"}:
         begins, ends = same_pads(program.shapes[source][2:], kernel, strides, dilations, lower=auto == "SAME_LOWER")

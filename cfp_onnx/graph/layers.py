@@ -14,7 +14,8 @@ import numpy as np
 from cfp_onnx.graph.convolutions import convolution
 from cfp_onnx.graph.dense import gemm, matmul
 from cfp_onnx.graph.fibers import Fibers
-from cfp_onnx.graph.parts import CONVOLUTIONS, GEMMS, TRANSPOSED, WEIGHTED, Part
+from cfp_onnx.graph.packed import packed_matmul
+from cfp_onnx.graph.parts import CONVOLUTIONS, GEMMS, PACKED, TRANSPOSED, WEIGHTED, Part
 from cfp_onnx.graph.recurrent import RECURRENT, recurrent
 from cfp_onnx.model import Node, Program
 
@@ -195,4 +196,6 @@ def _part(program: Program, node: Node) -> Part | None:
         return None
     if node.op in CONVOLUTIONS or node.op in TRANSPOSED:
         return convolution(program, node)
+    if node.op in PACKED:
+        return packed_matmul(program, node)
     return gemm(program, node) if node.op in GEMMS else matmul(program, node)

@@ -26,7 +26,11 @@ MATMULS = frozenset(
 )  # fmt: skip
 
 
-WEIGHTED = CONVOLUTIONS | TRANSPOSED | GEMMS | MATMULS
+PACKED = frozenset({"com.microsoft::MatMulNBits"})
+"""Products with weights of a few bits each."""
+
+
+WEIGHTED = CONVOLUTIONS | TRANSPOSED | GEMMS | MATMULS | PACKED
 
 
 @dataclass(frozen=True)

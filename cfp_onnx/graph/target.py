@@ -281,11 +281,40 @@ def probabilities(program: Program, tensor: str, axis: int) -> Array:
     return none
 
 
+def squashed_behind_layers(topology: Topology, tensor: str) -> bool:
+    """Whether a Sigmoid or Softmax stands somewhere between the last layers and a tensor."""
+    ends = {p.output for layer in topology.layers for p in layer.parts}
+    stack, seen = [tensor], set(ends)
+    while stack:
+        name = stack.pop()
+        made = topology.program.producers.get(name)
+        if made is None or name in seen:
+            continue
+        seen.add(name)
+        if final_function(made) in {"Sigmoid", "Softmax"}:
+            return True
+        stack.extend(made.inputs)
+    return False
+
+
 def _joined(program: Program, node: Node, axis: int, rank: int) -> Array:
     parts = [probabilities(program, name, axis) for name in node.inputs]
     if int(node.attributes["axis"]) % rank == axis:
         return np.concatenate(parts)
     return np.asarray(np.logical_and.reduce(parts))
+
+
+def comes_from_activation(topology: Topology, tensor: str) -> bool:
+    """Whether a tensor is what a rectifier gives, pooled or moved, as features are and the scores of classes seldom."""
+    ends = {p.output for layer in topology.layers for p in layer.parts}
+    while tensor not in ends and (made := topology.program.producers.get(tensor)) is not None:
+        effect = topology.effects.get(made.name)
+        if isinstance(effect, fx.Activation):
+            return effect.rectifier
+        if not isinstance(effect, fx.Identity | fx.Move | fx.Pool | fx.Reduce):
+            return False
+        tensor = made.inputs[0]
+    return False
 
 
 def upstream_outputs(program: Program, answers: Mapping[str, Answer]) -> frozenset[str]:
@@ -318,10 +347,12 @@ __all__ = [
     "answer_of",
     "behind_target",
     "class_axis",
+    "comes_from_activation",
     "final_function",
     "kernels_at",
     "layout_behind",
     "logits_of",
     "probabilities",
+    "squashed_behind_layers",
     "upstream_outputs",
 ]

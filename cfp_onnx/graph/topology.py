@@ -112,6 +112,11 @@ class Topology:
         return frozenset(name for found in self.program.model.recurrent.values() for name in found.inside)
 
     @cached_property
+    def always_held(self) -> tuple[str, ...]:
+        """What is held whatever is asked for: ``grids``, the places at which a sampling looks."""
+        return ("grids",) if any(n.op == "GridSample" for n in self.program.nodes) else ()
+
+    @cached_property
     def steers(self) -> bool:
         """Whether something can be held: a norm of the clip's own statistics, an attention or a gate."""
         gated = any(r.gates > 1 for r in self.program.model.recurrent.values())

@@ -16,7 +16,7 @@ from cfp_onnx.graph.channel_axis import channel_axis
 from cfp_onnx.graph.labels import NONE, UNKNOWN, to_rank, varies, varying_axes
 from cfp_onnx.graph.layers import KernelLayer, Origin
 from cfp_onnx.graph.merging import merged
-from cfp_onnx.graph.operators import STEPS, View, effect_of
+from cfp_onnx.graph.operators import View, effect_of, jumps
 from cfp_onnx.graph.parts import Part
 from cfp_onnx.graph.quantisation import layer_quantised_as, quantised_as
 from cfp_onnx.graph.recurrent import RECURRENT, inner_effect
@@ -153,7 +153,7 @@ class Tracing:
             )
 
     def _effect(self, node: Node) -> fx.Effect:
-        if node.name in self._steps:
+        if node.name in self._steps or jumps(node, self._view):
             return fx.Held()
         part = self._view.parts.get(node.name)
         if part is not None and part.kind == RECURRENT:
@@ -168,7 +168,7 @@ class Tracing:
 
         if node.name in self._steps:
             return inner_effect(self.program, node, general)
-        if node.op in STEPS:
+        if jumps(node, self._view):
             return fx.Held()
         return general(node) or self._barrier(node)
 
@@ -211,7 +211,7 @@ class Tracing:
             case fx.Gate():
                 return [self._gate(node, effect)]
             case fx.Reduce():
-                return [self._reduce(node, effect)]
+                return [self._reduce(node, effect), *self._held(node, node.outputs[1:])]
             case fx.Normalise():
                 return self._normalise(node, effect)
             case fx.Mix(value):

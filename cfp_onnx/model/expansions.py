@@ -16,6 +16,8 @@ from cfp_onnx.model.attention import attention, group_query_attention, multi_hea
 from cfp_onnx.model.einsum import einsum
 from cfp_onnx.model.program import Program
 from cfp_onnx.model.recurrence import gru, lstm, rnn
+from cfp_onnx.model.rotary import contrib_rotary, rotary
+from cfp_onnx.model.sampling import grid_sample
 from cfp_onnx.model.values import Model, Node, Recurrence
 from cfp_onnx.model.vectors import is_vector_product, vector_product
 from cfp_onnx.model.writer import NotExpandableError, Writer
@@ -48,11 +50,14 @@ EXPANSIONS: dict[str, Callable[[Writer], None]] = {
     "Attention": attention,
     "Einsum": einsum,
     "GRU": gru,
+    "GridSample": grid_sample,
     "LSTM": lstm,
     "RNN": rnn,
+    "RotaryEmbedding": rotary,
     "com.microsoft::Attention": weighted_attention,
     "com.microsoft::GroupQueryAttention": group_query_attention,
     "com.microsoft::MultiHeadAttention": multi_head_attention,
+    "com.microsoft::RotaryEmbedding": contrib_rotary,
     "com.microsoft::SkipLayerNormalization": _skip_norm,
     "com.microsoft::SkipSimplifiedLayerNormalization": _skip_simplified_norm,
 }

@@ -9,6 +9,9 @@ from cfp_onnx.pyramid.headers import RunHeader, TargetHeader, TopClass, class_na
 HELD = {"norms": "a normalisation", "attention": "attention", "gates": "a gate"}
 """What a rule may hold, as a sentence names one of each."""
 
+ALWAYS_HELD = {"grids": "the places at which a sampling looks"}
+"""What no rule follows, as a sentence names it."""
+
 NAMED = 2
 """Most rivals that a sentence names."""
 
@@ -65,4 +68,4 @@ def held(run: RunHeader) -> tuple[str, ...]:
     return tuple(HELD) if run.holds is None else run.holds
 
 
-__all__ = ["HELD", "held", "question", "rather_than"]
+__all__ = ["ALWAYS_HELD", "HELD", "held", "question", "rather_than"]

@@ -11,7 +11,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from cfp_onnx.pyramid.headers import InputHeader, RunHeader, TopClass, class_name, target_title
-from cfp_onnx.pyramid.question import HELD, held, question, rather_than
+from cfp_onnx.pyramid.question import ALWAYS_HELD, HELD, held, question, rather_than
 from cfp_onnx.pyramid.tree_lines import counted, coverage_text, layer_title, text_line
 from cfp_onnx.pyramid.values import Edge, Findings, LayerResult, Link, LinkSource
 from cfp_onnx.text import either, fact_table, listed, printable
@@ -118,7 +118,8 @@ def _header(pyramid: Findings) -> list[RenderableType]:
     out: list[RenderableType] = [fact_table([*rows, ("coverage", coverage_text(pyramid.coverage), "")])]
     top = target.top[0] if target.top else None
     if top is not None and top.class_index != target.index:
-        out.append(_note(f"the model itself answers {class_name(top.class_index, top.label)} on this clip"))
+        where = "on this clip" if target.place is None else "at this place"
+        out.append(_note(f"the model itself answers {class_name(top.class_index, top.label)} {where}"))
     out += [_note(note) for note in target.notes or ()]
     if run.output_difference > 1e-3 * max(1.0, abs(target.score)):
         out.append(_note(f"the probes moved the outputs by {_number(run.output_difference)}"))
@@ -167,7 +168,7 @@ def _rule(run: RunHeader) -> str:
 def _footer(pyramid: Findings, notes: Sequence[str]) -> list[RenderableType]:
     lines = ["Ranks hold within a layer (% of its strongest kernel); never compare numbers across layers."]
     silent = any(x.known and not any(x.relevance) for x in pyramid.layers if x.depth > 0)
-    names = [HELD.get(name, name) for name in held(pyramid.run)]
+    names = [{**HELD, **ALWAYS_HELD}.get(name, name) for name in held(pyramid.run)]
     if silent and names:
         lines.append(f"held: it only steers {either(names)}, which the rule keeps fixed.")
     lines += [f"tubes: {note}." for note in notes]

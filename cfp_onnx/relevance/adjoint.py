@@ -25,7 +25,9 @@ def transposed(
     sizes, out = shapes[part.source][2:], shapes[part.output][2:]
     if part.kind == "deconv":
         w = part.weight if part.plain_weight else probe.constant(_deconv_layout(part), "weight")
-        pads = [*part.geometry.begins, *part.geometry.ends]
+        begins, ends = part.geometry.begins, part.geometry.ends
+        g = probe.pad(g, [0, 0, *(min(0, b) for b in begins)], [0, 0, *(min(0, e) for e in ends)])
+        pads = [*(max(0, b) for b in begins), *(max(0, e) for e in ends)]
         return probe.add(
             "Conv",
             [g, w],

@@ -16,7 +16,6 @@ from onnx_text import small
 from benchmarks import overhead, wild
 from cfp_onnx import model, runtime
 from cfp_onnx.explanation.engine import Engine
-from cfp_onnx.pyramid.headers import TargetHeader
 
 
 @pytest.fixture(params=["N", 1], ids=["free batch", "batch 1"])
@@ -99,18 +98,9 @@ def test_the_sweep_knows_a_score_that_is_not_the_files() -> None:
     assert not wild.holds(output, 1, 8.0)
     assert wild.holds(np.arange(12.0).reshape(1, 2, 6), 1, 8.5)
     assert not wild.holds(np.arange(12.0).reshape(1, 2, 6), 0, 8.5)
-
-
-def test_the_sweep_reads_answers_of_every_kind() -> None:
-    def target(index: int, score: float, place: tuple[int, ...] | None = None) -> TargetHeader:
-        return TargetHeader(output="y", index=index, label=None, score=score, top=(), place=place)
-
-    answers = [{"ant": 0.25, "bee": 0.75}]
-    assert wild.agrees(answers, target(1, 0.75))
-    assert not wild.agrees(answers, target(0, 0.75))
-    assert wild.agrees(np.array([3]), target(3, 9.0))
-    assert not wild.agrees(np.array([3]), target(2, 9.0))
-    dense = np.arange(12.0, dtype=np.float32).reshape(1, 2, 6)
-    assert wild.agrees(dense, target(1, 9.0, (3,)))
-    assert not wild.agrees(dense, target(1, 9.5, (3,)))
-    assert not wild.agrees(np.array(["a"]), target(0, 1.0))
+    assert wild.holds(np.arange(12.0).reshape(1, 2, 6), 1, 7.0, placed=True)
+    assert not wild.holds(np.arange(12.0).reshape(1, 2, 6), 5, 8.0, placed=True)
+    assert wild.holds(np.array([3]), 3, 0.2)
+    assert not wild.holds(np.array([3]), 2, 0.2)
+    assert wild.holds([{"ant": 0.25, "bee": 0.75}], 1, 0.75)
+    assert not wild.holds([{"ant": 0.25, "bee": 0.75}], 0, 0.75)

@@ -95,6 +95,24 @@ def test_an_embedding_names_no_class_and_asks_for_a_direction(x: Array, tmp_path
     np.testing.assert_allclose(depth1(found), f * v[:, 3], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("kernels", "tail", "labels", "said"),
+    [
+        (64, "y = Flatten (g)", None, True),
+        (64, "y = Flatten (g)", tuple(f"n{i}" for i in range(64)), False),
+        (64, "f = Flatten (g)\ny = Softmax (f)", None, False),
+        (5, "y = Flatten (g)", None, False),
+    ],
+)
+def test_features_are_told_of_a_direction(
+    kernels: int, tail: str, labels: tuple[str, ...] | None, said: bool, x: Array, tmp_path: Path
+) -> None:
+    body = f"a = Conv (x, w)\nr = Relu (a)\nb = Conv (r, v)\ns = Relu (b)\ng = GlobalAveragePool (s)\n{tail}"
+    onnx.save(network(body, {"w": (4, 3, 1, 1), "v": (kernels, 4, 1, 1)}), tmp_path / "net.onnx")
+    found = explained(tmp_path / "net.onnx", x, labels=labels)
+    assert any("use --direction own" in note for note in found.target.notes or ()) == said
+
+
 def test_scores_that_are_no_embedding_need_no_direction(x: Array, tmp_path: Path) -> None:
     for tail in ("y = Identity (z)", "y = Softmax (z)"):
         assert explained(written(tail, tmp_path)[0], x).target.title is None

@@ -8,9 +8,11 @@ from typing import Any
 
 import fused_nets
 import live_nets
+import loop_nets
 import numpy as np
 import onnxruntime as ort
 import pytest
+import recurrent_nets
 import walk_nets
 import zplus_nets
 from onnx import TensorProto, helper
@@ -23,7 +25,16 @@ from cfp_onnx.errors import ClipError, UsageError
 from cfp_onnx.explanation.given import read_inputs
 
 COLLECTED = {
-    net.name: net for net in (*walk_nets.NETS, *walk_nets.GATES, *live_nets.NETS, *zplus_nets.OWN, *fused_nets.NETS)
+    net.name: net
+    for net in (
+        *walk_nets.NETS,
+        *walk_nets.GATES,
+        *live_nets.NETS,
+        *zplus_nets.OWN,
+        *fused_nets.NETS,
+        *recurrent_nets.FORMS,
+        *loop_nets.NETS,
+    )
 }
 
 
@@ -64,6 +75,16 @@ def test_of_several_items_that_are_treated_apart_the_first_is_explained(
     assert pyramid.input.fed["x"] == {
         "shape": list(case.shape), "source": "clip", "note": "the first of 3 items is explained",
     }  # fmt: skip
+
+
+def test_a_further_output_may_hold_the_items_along_another_axis(tmp_path: Path, rng: np.random.Generator) -> None:
+    model = network("m = MatMul (x, w)\na = Relu (m)\ny = MatMul (a, v)\nt = Transpose (a)", {"w": (6, 7), "v": (7, 4)},
+                    "float[N,6] x")  # fmt: skip
+    model.graph.output.append(helper.make_tensor_value_info("t", TensorProto.FLOAT, [7, "N"]))
+    path, clip = saved(model, tmp_path), rng.standard_normal((3, 6)).astype(np.float32)
+    pyramid, alone = explained(path, clip), explained(path, clip[:1])
+    assert pyramid.input.fed["x"]["note"] == "the first of 3 items is explained"
+    assert pyramid.layers == alone.layers
 
 
 UNBATCHED = {
@@ -168,6 +189,45 @@ def test_footage_goes_to_a_streaming_networks_frames_and_not_to_its_states(
     assert {name: fed["source"] for name, fed in pyramid.input.fed.items()} == {"x": "clip", "kept": "zeros"}
 
 
+SHARED = (
+    "c = Conv (x, w)\nm = ReduceMean (c, zero)\nd = Sub (c, m)\nr = Relu (d)\ng = GlobalAveragePool (r)\n"
+    "f = Flatten (g)\n"
+)
+
+
+@pytest.mark.parametrize("rule", ["positional", "zplus", "active"])
+def test_where_items_share_something_the_first_ones_score_is_explained(
+    rule: str, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """The whole array goes in, and relevance is that of a network which answers for the first item alone."""
+    weights = {"w": (6, 3, 3, 3), "zero": [0], "v": (6, 5), "none": [0], "one": [1]}
+    clip = rng.standard_normal((4, 3, 9, 9)).astype(np.float32)
+    shared = saved(network(f"{SHARED}y = MatMul (f, v)", weights, "float[4,3,9,9] x"), tmp_path)
+    pyramid = explained(shared, clip, rule=rule, top_k=6, theta=0.0)
+    assert pyramid.target.score == pytest.approx(plain(shared, {"x": clip})[0, pyramid.target.index], rel=1e-5)
+    assert "note" not in pyramid.input.fed["x"]
+    first = f"{SHARED}s = Slice (f, none, one, none)\ny = MatMul (s, v)"
+    alone = explained(
+        saved(network(first, weights, "float[4,3,9,9] x"), tmp_path), clip, rule=rule, target=pyramid.target.index
+    )
+    for ours, theirs in zip(pyramid.layers, alone.layers, strict=True):
+        np.testing.assert_allclose(ours.relevance, theirs.relevance, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", ["positional", "zplus", "active", "mean", "published"])
+def test_copies_in_a_batch_change_no_relevance(rule: str, tmp_path: Path, rng: np.random.Generator) -> None:
+    net = next(net for net in COLLECTED.values() if "Add" in net.body and net.head and " " not in net.inputs)
+    (tmp_path / "four").mkdir()
+    model = net.model()
+    one = explained(saved(model, tmp_path), net.feeds(), rule=rule)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
+    four = explained(saved(model, tmp_path / "four"), net.feeds(), rule=rule)
+    assert four.input.shape[0] == 4
+    assert four.target.score == pytest.approx(one.target.score, rel=1e-5)
+    for ours, theirs in zip(four.layers, one.layers, strict=True):
+        np.testing.assert_allclose(ours.relevance, theirs.relevance, rtol=1e-3, atol=1e-5)
+
+
 def test_one_picture_is_not_repeated_where_the_first_axis_is_no_batch(tmp_path: Path) -> None:
     path = saved(UNBATCHED["picture"][0], tmp_path)
     with pytest.raises(ClipError, match=r"has shape \(1, 16, 16\), input 'x' takes \(3, 16, 16\)"):
@@ -194,6 +254,11 @@ def test_inputs_that_the_clip_does_not_give_are_named_with_what_they_got(
     assert {name: fed["source"] for name, fed in pyramid.input.fed.items()} == {
         "x": "clip", "h": "given", "scale": "given", "mask": "ones",
     }  # fmt: skip
+    assert {name: tuple(fed["shape"]) for name, fed in pyramid.input.fed.items()} == {
+        "x": (1, 6), "h": (2, 1, 7), "scale": (), "mask": (1, 4),
+    }  # fmt: skip
+    named = explained(path, {"x": clip, "h": state, "scale": np.float32(2), "mask": np.ones((1, 4))}, target=1)
+    assert named.input.fed["scale"] == {"shape": [], "source": "clip"}
     assert pyramid.input.shape == (1, 6)
     alone = explained(path, clip, inputs={"scale": 2}, target=1)
     assert alone.target.score == pytest.approx(plain(path, feeds | {"h": 0 * state})[0, 1], rel=1e-5)

@@ -36,6 +36,11 @@ FORMS: dict[str, str] = {
     "names.yaml": "# data set\nnc: 4\nnames:\n" + "\n".join(f"  {i}: {n}  # a class" for i, n in enumerate(NAMES)),
     "list.yaml": "train: a/b\nnames:\n" + "\n".join(f"- {n}" for n in NAMES) + "\nval: c/d\n",
     "flow.yaml": "nc: 4\nnames: ['arm wrestling', 'archery',\n  'salsa dancing', 'yoga']\n",
+    "nested.yaml": "features:\n- name: image\n- name: label\n  dtype:\n    class_label:\n      names:\n"
+    + "".join(f"        '{i}': {n}\n" for i, n in enumerate(NAMES))
+    + "splits: 3\n",
+    "clsidx_to_labels.txt": "{" + ",\n ".join(f"{i}: '{n}'" for i, n in enumerate(NAMES)) + "}",
+    "printed.txt": str(NAMES),
     "list.json": json.dumps(NAMES),
     "name_to_id.json": json.dumps({f'"{n}"': i for i, n in enumerate(NAMES)}),
     "id_to_name.json": json.dumps({str(i): NAMES[i] for i in (3, 0, 1, 2)}),
@@ -64,6 +69,7 @@ def test_every_form_gives_each_class_its_name(file: str, tmp_path: Path) -> None
         ("1 a\n2 b", ("", "a", "b"), "numbers the classes from 1; class 0 has no name"),
         ("a\n\nb\nc\n", ("a", "b", "c"), None),
         ("a\n\nc", ("a", "", "c"), None),
+        ("[unused]\nb\nc", ("[unused]", "b", "c"), None),
     ],
 )
 def test_names_that_are_surely_aligned(text: str, names: tuple[str, ...], said: str | None, tmp_path: Path) -> None:

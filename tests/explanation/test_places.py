@@ -76,7 +76,9 @@ def test_a_place_can_be_named(at: str, row: int, column: int, words: str, x: Arr
     np.testing.assert_allclose(depth1.relevance, v[3] * r[0, :, row, column], rtol=1e-4, atol=1e-6)
     assert found.target.title == f"class 3 at {words}"
     top = explained(tmp_path / "net.onnx", x, at=at)
-    assert top.target.index == int(y[0, :, row, column].argmax())
+    own = int(y[0, :, row, column].argmax())
+    assert top.target.index == own
+    assert (f"the model itself answers {own} at this place" in str(found)) == (own != 3)
 
 
 def test_the_mean_over_all_places_can_be_asked_for(x: Array, tmp_path: Path) -> None:
@@ -186,6 +188,32 @@ def test_a_detector_answers_for_a_box_and_never_with_a_size(rng: np.random.Gener
     reached = {layer.name: layer.relevance for layer in width.layers}
     np.testing.assert_allclose(reached["a1"], by_hand, rtol=1e-4, atol=1e-4)
     assert not any(reached["a2"])
+
+
+def test_sizes_that_were_written_over_scores_are_told_by_their_values(rng: np.random.Generator, tmp_path: Path) -> None:
+    """As exporters write ``y[:, :2] = y[:, :2] * pixels``."""
+    body = """a = Conv (x, w)
+r = Relu (a)
+c = Conv (r, v)
+f = Reshape (c, k)
+s = Sigmoid (f)
+h = Slice (s, begin, end, axis)
+b = Mul (h, pixels)
+y = ScatterElements <axis=1> (s, places, b)"""
+    weights = {
+        "w": (4, 3, 1, 1), "v": (5, 4, 1, 1), "k": np.array([1, 5, 36]), "begin": np.array([0]), "end": np.array([2]),
+        "axis": np.array([1]), "pixels": np.array([400.0]),
+        "places": np.broadcast_to(np.array([0, 1])[None, :, None], (1, 2, 36)).copy(),
+    }  # fmt: skip
+    model, x = network(body, weights), rng.standard_normal((1, 3, 6, 6)).astype(np.float32)
+    (y,) = values_of(model, x, "y")
+    assert y[0, :2].max() > 100
+    column, box = (int(i) for i in np.unravel_index(int(y[0, 2:].argmax()), (3, 36)))
+    found = explained(saved(model, tmp_path), x)
+    assert (found.target.index, found.target.place) == (column + 2, (box,))
+    assert {c.class_index for c in found.target.top} == {2, 3, 4}
+    named = explained(tmp_path / "net.onnx", x, labels=("bus", "car", "cat"), target="car")
+    assert named.target.index == 3
 
 
 def test_anchors_that_are_cut_and_joined_again_keep_their_kernels(rng: np.random.Generator, tmp_path: Path) -> None:

@@ -122,6 +122,35 @@ NETS: tuple[Net, ...] = (
 )  # fmt: skip
 """The networks."""
 
+TURNED = "u = MatMul (t, wq)\n"
+
+OTHERS: tuple[Net, ...] = (
+    tokens("rotary, flat", f"{TURNED}m = RotaryEmbedding <num_heads=3> (u, cos, sin, at)",
+           {**QKV, "cos": (12, 1), "sin": (12, 1), "at": np.arange(12)[None]}, 23),
+    tokens("rotary, heads apart, pairs side by side, in part",
+           f"{TURNED}u4 = Reshape (u, split)\nuh = Transpose <perm=[0,2,1,3]> (u4)\n"
+           "r = RotaryEmbedding <interleaved=1, rotary_embedding_dim=4> (uh, cos, sin)\n"
+           "rt = Transpose <perm=[0,2,1,3]> (r)\nm = Reshape (rt, joined)",
+           {**QKV, "cos": (1, 12, 2), "sin": (1, 12, 2), "split": [1, 12, 1, 6], "joined": [1, 12, 6]}, 23),
+    tokens("rotary of onnxruntime",
+           f"{TURNED}m = com.microsoft.RotaryEmbedding <num_heads=1> (u, at, cos, sin)",
+           {**QKV, "cos": (16, 3), "sin": (16, 3), "at": np.arange(12)[None] + 2}),
+    tokens("rotary of onnxruntime, from a place on",
+           f"{TURNED}m = com.microsoft.RotaryEmbedding <num_heads=1, interleaved=1> (u, at, cos, sin)",
+           {**QKV, "cos": (16, 3), "sin": (16, 3), "at": [3]}),
+    tokens("sampled by a grid",
+           "g = Slice (x, zero, two, last)\ngt = Tanh (g)\ng4 = Reshape (gt, places)\nr = Transpose <perm=[0,2,1]> (t)\n"
+           "r4 = Reshape (r, image)\ns = GridSample <mode=\"linear\", padding_mode=\"border\"> (r4, g4)\n"
+           "s3 = Reshape (s, flat)\nm = Transpose <perm=[0,2,1]> (s3)",
+           {"zero": [0], "two": [2], "last": [2], "places": [1, 4, 3, 2], "image": [1, 6, 3, 4], "flat": [1, 6, 12]}),
+    tokens("sampled by a grid, cubic, zeros outside",
+           "g = Slice (x, zero, two, last)\ng4 = Reshape (g, places)\nr = Transpose <perm=[0,2,1]> (t)\n"
+           "r4 = Reshape (r, image)\ns = GridSample <mode=\"cubic\", align_corners=1> (r4, g4)\n"
+           "s3 = Reshape (s, flat)\nm = Transpose <perm=[0,2,1]> (s3)",
+           {"zero": [0], "two": [2], "last": [2], "places": [1, 4, 3, 2], "image": [1, 6, 3, 4], "flat": [1, 6, 12]}),
+)  # fmt: skip
+"""Networks with operators of other kinds."""
+
 PACKED: tuple[tuple[Net, Net], ...] = (
     (multi("all packed", "> (u, , , b)", {"wu": (6, 18), "b": (18,), "five": [1, 12, 2, 3, 3]}, "z = MatMul (t, wu)\nu = Reshape (z, five)\n"),
      multi("all packed", "> (q, k, v, b)", {"wu": (6, 18), "b": (18,), "five": [1, 12, 2, 3, 3], "flat": [1, 12, 6], "one3": [1, 1, 1]},

@@ -14,8 +14,11 @@ from loop_nets import NETS
 from slope_walk import relevance, slopes
 from small_nets import Net, engine_of
 
+from cfp_onnx import runtime
 from cfp_onnx.errors import UsageError
+from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.graph.features import features_of
+from cfp_onnx.model import load
 
 
 @pytest.mark.parametrize("net", NETS, ids=lambda net: net.name)
@@ -49,3 +52,16 @@ def test_rules_that_do_not_pass_loops_say_so(tmp_path: Path) -> None:
     engine = engine_of(net.model(), net.feeds(), tmp_path)
     with pytest.raises(UsageError, match="rule zplus does not pass recurrent layers"):
         engine.relevance(net.feeds(), 1, rule="zplus")
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_a_cell_that_a_framework_wrote_as_a_loop(shared_dir: Path) -> None:
+    file = shared_dir / "models" / "wild2" / "lstm_classifier.onnx"
+    feeds = {"input": np.random.default_rng(0).standard_normal((286, 1, 1)).astype(np.float32)}
+    engine = Engine(load(file), feeds, device=runtime.Device("cpu"))
+    assert [(layer.kernels, len(layer.parts)) for layer in engine.topology.layers] == [(32, 286), (64, 285), (2, 1)]
+    assert engine.coverage.complete
+    plain = engine.plain(feeds)["output"]
+    session = runtime.Graph.of(engine.program.model).session(runtime.Device("cpu"), optimise=False)
+    np.testing.assert_allclose(runtime.run(session, ["output"], feeds)[0], plain, atol=1e-6)

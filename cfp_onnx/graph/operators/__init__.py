@@ -15,11 +15,11 @@ from cfp_onnx.graph.operators import (
     reduction,
     resize,
 )
-from cfp_onnx.graph.operators.choice import STEPS
+from cfp_onnx.graph.operators.choice import STEPS, jumps
 from cfp_onnx.graph.operators.registry import OPERATORS, Handler, effect_of, operator
 from cfp_onnx.graph.operators.view import View
 
 FAMILIES = (activations, arithmetic, choice, movement, normalisation, pooling, products, reduction, resize)
 """Modules that register operators."""
 
-__all__ = ["FAMILIES", "OPERATORS", "STEPS", "Handler", "View", "effect_of", "operator"]
+__all__ = ["FAMILIES", "OPERATORS", "STEPS", "Handler", "View", "effect_of", "jumps", "operator"]

@@ -82,7 +82,7 @@ def _rectifier(_node: Node, _view: View) -> fx.Effect:
 @operator(*ACTIVATIONS)
 def _activation(node: Node, view: View) -> fx.Effect | None:
     bias = 1 if node.op in _BIASED and node.input(1) else None
-    if bias is not None and view.depends(node, bias):
+    if (bias is not None and view.depends(node, bias)) or (node.op == "PRelu" and view.depends(node, 1)):
         return None
     nonnegative, zero, slope = ACTIVATIONS[node.op]
     if node.op == "LeakyRelu" and node.attributes.get("alpha", 0.01) == 0:

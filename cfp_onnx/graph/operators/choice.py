@@ -37,9 +37,17 @@ def _moving(node: Node, view: View, indexes: Iterable[int]) -> tuple[int, ...]:
 
 STEPS = (
     "Shape", "Size", "Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Not", "And", "Or", "IsNaN", "IsInf",
-    "ArgMax", "ArgMin", "NonZero", "ConstantOfShape", "EyeLike", "Range",
+    "ArgMax", "ArgMin", "NonZero", "ConstantOfShape", "EyeLike", "Range", "OneHot", "Xor", "BitwiseAnd", "BitwiseOr",
+    "BitwiseXor", "BitwiseNot", "NonMaxSuppression", "RandomNormalLike", "RandomUniformLike",
 )  # fmt: skip
 """Operators whose outputs jump or stay: a small change of an input never reaches them."""
+
+
+def jumps(node: Node, view: View) -> bool:
+    """Whether no small change of an input reaches the output of a node, or none is followed: a grid is held."""
+    if node.op == "AffineGrid":
+        return all(u.op == "GridSample" for u in view.program.consumers.get(node.outputs[0], []))
+    return node.op in STEPS or (node.op == "GridSample" and view.program.is_constant(node.input(0)))
 
 
 @operator(*STEPS)
@@ -49,7 +57,9 @@ def _held(_node: Node, _view: View) -> fx.Effect:
 
 @operator("TopK")
 def _top(node: Node, view: View) -> fx.Effect | None:
-    """Held where it ranks channels, as behind a classifier; ranking the places of each channel is not handled."""
+    """A maximum where one is taken; of several only which they are is followed, not their values."""
     axis = int(node.attributes.get("axis", -1)) % len(view.shape(node.input(0)))
+    if view.shape(node.outputs[0] or node.outputs[1])[axis] == 1:
+        return fx.Reduce("max", (axis,))
     merged = view.varies(node.input(0), (axis,)) or not view.carries(node.input(0))
-    return fx.Held() if merged else None
+    return fx.Held() if merged and not view.program.consumers.get(node.outputs[0]) else None

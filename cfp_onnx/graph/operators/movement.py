@@ -147,14 +147,25 @@ def _gather(node: Node, view: View) -> fx.Effect | None:
 @operator("GatherElements", "GatherND")
 def _gather_places(node: Node, view: View) -> fx.Effect | None:
     indices = view.constant(node.input(1))
-    if indices is None or node.attributes.get("batch_dims", 0):
+    if indices is None:
         return None
     shape = view.shape(node.input(0))
     axis = int(node.attributes.get("axis", 0)) % len(shape)
     if node.op == "GatherND":
-        return moved(lambda a, _: np.broadcast_to(a, shape)[tuple(np.moveaxis(indices, -1, 0))])
+        return moved(
+            lambda a, _: _picked(np.broadcast_to(a, shape), indices, int(node.attributes.get("batch_dims", 0)))
+        )
     cut = tuple(slice(None) if a == axis else slice(n) for a, n in enumerate(indices.shape))
     return moved(lambda a, _: np.take_along_axis(np.broadcast_to(a, shape)[cut], indices.astype(np.int64), axis=axis))
+
+
+def _picked(a: Array, indices: Array, batch: int) -> Array:
+    """Elements, or slices, at places of each item of a batch (ONNX GatherND)."""
+    if batch == 0:
+        return np.asarray(a[tuple(np.moveaxis(indices, -1, 0))])
+    items = zip(a.reshape(-1, *a.shape[batch:]), indices.reshape(-1, *indices.shape[batch:]), strict=True)
+    found = np.stack([item[tuple(np.moveaxis(at, -1, 0))] for item, at in items])
+    return found.reshape(*a.shape[:batch], *found.shape[1:])
 
 
 @operator("ScatterND", "ScatterElements")
@@ -179,6 +190,37 @@ def _scatter(node: Node, view: View) -> fx.Effect | None:
         return [out]
 
     return fx.Move(moving, apply)
+
+
+@operator("Trilu")
+def _triangle(node: Node, view: View) -> fx.Effect | None:
+    if view.depends(node, 1):
+        return None
+    shape, offset = view.shape(node.input(0)), view.constant(node.input(1))
+    k, upper = 0 if offset is None else int(offset.reshape(-1)[0]), bool(node.attributes.get("upper", 1))
+    below = np.tri(shape[-2], shape[-1], k - 1 if upper else k, dtype=bool)
+    kept = ~below if upper else below
+    return moved(lambda a, fill: np.where(kept, np.broadcast_to(a, shape), np.asarray(fill, a.dtype)))
+
+
+@operator("CenterCropPad")
+def _centre(node: Node, view: View) -> fx.Effect:
+    old, new = view.shape(node.input(0)), view.shape(node.outputs[0])
+
+    def apply(a: Array, fill: int) -> Array:
+        full = is_full(a, old)
+        for axis, (n, m) in enumerate(zip(old, new, strict=True)):
+            if n == m or (a.shape[axis] == 1 and n > 1 and m < n):
+                continue
+            if m < n:
+                a = np.take(a, np.arange((n - m) // 2, (n - m) // 2 + m), axis=axis)
+            elif a.shape[axis] > 1 or full or n == 1:
+                widths = [(0, 0)] * a.ndim
+                widths[axis] = ((m - n) // 2, m - n - (m - n) // 2)
+                a = np.pad(a, widths, constant_values=fill)
+        return a
+
+    return moved(apply)
 
 
 @operator("ReverseSequence")

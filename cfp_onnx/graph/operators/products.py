@@ -31,10 +31,10 @@ def _weighted(node: Node, view: View) -> fx.Effect | None:
     return _product(node, view) if value is None else fx.Mix(value)
 
 
-def _product(node: Node, view: View) -> fx.Effect:
-    """A product whose channels merge; of vectors it is held."""
+def _product(node: Node, view: View) -> fx.Effect | None:
+    """A product whose channels merge; of vectors it is not handled."""
     if any(len(view.shape(n)) < 2 for n in node.inputs[:2]):
-        return fx.Held()
+        return None
     turned = bool(node.attributes.get("transA", 0)), bool(node.attributes.get("transB", 0))
     return fx.Product(turned=turned, factor=float(node.attributes.get("alpha", 1.0)))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.operators.factors import is_only_a_factor
 from cfp_onnx.graph.operators.registry import operator
@@ -29,6 +31,19 @@ def _reduced_axes(node: Node, view: View) -> tuple[int, ...] | None:
     if not axes:
         return () if node.attributes.get("noop_with_empty_axes", 0) else tuple(range(rank))
     return tuple(sorted(a % rank for a in axes))
+
+
+@operator("CumSum")
+def _running_sum(node: Node, view: View) -> fx.Effect | None:
+    """A sum up to each place: a triangle of ones."""
+    found = view.constant(node.input(1))
+    if found is None:
+        return None
+    shape = view.shape(node.input(0))
+    axis = int(found.reshape(-1)[0]) % len(shape)
+    ones = np.tri(shape[axis], k=-1 if node.attributes.get("exclusive", 0) else 0, dtype=np.float32)
+    matrix = ones[::-1, ::-1] if node.attributes.get("reverse", 0) else ones
+    return fx.Blend((axis,), lambda _: matrix)
 
 
 STATISTICS = {

@@ -30,8 +30,8 @@ function lede(model, own, top) {
   const best = first === undefined ? null : strongestAt(model, first);
   const parts = [];
   if (own && own[0] === target.index) {
-    parts.push(top[1] ? `The model answers ${named(own)}, ${number(own[2] - top[1][2])} ahead of ${named(top[1])}.` : `The model answers ${named(own)}.`);
-  } else if (own) parts.push(`The model itself answers ${named(own)} (${number(own[2])}); this page explains ${className(target)} (${number(target.score)}).`);
+    parts.push(top[1] ? `The model answers ${named(own)}${target.place ? " there" : ""}, ${number(own[2] - top[1][2])} ahead of ${named(top[1])}.` : `The model answers ${named(own)}.`);
+  } else if (own) parts.push(`The model itself answers ${named(own)}${target.place ? " there" : ""} (${number(own[2])}); this page explains ${className(target)} (${number(target.score)}).`);
   for (const note of target.notes ?? []) parts.push(`${capital(shortened(note, 400))}.`);
   if (best) parts.push(`At depth ${first}, what the class reads, ${count(best.chosen, "kernel")} ${best.chosen === 1 ? "was" : "were"} chosen; the strongest is kernel ${best.kernel} of ${best.layer.short}.`);
   return parts.join(" ");

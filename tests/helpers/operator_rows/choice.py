@@ -38,6 +38,40 @@ ROWS: tuple[Row, ...] = (
         for op in ("ArgMax", "ArgMin")
     ),
     Row(
+        "OneHot",
+        "m = ArgMax <axis=1, keepdims=0> (q)\nc = OneHot <axis=1> (m, four, ends)\nb = Mul (p, c)",
+        {"four": np.int64(4), "ends": np.array([0.5, 2.0], np.float32)},
+        steers=True,
+    ),
+    Row(
+        "Xor",
+        "a = Greater (q, half)\nc = Less (q, three)\nd = Xor (a, c)\nno = Neg (p)\nb = Where (d, p, no)",
+        {"half": 0.5, "three": 3.0},
+        steers=True,
+    ),
+    *(
+        Row(
+            op,
+            f"a = Cast <to=6> (q)\nc = {op} (a, three)\nd = Cast <to=1> (c)\nb = Mul (p, d)",
+            {"three": np.int32(3)},
+            steers=True,
+        )
+        for op in ("BitwiseAnd", "BitwiseOr", "BitwiseXor")
+    ),
+    Row("BitwiseNot", "a = Cast <to=6> (q)\nc = BitwiseNot (a)\nd = Cast <to=1> (c)\nb = Mul (p, d)", steers=True),
+    Row(
+        "NonMaxSuppression",
+        "o = ReduceMean <keepdims=0> (q, first)\nf = Reshape (o, boxes)\ns = Reshape (q, scores)\n"
+        "c = NonMaxSuppression (f, s, most, half, none)\nd = Cast <to=1> (c)\ne = ReduceMean (d)\nb = Mul (p, e)",
+        {"first": [1], "boxes": [1, 9, 4], "scores": [1, 16, 9], "most": [3], "half": [0.5], "none": [0.0]},
+        steers=True,
+        reference="onnxruntime",
+    ),
+    *(
+        Row(op, f"a = {op} (q)\nc = Mul (a, none)\nb = Add (p, c)", {"none": 0.0}, steers=True, still=True)
+        for op in ("RandomNormalLike", "RandomUniformLike")
+    ),
+    Row(
         "NonZero",
         "a = Relu (q)\nc = NonZero (a)\nd = Cast <to=1> (c)\ne = ReduceMean (d)\nb = Mul (p, e)",
         steers=True,

@@ -13,6 +13,7 @@ PRODUCTS = "k = MatMul (t, wk)\nu = MatMul (t, wq2)\nv = MatMul (t, wv)\n"
 WEIGHTS = {"wk": numbers(4, 4), "wq2": numbers(4, 4), "wv": numbers(4, 4), "flat": [1, 4, 36]}
 WIDE = {"wk": numbers(4, 8), "wq2": numbers(4, 16), "wv": numbers(4, 8), "flat": [1, 4, 36]}
 LENGTHS = {"ends": np.array([35], np.int32), "total": np.array(36, np.int32)}
+TURNS = {"cos": numbers(36, 2), "sin": numbers(36, 2), "flat": [1, 4, 36]}
 OTHER = "g = Reshape (q, flat)\nj = Transpose <perm=[0,2,1]> (g)\n"
 
 
@@ -51,6 +52,25 @@ ROWS: tuple[Row, ...] = (
         "(u, k, v, , , ends, total)",
         {**WIDE, **LENGTHS},
         channels=16,
+    ),
+    Row(
+        "GridSample",
+        "s = Slice (q, zero, two, one)\nh = Tanh (s)\ng = Transpose <perm=[0,2,3,1]> (h)\nb = GridSample (p, g)",
+        {"zero": [0], "one": [1], "two": [2]},
+        steers=True,
+    ),
+    tokens(
+        "RotaryEmbedding",
+        "u = MatMul (t, wq2)\nb = RotaryEmbedding <num_heads=2> (u, cos, sin, at)",
+        {**TURNS, "wq2": numbers(4, 8), "at": np.arange(36)[None]},
+        opset=23,
+        channels=8,
+    ),
+    tokens(
+        "com.microsoft::RotaryEmbedding",
+        "u = MatMul (t, wq2)\nb = com.microsoft.RotaryEmbedding <num_heads=2, interleaved=1> (u, at, cos, sin)",
+        {**TURNS, "wq2": numbers(4, 8), "at": [0]},
+        channels=8,
     ),
     steps("LSTM", 4),
     steps("GRU", 3),

@@ -55,6 +55,8 @@ ROWS: tuple[Row, ...] = (
         {"places": [[0, 3], [0, 0], [0, 3]], "zero": [0]},
         channels=3,
     ),
+    Row("Trilu", "b = Trilu <upper=0> (p, one)", {"one": np.int64(1)}),
+    Row("CenterCropPad", "b = CenterCropPad <axes=[1,2]> (p, sizes)", {"sizes": [7, 3]}, channels=7),
     Row("Pad", "b = Pad (p, pads)", {"pads": [0, 2, 1, 0, 0, 1, 0, -1]}, channels=7, reference="onnxruntime"),
     Row("DepthToSpace", 'b = DepthToSpace <blocksize=2, mode="CRD"> (p)', channels=1),
     Row("SpaceToDepth", "b = SpaceToDepth <blocksize=2> (p)", channels=16),
@@ -69,6 +71,13 @@ ROWS: tuple[Row, ...] = (
 
 
 CASES: tuple[Row, ...] = (
+    Row(
+        "GatherND",
+        "b = GatherND <batch_dims=1> (p, places)",
+        {"places": [[[3], [0], [3]]]},
+        channels=3,
+        case="in a batch",
+    ),
     Row("Concat", "b = Concat <axis=3> (p, q)", case="over positions"),
     Row("Concat", "b = Concat <axis=1> (p, q, p)", channels=12, case="one input twice"),
     Row(

@@ -135,6 +135,14 @@ ROWS: tuple[Row, ...] = (
         reference="onnxruntime",
     ),
     Row(
+        "com.microsoft::MatMulNBits",
+        "t = Transpose <perm=[0,2,3,1]> (p)\nb = com.microsoft.MatMulNBits <K=4, N=6, bits=4, block_size=16> (t, w, s)",
+        {"w": np.arange(48, dtype=np.uint8).reshape(6, 1, 8) * 5 + 3, "s": numbers(6, 1)},
+        channels=6,
+        reads="dense",
+        reference="onnxruntime",
+    ),
+    Row(
         "com.microsoft::DynamicQuantizeMatMul",
         "t = Transpose <perm=[0,2,3,1]> (p)\nb = com.microsoft.DynamicQuantizeMatMul (t, w, ws, wz, c)",
         {"w": octets(4, 6), "ws": 0.01, "wz": np.int8(0), "c": numbers(6)},

@@ -1,5 +1,5 @@
 # ruff: noqa: E501  (a model in ONNX text reads better unbroken)
-"""Rows of nearest neighbour resizing."""
+"""Rows of resizing."""
 
 from __future__ import annotations
 
@@ -22,6 +22,13 @@ ROWS: tuple[Row, ...] = (
 
 
 CASES: tuple[Row, ...] = (
+    Row("Resize", 'b = Resize <mode="linear"> (p, , , sizes)', {"sizes": [1, 4, 9, 11]}, case="linear"),
+    Row(
+        "Resize",
+        'b = Resize <mode="cubic", coordinate_transformation_mode="align_corners"> (p, , scales)',
+        {"scales": [1.0, 1.0, 0.5, 2.0]},
+        case="cubic",
+    ),
     Row("Upsample", "b = Upsample <scales=[1.0,1.0,2.0,2.0]> (p)", opset=7, case="opset 7", reference="onnxruntime"),
     Row(
         "Resize",
