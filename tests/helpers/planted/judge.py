@@ -128,7 +128,10 @@ class Ranked:
         else:
             row = rule_named(rule)
             settings = Settings(THETA, None, None, row.default_step, 0)
-            request = Request(self._feeds, row, settings, rather=(), collector=None, volumes=False, progress=silent)
+            request = Request(
+                self._feeds, row, settings, self.engine.network.target_classes(), rather=(), collector=None,
+                volumes=False, pulled=False, progress=silent,
+            )  # fmt: skip
             by_index = pooled_run.run(self.engine.sessions, request).walked.relevance
         found = {}
         for name, feature in self._features.items():
