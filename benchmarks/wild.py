@@ -177,6 +177,8 @@ def holds(output: Any, index: int, score: float, *, placed: bool = False) -> boo
         score: Its score.
         placed: Whether it is the score at one place, wherever that is.
     """
+    if isinstance(output, list):  # a map of scores for each item
+        return bool(output) and holds(np.array(list(output[0].values())), index, score)
     if np.asarray(output).dtype.kind in "iub":
         return bool((np.asarray(output) == index).any()) or np.asarray(output).dtype.kind == "b"
     value = np.asarray(output, np.float64)

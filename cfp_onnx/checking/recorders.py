@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,13 +49,23 @@ class Recorders:
     ) -> Recorder:
         """The recorder for these sizes, on this device, with or without the runtime's optimisations."""
         where = self.device if device is None else device
-        key = (shapes_of(feeds), where, optimise)
-        if key not in self._made:
-            self._made[key] = Recorder(
+        key: tuple[Any, ...] = (shapes_of(feeds), where, optimise)
+        clip = (*key, digest_of(feeds))
+        if key not in self._made and clip not in self._made:
+            made = Recorder(
                 self.model, feeds, rule=self.rule, depth=self.depth, output=self.output, device=where,
                 optimise=optimise, barriers=self.barriers,
             )  # fmt: skip
-        return self._made[key]
+            self._made[clip if made.engine.model.by_clip else key] = made
+        return self._made.get(clip) or self._made[key]
+
+
+def digest_of(feeds: Mapping[str, Array]) -> str:
+    """Hash of the values of all inputs."""
+    found = hashlib.sha256()
+    for name in sorted(feeds):
+        found.update(np.ascontiguousarray(feeds[name]).tobytes())
+    return found.hexdigest()
 
 
 def deciding_output(model: Model, baseline: Baseline, clip: Clip, device: runtime.Device) -> str | None:

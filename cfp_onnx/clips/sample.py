@@ -87,6 +87,8 @@ def _note(source: Frames, plan: _Plan) -> str | None:
     notes = [source.note] if source.note else []
     if source.still and plan.frames > 1:
         notes.append(f"one picture, shown {plan.frames} times: nothing moves")
+    if plan.frames == 1 and source.count > 1 and plan.clips == 1:
+        notes.append(f"one frame of {source.count}: the model takes one at a time")
     if plan.clips * plan.crops > 1:
         notes.append(f"{plan.clips} clips of {plan.crops} crop{'s' * (plan.crops > 1)}, crop by crop")
     if plan.batch > 1:

@@ -179,6 +179,7 @@ class Sides:
     barriers: bool
     keep: bool
     _shapes: tuple[Any, ...] = ()
+    _clips: tuple[str, ...] = ()
     _made: tuple[Side, Side] | None = None
 
     def at(self, clips: tuple[Clip, Clip]) -> tuple[Side, Side]:
@@ -188,10 +189,12 @@ class Sides:
             CfpError: If one of the files cannot be analysed.
         """
         shapes = tuple(tuple(sorted((k, v.shape) for k, v in c.feeds.items())) for c in clips)
-        if self._made is None or shapes != self._shapes:
+        looked_at = tuple(c.sha256 for c in clips)
+        other = looked_at != self._clips and self._made and any(s.engine.model.by_clip for s in self._made)
+        if self._made is None or shapes != self._shapes or other:
             one = self._side(0, clips[0], self.output)
             two = self._side(1, clips[1], self._other_output(one.engine.output))
-            self._made, self._shapes = (one, two), shapes
+            self._made, self._shapes, self._clips = (one, two), shapes, looked_at
         return self._made
 
     def _side(self, place: int, clip: Clip, output: str | None) -> Side:

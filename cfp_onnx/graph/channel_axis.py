@@ -45,6 +45,9 @@ def _reads(program: Program, name: str, axis: int) -> bool:
             seen = to_rank(states[part.source].tracks[0].labels, len(program.shapes[part.source]))
             others = [a for a in range(seen.ndim) if a != part.in_axis]
             alone = all(seen.shape[a] == 1 for a in others) and seen.shape[part.in_axis] >= shape[axis]
+            named = seen[seen != NONE]
+            # flattening repeats labels; so does joining a channel with another form of itself, which keeps the axes
+            alone = alone and (np.unique(named).size == named.size or seen.ndim == len(shape))
             # a first axis of length 1 tells nothing by its labels
             verdicts.append(alone and (axis > 0 or program.shapes[part.source][part.in_axis] == shape[axis]))
             continue

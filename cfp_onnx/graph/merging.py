@@ -38,21 +38,29 @@ def sources_along(tracks: Iterable[Track], axes: Sequence[int]) -> int | None:
     return most
 
 
-def merged(tracks: Iterable[Track], axes: Sequence[int]) -> tuple[Track, ...] | None:
+def merged(tracks: Iterable[Track], axes: Sequence[int], *, kernels: bool = False) -> tuple[Track, ...] | None:
     """Labels with some axes added up, which are left with length 1.
 
     Args:
         tracks: Labels of a tensor, of its rank.
         axes: The axes.
+        kernels: Whether kernels themselves may be added up, each with a track of its own.
 
     Returns:
-        Tracks whose shares add up as those before; None where kernels themselves are added up, or too many meet.
+        Tracks whose shares add up as those before; None where kernels themselves are added up and may not be, or too
+        many meet.
     """
     found = list(tracks)
-    count = sources_along(found, axes)
+    count = _most(found, axes) if kernels else sources_along(found, axes)
     if count is None or count > MOST:
         return None
     return merge_tracks([piece for track in found for piece in _pieces(track, axes)])
+
+
+def _most(tracks: Iterable[Track], axes: Sequence[int]) -> int:
+    """Of how many different sets of kernels a tensor consists along some axes, be they single kernels."""
+    rows = (_rows(track, axes) for track in tracks)
+    return max((len(np.unique(found[0], axis=0)) for found in rows if found is not None), default=1)
 
 
 def _rows(track: Track, axes: Sequence[int]) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]] | None:

@@ -441,7 +441,7 @@ class Tracing:
         state = self.states[node.inputs[value]]
         rank, own = len(self.program.shapes[node.outputs[0]]), len(self.program.shapes[node.inputs[value]])
         tracks = [t.to_rank(own) for t in state.tracks]
-        found = merged(tracks, (own - 1 if value == 0 else own - 2,))
+        found = merged(tracks, (own - 1 if value == 0 else own - 2,), kernels=True)
         if found is None:  # too many meet: the walk follows them, their names are not known
             return self._unknown(node, node.outputs[0])
         return State(tuple(t.to_rank(rank) for t in found), self._side(node, (value,)))

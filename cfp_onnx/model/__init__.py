@@ -5,6 +5,7 @@ observed at one input size becomes a `Program`: the nodes that depend on the inp
 every piece of shape arithmetic resolved to an array on demand. Fused operators are taken apart on the way.
 """
 
+from cfp_onnx.model.by_clip import depends_on_values, trips_depend_on_values
 from cfp_onnx.model.conditionals import branches, take_branches
 from cfp_onnx.model.expansions import EXPANSIONS, asked_of_recurrent, expand
 from cfp_onnx.model.loops import count_trips, loops, unroll
@@ -18,6 +19,7 @@ from cfp_onnx.model.values import Model, Node, Port
 
 __all__ = [
     "EXPANSIONS", "NEWER", "RAISED_BELOW", "Model", "Node", "Port", "Program",
-    "asked", "asked_of_recurrent", "branches", "canonical_nodes", "captured", "count_trips", "expand", "has_sequences",
-    "input_shape", "load", "loops", "raised", "take_branches", "unroll", "without_sequences",
+    "asked", "asked_of_recurrent", "branches", "canonical_nodes", "captured", "count_trips", "depends_on_values",
+    "expand", "has_sequences", "input_shape", "load", "loops", "raised", "take_branches", "trips_depend_on_values",
+    "unroll", "without_sequences",
 ]  # fmt: skip

@@ -93,6 +93,7 @@ class Model:
             scores themselves.
         recurrent: Recurrent layers that were written out, by the name of the node that holds their hidden units.
         copies: Nodes of the trips of loops that were written out, and what all copies of each are called.
+        by_clip: Whether values of the clip chose branches, trips or lengths, so that another clip needs another look.
     """
 
     path: Path
@@ -107,6 +108,7 @@ class Model:
     maps: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
     recurrent: Mapping[str, Recurrence] = field(default_factory=dict)
     copies: Mapping[str, str] = field(default_factory=dict)
+    by_clip: bool = False
 
     @property
     def labels(self) -> tuple[str, ...] | None:

@@ -175,7 +175,10 @@ class TubeCollector:
             layer: The layer.
             known: Whether a path leads there: then it only steers what is held for the tubes.
         """
-        reason = "layers that only steer" if known else f"relevance is unknown{self._behind()}"
+        if layer.tied:
+            reason = "layers of a loop, with a map for each trip"
+        else:
+            reason = "layers that only steer" if known else f"relevance is unknown{self._behind()}"
         self._nowhere.setdefault(self.depths[layer.index], set()).add(reason)
 
     def add_evidence(self, maps: Sequence[tuple[Feature, Array]]) -> None:

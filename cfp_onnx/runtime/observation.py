@@ -6,6 +6,7 @@ One with fused operators is run once more, with ordinary nodes in their place.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -24,11 +25,13 @@ from cfp_onnx.model import (
     branches,
     canonical_nodes,
     count_trips,
+    depends_on_values,
     expand,
     has_sequences,
     loops,
     raised,
     take_branches,
+    trips_depend_on_values,
     unroll,
     without_sequences,
 )
@@ -58,11 +61,13 @@ def observe(model: Model, feeds: Mapping[str, Array]) -> Program:
     for _ in range(64):
         if conditions := branches(model):
             values = _fetch(model, feeds, conditions, device)
+            model = replace(model, by_clip=model.by_clip or depends_on_values(model, conditions))
             model = take_branches(
                 model, {n: bool(np.asarray(v).reshape(-1)[0]) for n, v in zip(conditions, values, strict=True)}
             )
         elif names := loops(model):
-            model = unroll(model, _trips(model, feeds, names, device))
+            trips = _trips(model, feeds, names, device)
+            model = unroll(replace(model, by_clip=model.by_clip or trips_depend_on_values(model, names)), trips)
         else:
             break
     if has_sequences(model):
@@ -70,6 +75,7 @@ def observe(model: Model, feeds: Mapping[str, Array]) -> Program:
     program = _shaped(_newer(model, feeds, device), feeds, device)
     lengths = asked_of_recurrent(program)
     seen = dict(zip(lengths, _fetch(program.model, feeds, lengths, device) if lengths else [], strict=True))
+    program.model = replace(program.model, by_clip=program.model.by_clip or bool(lengths))
     plain = expand(program, seen)
     return program if plain is None else _shaped(plain, feeds, device)
 
@@ -155,7 +161,7 @@ def _without_sequences(model: Model, feeds: Mapping[str, Array], device: Device)
     found = _shapes_in(graph, measured, feeds, device) if measured else []
     shapes = {name.removeprefix("cfp/first/"): shape for name, shape in zip(measured, found, strict=True)}
     values = dict(zip(read, _fetch(model, feeds, read, device) if read else [], strict=True))
-    return without_sequences(model, shapes, values)
+    return without_sequences(replace(model, by_clip=model.by_clip or depends_on_values(model, read)), shapes, values)
 
 
 def _shapes_in(graph: Graph, names: Sequence[str], feeds: Mapping[str, Array], device: Device) -> list[tuple[int, ...]]:

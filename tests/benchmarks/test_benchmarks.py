@@ -102,3 +102,5 @@ def test_the_sweep_knows_a_score_that_is_not_the_files() -> None:
     assert not wild.holds(np.arange(12.0).reshape(1, 2, 6), 5, 8.0, placed=True)
     assert wild.holds(np.array([3]), 3, 0.2)
     assert not wild.holds(np.array([3]), 2, 0.2)
+    assert wild.holds([{"ant": 0.25, "bee": 0.75}], 1, 0.75)
+    assert not wild.holds([{"ant": 0.25, "bee": 0.75}], 0, 0.75)

@@ -122,6 +122,23 @@ def test_every_channel_has_its_sources(name: str, tmp_path: Path) -> None:
         assert {s.via for s in link.sources if s.layer != "h"} <= {"shortcut" if mean else "branch", "chain"}
 
 
+ACROSS = f"{TOKENS}\nturned = Transpose <perm=[0,2,1]> (v)\n" + MIXED.replace("values)", "turned)").replace(
+    "m, ow", "back, ow"
+).replace("o = ", "back = Transpose <perm=[0,2,1]> (m)\no = ")
+
+
+def test_an_attention_over_channels_hands_on_every_kernel(tmp_path: Path) -> None:
+    net = network(ACROSS, {**CONSTANTS, "start": (1, 6, 6)}, "float[1,3,8,8] x")
+    pyramid = explain(
+        saved(net, tmp_path), CLIP, target=1, depth="all", tubes=False, class_step="contribution", theta=0
+    )
+    assert pyramid.coverage.complete
+    [mixes] = [e for e in pyramid.edges if e.layer == "o"][:1]
+    assert all({(s.layer, s.kernel) for s in c.sources} == {("v", k) for k in range(6)} for c in mixes.channels)
+    lost = [score(net, 1) - score(without(net, "vw", k), 1) for k in range(6)]
+    np.testing.assert_allclose(pyramid.layer("v").relevance, lost, atol=1e-4 * max(map(abs, lost)))
+
+
 @pytest.mark.parametrize("name", NETS)
 def test_zplus_reaches_every_layer(name: str, tmp_path: Path) -> None:
     assert all(any(x.relevance) for x in explained(name, tmp_path, rule="zplus").layers)

@@ -77,11 +77,11 @@ def test_equal_constants_are_written_once() -> None:
     assert len(probe.constants) == 5
 
 
-def test_a_large_graph_runs_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_graph_gives_the_same_without_fused_operators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     feeds = {"x": np.random.default_rng(1).standard_normal((1, 3, 6, 6)).astype(np.float32)}
     engine = engine_of(network(*ladder(6)), tmp_path, feeds=feeds)
     wanted = engine.relevance(feeds, 2)
-    monkeypatch.setattr(model_graph, "OPTIMISED_UNTIL", 1)
+    monkeypatch.setattr(model_graph, "FUSED_UNTIL", 1)
     engine = engine_of(network(*ladder(6)), tmp_path, feeds=feeds)
     for index, values in engine.relevance(feeds, 2).items():
         np.testing.assert_allclose(values, wanted[index], rtol=1e-3, atol=1e-4 * np.abs(wanted[index]).max())

@@ -17,6 +17,7 @@ MAKERS: dict[str, Callable[[], dict[str, Any]]] = {
     "bare": payloads.bare,
     "several": payloads.several,
     "single": payloads.single,
+    "unknown": payloads.unknown,
     "hostile": payloads.hostile,
     "big": payloads.big,
 }

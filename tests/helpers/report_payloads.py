@@ -147,6 +147,22 @@ def bare() -> dict[str, Any]:
     return payload({**pyramid, "target": target}, None, media, {"notes": [], "scales": [], "maps": []})
 
 
+def unknown() -> dict[str, Any]:
+    """A report whose deepest layer lies behind an operator that was passed over."""
+    found = demo()
+    pyramid = dict(found["pyramid"])
+    deepest = max(pyramid["layers"], key=lambda layer: layer["depth"])
+    lost = {**deepest, "relevance": [None] * deepest["kernels"], "paths": "none"}
+    pyramid["layers"] = [lost if layer is deepest else layer for layer in pyramid["layers"]]
+    pyramid["levels"] = [
+        {**level, "kernels": [k for k in level["kernels"] if k["layer"] != deepest["name"]]}
+        for level in pyramid["levels"]
+    ]
+    pyramid["edges"] = [edge for edge in pyramid["edges"] if edge["layer"] != deepest["name"]]
+    pyramid["coverage"] = {"channels": 0.9, "layers": 0.8, "operators_unknown": ["Fancy"]}
+    return {**found, "pyramid": pyramid}
+
+
 def single() -> dict[str, Any]:
     """A linear classifier: one layer, which reads the input; the explained class is not the model's answer."""
     pyramid, topology = demo_parts()

@@ -74,3 +74,7 @@ def test_a_picture_for_a_network_of_clips_is_said_to_stand_still(tmp_path):
     folder = write_folder(tmp_path / "f", numbered(1))
     assert load_clip(folder / "frame_1.png", [VIDEO]).fed["clip"].note == "one picture, shown 4 times: nothing moves"
     assert load_clip(folder / "frame_1.png", [IMAGE]).fed["image"].note is None
+
+
+def test_a_clip_for_a_network_of_pictures_is_said_to_be_one_frame():
+    assert load_clip(numbered(9), [IMAGE]).fed["image"].note == "one frame of 9: the model takes one at a time"
