@@ -15,6 +15,9 @@ from cfp_onnx.values import Array
 CLOSE = 1e-3
 """Largest difference, as part of the largest value, that counts as the same answer."""
 
+ROUNDED = 0.1
+"""The same where a network rounds a whole batch by one scale, so that each item moves the others a little."""
+
 
 def separate_items(model: Model, name: str) -> Callable[[tuple[int, ...]], bool]:
     """What tells of an input's whole shape whether its first axis is a batch; each shape is tried once."""
@@ -33,6 +36,7 @@ def _are_separate(model: Model, name: str, shape: tuple[int, ...]) -> bool:
     others: rows of an image, steps of a signal and frames of a clip do neither, steps of a causal network only one.
     """
     items = shape[0]
+    rounded = any(node.op_type.startswith("DynamicQuantize") for node in model.graph.graph)
     try:
         feeds = runtime.random_feeds(model, _shapes(model, name, shape))
         turned = [k for k, v in feeds.items() if v.ndim and v.shape[0] == items]
@@ -49,7 +53,8 @@ def _are_separate(model: Model, name: str, shape: tuple[int, ...]) -> bool:
             return False
         first = {k: np.repeat(v[:1], items if fixed[k] else 1, axis=0) if k in turned else v for k, v in feeds.items()}
         found = zip(whole, answers(first), axes, strict=True)
-        return all(axis is not None and _close(a.take([0], axis), b.take([0], axis)) for a, b, axis in found)
+        apart = ROUNDED if rounded else CLOSE
+        return all(axis is not None and _close(a.take([0], axis), b.take([0], axis), apart) for a, b, axis in found)
     except CfpError:  # it does not run at this size, or not on one item: then the array is fed as it is
         return False
 
@@ -70,13 +75,13 @@ def _turned_along(whole: Array, rolled: Array, items: int) -> int | None:
     return next((axis for axis in axes if _close(np.roll(whole, 1, axis), rolled)), None)
 
 
-def _close(a: Array, b: Array) -> bool:
+def _close(a: Array, b: Array, apart: float = CLOSE) -> bool:
     if a.shape != b.shape:
         return False
     if a.dtype.kind != "f":
         return bool(np.array_equal(a, b))
     scale = float(np.abs(a).max(initial=0.0))
-    return bool(np.isfinite(a).all() and np.isfinite(b).all() and np.abs(a - b).max(initial=0.0) <= CLOSE * scale)
+    return bool(np.isfinite(a).all() and np.isfinite(b).all() and np.abs(a - b).max(initial=0.0) <= apart * scale)
 
 
 __all__ = ["CLOSE", "separate_items"]

@@ -87,6 +87,21 @@ def test_a_further_output_may_hold_the_items_along_another_axis(tmp_path: Path, 
     assert pyramid.layers == alone.layers
 
 
+def test_items_that_share_one_rounding_are_items_all_the_same(tmp_path: Path, rng: np.random.Generator) -> None:
+    body = (
+        "q, s, z = DynamicQuantizeLinear (x)\nd = DequantizeLinear (q, s, z)\nc = Conv (d, w)\nr = Relu (c)\n"
+        "g = GlobalAveragePool (r)\ny = Flatten (g)"
+    )
+    path = saved(network(body, {"w": (5, 3, 3, 3)}, "float[N,3,9,9] x"), tmp_path)
+    clip = rng.standard_normal((3, 3, 9, 9)).astype(np.float32)
+    clip[1] *= 3
+    pyramid = explained(path, clip)
+    assert pyramid.input.fed["x"]["note"] == "the first of 3 items is explained"
+    alone = plain(path, {"x": clip[:1]})[0, pyramid.target.index]
+    assert pyramid.target.score == pytest.approx(alone, rel=1e-5)
+    assert plain(path, {"x": clip})[0, pyramid.target.index] != pytest.approx(alone, rel=1e-4)
+
+
 UNBATCHED = {
     "vector": (network("u = Unsqueeze (x, axes)\ny = Gemm (u, w)", {"axes": [0], "w": (8, 6)}, "float[8] x"), (8,)),
     "picture": (
