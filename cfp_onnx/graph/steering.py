@@ -7,6 +7,7 @@ rule that holds norms, say, holds them in every spelling.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from heapq import heappop, heappush
 from typing import Literal, assert_never
 
 from cfp_onnx.graph import effects as fx
@@ -71,8 +72,8 @@ def role_of(program: Program, weighted: frozenset[str], value: str, gate: str) -
         value: The tensor that is scaled.
         gate: The factor, or divisor.
     """
-    region = between(program, value, gate)
-    if region is None or any(n.name in weighted for n in region):
+    region = between(program, value, gate, weighted)
+    if region is None:
         return "gates"
     ops = {n.op for n in region}
     made = program.producers.get(value)
@@ -99,46 +100,67 @@ def is_mean(program: Program, weighted: frozenset[str], value: str, other: str) 
         value: An addend.
         other: The addend that may be its mean.
     """
-    region = between(program, value, other)
-    return region is not None and not any(n.name in weighted for n in region) and bool({n.op for n in region} & _MEANS)
+    region = between(program, value, other, weighted)
+    return region is not None and bool({n.op for n in region} & _MEANS)
 
 
-def between(program: Program, value: str, other: str) -> list[Node] | None:
+def between(program: Program, value: str, other: str, weighted: frozenset[str] = frozenset()) -> list[Node] | None:
     """Nodes that lead from a tensor, or from what it is made of element by element, to another.
 
+    Both are followed back at once, the latest node first, until all that only makes `other` is known: the cost is that
+    of the stretch between them and not of everything above.
+
+    Args:
+        program: The network.
+        value: A tensor.
+        other: Another.
+        weighted: Names of nodes that must not lie between.
+
     Returns:
-        The nodes that make `other`, back to `value` and its ancestors; None where they do not meet.
+        The nodes that make `other`, back to `value` and its ancestors; None where they do not meet, or at the first of
+        `weighted`.
     """
-    ancestors = _ancestors(program, value)
-    region: list[Node] = []
-    seen: set[str] = set()
-    stack, met = [other], False
-    while stack:
-        name = stack.pop()
-        if name in seen or not name or program.is_constant(name):
-            continue
-        seen.add(name)
-        if name in ancestors:
-            met = True
-            continue
-        node = program.producers.get(name)
-        if node is not None:
-            region.append(node)
-            stack.extend(node.inputs)
-    return region if met else None
+    return _Stretch(program).between(value, other, weighted)
 
 
-def _ancestors(program: Program, tensor: str) -> set[str]:
-    found, stack = set(), [tensor]
-    while stack:
-        name = stack.pop()
-        if name in found or not name or program.is_constant(name):
-            continue
-        found.add(name)
-        node = program.producers.get(name)
-        if node is not None:
-            stack.extend(node.inputs)
-    return found
+_OTHER = frozenset({"other"})
+
+
+class _Stretch:
+    """Tensors on the way back from two of them, by which of the two they make."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._makes: dict[str, frozenset[str]] = {}
+        self._waiting: list[tuple[int, str]] = []
+        self._open = 0
+
+    def between(self, value: str, other: str, weighted: frozenset[str]) -> list[Node] | None:
+        self._note(value, frozenset({"value"}))
+        self._note(other, _OTHER)
+        region: list[Node] = []
+        while self._open:
+            _, name = heappop(self._waiting)
+            makes, node = self._makes[name], self._program.producers.get(name)
+            self._open -= makes == _OTHER
+            if node is not None:
+                if makes == _OTHER:
+                    if node.name in weighted:
+                        return None
+                    region.append(node)
+                for i in node.inputs:
+                    self._note(i, makes)
+        return region if any(len(makes) == 2 for makes in self._makes.values()) else None
+
+    def _note(self, name: str, makes: frozenset[str]) -> None:
+        """Remember what a tensor makes; `_open` counts those that are still to be seen and only make the other."""
+        if not name or self._program.is_constant(name):
+            return
+        known = self._makes.get(name)
+        if known is None:
+            heappush(self._waiting, (-self._program.places.get(name, -1), name))
+        self._makes[name] = found = makes if known is None else known | makes
+        self._open += (found == _OTHER) - (known == _OTHER)
 
 
 __all__ = ["Role", "between", "carrying", "is_mean", "role_of"]

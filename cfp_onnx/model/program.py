@@ -30,6 +30,7 @@ class Program:
         nodes: Nodes whose output depends on the values of an input, in execution order.
         shapes: Observed shape of every tensor such a node reads or writes.
         producers: Tensor to the node that makes it.
+        places: Tensor to where in that order it is made.
         consumers: Tensor to the nodes that read it.
     """
 
@@ -50,6 +51,7 @@ class Program:
                 self._static_nodes.update((o, node) for o in node.outputs if o)
         self.nodes = tuple(dynamic)
         self.producers: dict[str, Node] = {o: n for n in self.nodes for o in n.outputs if o}
+        self.places = {o: i for i, n in enumerate(self.nodes) for o in n.outputs if o}
         self.consumers: dict[str, list[Node]] = {}
         for node in self.nodes:
             for name in dict.fromkeys(node.inputs):

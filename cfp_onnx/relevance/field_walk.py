@@ -151,6 +151,7 @@ class Walk:
         self._parts = {p.node.name: (layer, k) for layer in topology.layers for k, p in enumerate(layer.parts)}
         self._ends = {p.output: p.node.name for layer in topology.layers for p in layer.parts}
         self._arrived: dict[str, list[Field]] = {}
+        self._settled: set[str] = set()
         self._scores = {target}
         self._judged: dict[str, list[tuple[KernelLayer, Feature]]] = {}
         for layer in topology.layers:
@@ -244,7 +245,10 @@ class Walk:
         return useful
 
     def _settle(self, tensor: str) -> Field:
-        """Add up what all readers handed down; note the relevance of kernels that are judged here."""
+        """Add up what all readers handed down, once; note the relevance of kernels that are judged here."""
+        if tensor in self._settled:  # a bias behind a layer is a node of its own and a part of the layer too
+            return self._arrived[tensor][0]
+        self._settled.add(tensor)
         field = self._rule.settle(tensor, self._arrived[tensor])
         self._arrived[tensor] = [field]
         for layer, feature in self._judged.get(tensor, []):

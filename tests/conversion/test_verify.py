@@ -82,9 +82,10 @@ def test_an_operator_that_channels_cannot_be_followed_through_is_told_with_what_
 def test_an_output_that_is_made_of_no_kernels_is_refused_without_a_path_of_this_run(order, tmp_path, rng):
     model = onnx.load(network(tmp_path / "integer.onnx", rng))
     model.graph.node[-1].output[0] = "scores"
-    model.graph.node.append(helper.make_node("ArgMax", ["scores"], ["logits"], name="choice", axis=1))
+    model.graph.node.append(helper.make_node("Shape", ["scores"], ["logits"], name="sizes"))
     model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
-    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1
+    del model.graph.output[0].type.tensor_type.shape.dim[:]
+    model.graph.output[0].type.tensor_type.shape.dim.add().dim_value = 2
     onnx.save(model, tmp_path / "integer.onnx")
     source = order(model=str(tmp_path / "integer.onnx"))
     error = refused(

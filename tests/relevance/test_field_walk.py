@@ -13,10 +13,11 @@ import walk_nets
 from slope_walk import relevance
 from small_nets import Array, Net, engine_of
 
+from cfp_onnx import runtime
 from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.graph.features import feature_of
 from cfp_onnx.relevance.holds import HOLDS
-from cfp_onnx.runtime.probe import Values
+from cfp_onnx.runtime.probe import SEED, Values
 
 NETS = (*walk_nets.NETS, *live_nets.NETS)
 
@@ -77,7 +78,11 @@ def test_the_walk_in_the_graph_is_the_twins(net: Net, tmp_path: Path) -> None:
         if rule == "positional":
             found = relevance(engine, feeds, count // 2, step=step, hold=hold)
         else:
-            found = engine.relevance(feeds, count // 2, rule=rule, class_step=step, hold=hold)
+            probe = engine.field_probe(rule, None, hold=hold)
+            seeded = {**feeds, SEED: engine.seed(count // 2, step)}  # the mean over all places, as the twin has it
+            found = dict(
+                zip(probe.relevance, runtime.run(probe.session, list(probe.relevance.values()), seeded), strict=True)
+            )
         truth = twin.fields(
             model, feeds, target=count // 2, rule=rule, class_step=step, channel_axes=axes, hold=hold
         )  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 
 from cfp_onnx.graph import effects as fx
 from cfp_onnx.graph.operators.activations import ACTIVATIONS
-from cfp_onnx.graph.operators.factors import is_bounded, is_only_a_factor, is_own
+from cfp_onnx.graph.operators.factors import is_bounded, is_only_a_factor, is_own, is_share
 from cfp_onnx.graph.operators.registry import operator
 from cfp_onnx.graph.operators.view import View
 from cfp_onnx.graph.steering import role_of
@@ -110,22 +110,27 @@ def _div(node: Node, view: View) -> fx.Effect:
 
 
 def _product(node: Node, view: View, right: int) -> fx.Effect:
-    """Value * gate: the bounded operand is the gate, else a norm's deviation, else the smaller one, else the second."""
+    """Value * gate: what lies within 0 and 1 is the gate, else the bounded, a deviation, the smaller, the second."""
     a, b = node.inputs[0], node.inputs[right]
     if not view.carries(a) or not view.carries(b):
         if not view.carries(a) and not view.carries(b):
             return fx.Held()
         return fx.Gate(0, right) if view.carries(a) else fx.Gate(right, 0)
-    bounded = is_bounded(view, a), is_bounded(view, b)
-    deviation = _is_deviation(view, b, a), _is_deviation(view, a, b)
-    if bounded[0] != bounded[1]:
-        first = bounded[0]
-    elif deviation[0] != deviation[1]:
-        first = deviation[0]
-    else:
-        first = math.prod(view.shape(a)) < math.prod(view.shape(b))
-    value, gate = (right, 0) if first else (0, right)
+    value, gate = (right, 0) if _first_is_gate(view, a, b) else (0, right)
     return fx.Gate(value, gate, own=is_own(view, a, b))
+
+
+def _first_is_gate(view: View, a: str, b: str) -> bool:
+    """Whether of two factors the first is the gate."""
+    for told in (is_share, is_bounded):
+        marks = told(view, a), told(view, b)
+        if marks[0] != marks[1]:
+            return marks[0]
+    if not is_bounded(view, a):
+        deviation = _is_deviation(view, b, a), _is_deviation(view, a, b)
+        if deviation[0] != deviation[1]:
+            return deviation[0]
+    return math.prod(view.shape(a)) < math.prod(view.shape(b))
 
 
 def _is_deviation(view: View, value: str, factor: str) -> bool:

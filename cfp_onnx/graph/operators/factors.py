@@ -14,6 +14,11 @@ BOUNDED = frozenset(
 )  # fmt: skip
 """Activations of limited range."""
 
+SHARES = frozenset(
+    {"Sigmoid", "HardSigmoid", "Softmax", "com.microsoft::QLinearSigmoid", "com.microsoft::QLinearSoftmax"}
+)
+"""Those within 0 and 1."""
+
 _PASSES = frozenset(
     {"Reshape", "Unsqueeze", "Squeeze", "Expand", "Transpose", "Identity", "Cast", "QuantizeLinear", "DequantizeLinear",
      "Tile", "Flatten"}
@@ -22,9 +27,19 @@ _PASSES = frozenset(
 
 def is_bounded(view: View, tensor: str) -> bool:
     """Whether a tensor leaves an activation of limited range, through moves only."""
+    return _made_by(view, tensor) in BOUNDED
+
+
+def is_share(view: View, tensor: str) -> bool:
+    """Whether a tensor leaves an activation within 0 and 1, through moves only."""
+    return _made_by(view, tensor) in SHARES
+
+
+def _made_by(view: View, tensor: str) -> str:
+    """The operator that makes a tensor, but for moves; nothing for an input."""
     while (made := view.program.producers.get(tensor)) is not None and made.op in _PASSES:
         tensor = made.inputs[0]
-    return made is not None and made.op in BOUNDED
+    return "" if made is None else made.op
 
 
 _ELEMENT_BY_ELEMENT = frozenset(
