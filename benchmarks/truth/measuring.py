@@ -93,7 +93,8 @@ class Measured:
     Attributes:
         subject: The network.
         removed: What removal does.
-        relevance: Name of a variant to, for each layer, ``(clips, kernels)``.
+        relevance: Name of a variant to, for each layer, ``(clips, kernels)``; without those whose rule does not pass the
+            network.
         seconds: ``removal``, ``relevance`` and ``peers``, wall clock; removal is short where it came from the cache.
     """
 
@@ -136,7 +137,8 @@ def measure(
     file = None if cache is None else cache / f"{subject.name}-{_key(subject)}.npz"
     removed = _read(file, layers) if file is not None and file.exists() else None
     fresh = _Collected(layers)
-    spoken: dict[str, list[list[Array]]] = {v.name: [] for v in variants}
+    suited = [v for v in variants if v.passes(engine)]
+    spoken: dict[str, list[list[Array]]] = {v.name: [] for v in suited}
     seconds = {"removal": 0.0, "relevance": 0.0}
     for number, clip in enumerate(subject.clips):
         start = time.monotonic()
@@ -147,7 +149,7 @@ def measure(
         middle = time.monotonic()
         rng = np.random.default_rng([CLIP_SEED, number])
         asked = Asked(engine, found, clip.feeds, recorded, int(logits.argmax()), rng)
-        for variant in variants:
+        for variant in suited:
             spoken[variant.name].append(relevance(variant, asked))
         seconds["removal"] += middle - start
         seconds["relevance"] += time.monotonic() - middle

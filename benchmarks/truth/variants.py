@@ -15,9 +15,10 @@ from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.explanation.pooled_run import read_statistics
 from cfp_onnx.graph.features import Feature
 from cfp_onnx.graph.layers import KernelLayer
+from cfp_onnx.graph.recurrent import RECURRENT
 from cfp_onnx.graph.topology import shared_states
 from cfp_onnx.relevance import pooled_walk
-from cfp_onnx.relevance.rules import HOLDS, rule_named
+from cfp_onnx.relevance.rules import HOLDS, RULES, rule_named
 from cfp_onnx.relevance.values import Settings
 
 Array = NDArray[Any]
@@ -37,6 +38,12 @@ class Variant:
     name: str
     rule: str
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def passes(self, engine: Engine) -> bool:
+        """Whether its rule passes all layers of a network; recurrent ones not every rule does."""
+        rule = RULES.get(self.rule)
+        recurrent = any(layer.family == RECURRENT or layer.tied for layer in engine.topology.layers)
+        return rule is None or rule.recurrent or not recurrent
 
 
 VARIANTS: Final = (

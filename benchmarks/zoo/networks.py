@@ -119,6 +119,25 @@ class Convnext(nn.Module):
         return self.head(self.norm(mean_head(x)))
 
 
+class Recurrent(nn.Module):
+    """Convolutions over each frame, and an LSTM over the frames whose last state is read."""
+
+    def __init__(self, classes: int, *, width: int = 32) -> None:
+        super().__init__()
+        self.frames = nn.Sequential(
+            unit(3, 12, (1, 3, 3), stride=(1, 2, 2)), unit(12, 16, (1, 3, 3), stride=(1, 2, 2)), unit(16, 16, (1, 3, 3))
+        )
+        self.squeeze = nn.Linear(16 * 4 * 4, width)
+        self.lstm = nn.LSTM(width, width, batch_first=True)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """Map ``(N, 3, T, 16, 16)`` to logits ``(N, classes)``."""
+        x = self.frames(clip).transpose(1, 2).flatten(2)
+        states, _ = self.lstm(functional.relu(self.squeeze(x)))
+        return self.head(states[:, -1])
+
+
 def x3d(classes: int) -> nn.Module:
     """Depth-wise blocks with SiLU, and gates that all channels decide."""
     stem = nn.Sequential(conv(3, 20, (1, 3, 3), stride=(1, 2, 2)), unit(20, 20, (5, 1, 1), groups=20))
@@ -234,6 +253,7 @@ KINDS: Final[dict[str, Kind]] = {
     "mvit": Kind(Mvit, (_ORDER, _LOOK), rate=2e-3, steps=2200),
     "cbam": Kind(cbam, (_LOOK, _SMALL)),
     "movinet": Kind(movinet, (_ORDER, _LOOK)),
+    "cnn-lstm": Kind(Recurrent, (_ORDER, _LOOK), dynamo=False, rate=4e-3, steps=1500),
     "resnet-40": Kind(_sized((3, 5, 5), (1, 4, 4)), (_SMALL, _LOOK), (8, 40, 40), steps=800),
     "resnet-112": Kind(_sized((3, 9, 9), (2, 8, 8)), (_LOOK, _ORDER), (16, 112, 112), pool=800, steps=1000, batch=16),
     "resnet-224": Kind(
