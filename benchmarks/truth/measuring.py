@@ -93,8 +93,8 @@ class Measured:
     Attributes:
         subject: The network.
         removed: What removal does.
-        relevance: Name of a variant to, for each layer, ``(clips, kernels)``; without those whose rule does not pass the
-            network.
+        relevance: Name of a variant to, for each layer, ``(clips, kernels)``; without those whose rule does not
+            pass the network.
         seconds: ``removal``, ``relevance`` and ``peers``, wall clock; removal is short where it came from the cache.
     """
 
