@@ -269,8 +269,8 @@ def _number(value: float) -> str:
     return f"{value:.4g}"
 
 
-def _note(text: str) -> Text:
-    return Text(f"note      {printable(text)}", style="yellow")
+def _note(text: str) -> RenderableType:
+    return fact_table([("note    ", text, "yellow")])
 
 
 __all__ = ["BAR", "LINE", "LINKED", "SOURCES", "TOP_LINE", "pyramid_tree"]

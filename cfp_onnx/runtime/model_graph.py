@@ -29,6 +29,9 @@ EXTERNAL_FROM = 1024
 FUSED_UNTIL = 8000
 """Most nodes of a graph whose operators the runtime fuses before it runs it."""
 
+PLANNED_UNTIL = 3000
+"""Most nodes of a graph for which the runtime plans which tensors may take another's place, the square of the nodes."""
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -68,6 +71,7 @@ class Graph:
         options.execution_order = rt.ExecutionOrder.PRIORITY_BASED
         # Each would hold one more copy, of the activations and of the weights, for a session that runs a few times.
         options.enable_mem_pattern = False
+        options.enable_mem_reuse = len(self.proto.graph.node) <= PLANNED_UNTIL
         options.add_session_config_entry("session.disable_prepacking", "1")
         if not optimise:
             options.graph_optimization_level = rt.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -13,7 +13,8 @@ function makeAnswer(model, app) {
   byId("answer-files").textContent = `${shortened(fileName(pyramid.model.file), 60)}  \u00b7  ${shortened(fileName(pyramid.input.file), 60)}`;
   byId("answer-title").replaceChildren(el("span", { text: className(target, 80), title: titled(target.label ?? "") }),
     el("small", { text: target.label === null || target.title ? "" : `class ${target.index}` }), el("small", { text: `score ${number(target.score)}` }));
-  byId("answer-question").textContent = question(target, model.run);
+  const asked = question(target, model.run);
+  byId("answer-question").textContent = target.title && asked === className(target, 80) ? "" : asked; // the title says it already
   byId("answer-lede").textContent = lede(model, own, top);
   byId("top").append(...(target.title && !top.length ? [el("p", { class: "note", text: `A single number: ${number(target.score)}.` })] : bars(top, target)));
   byId("sure").append(...doubts(model, own, top).map(check));
