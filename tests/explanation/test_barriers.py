@@ -45,8 +45,15 @@ def test_behind_a_barrier_relevance_is_null_and_not_covered(rule: str, tmp_path:
     assert (value["schema_version"], value["layers"][0]["relevance"]) == (2, [None] * 4)
     assert not any(k.layer == first.name for k in pyramid.kernels())
     assert "unknown: it lies behind Cos" in str(pyramid)
+
+
+def test_a_table_has_nothing_for_what_is_unknown(tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    pyramid = found(BEHIND, tmp_path)
     frame = pyramid.to_frame()
-    assert frame.loc[frame.layer == first.name, ["relevance", "share"]].isna().all().all()
+    unknown = frame.layer == pyramid.layers[0].name
+    assert unknown.any()
+    assert frame.loc[unknown, ["relevance", "share"]].isna().all().all()
 
 
 def test_a_layer_with_one_path_that_is_followed_is_known_in_part(tmp_path: Path) -> None:
