@@ -15,7 +15,6 @@ from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.explanation.pooled_run import read_statistics
 from cfp_onnx.graph.features import Feature
 from cfp_onnx.graph.layers import KernelLayer
-from cfp_onnx.graph.recurrent import RECURRENT
 from cfp_onnx.graph.topology import shared_states
 from cfp_onnx.relevance import pooled_walk
 from cfp_onnx.relevance.rules import HOLDS, RULES, rule_named
@@ -42,8 +41,7 @@ class Variant:
     def passes(self, engine: Engine) -> bool:
         """Whether its rule passes all layers of a network; recurrent ones not every rule does."""
         rule = RULES.get(self.rule)
-        recurrent = any(layer.family == RECURRENT or layer.tied for layer in engine.topology.layers)
-        return rule is None or rule.recurrent or not recurrent
+        return rule is None or rule.recurrent or not any(layer.recurs for layer in engine.topology.layers)
 
 
 VARIANTS: Final = (

@@ -14,7 +14,6 @@ from cfp_onnx.explanation.network import Network
 from cfp_onnx.graph.features import Feature, feature_of
 from cfp_onnx.graph.first_layers import behind_norm, first_features
 from cfp_onnx.graph.parts import Part
-from cfp_onnx.graph.recurrent import RECURRENT
 from cfp_onnx.relevance import pooled_walk
 from cfp_onnx.relevance.field_walk import Message, Walk
 from cfp_onnx.relevance.holds import HOLDS
@@ -316,8 +315,7 @@ class Sessions:
     def _refuse_recurrent(self, rule: Rule, depth: int | None) -> None:
         layers, deepest = self.network.topology.layers, deepest_level(self.network.depths, depth)
         for i, d in self.network.depths.items():
-            recurrent = layers[i].family == RECURRENT or layers[i].tied
-            if recurrent and not rule.recurrent and (d < deepest or d == 0):
+            if layers[i].recurs and not rule.recurrent and (d < deepest or d == 0):
                 raise UsageError(
                     f"rule {rule.name} does not pass recurrent layers, and {layers[i].name!r} is one; choose one of "
                     f"{', '.join(name for name, row in RULES.items() if row.recurrent)}"

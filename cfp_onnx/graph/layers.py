@@ -60,6 +60,11 @@ class KernelLayer:
     split: bool = False
     tied: bool = False
 
+    @property
+    def recurs(self) -> bool:
+        """Whether it is passed once for each step or trip."""
+        return self.tied or self.family == RECURRENT
+
 
 @dataclass(frozen=True)
 class Origin:

@@ -6,7 +6,7 @@ table of class names. All of it is followed back to the scores themselves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,14 +129,19 @@ def _scales_to_length(topology: Topology, node: Node) -> bool:
 
 def _is_length(program: Program, factor: str, value: str) -> bool:
     """Whether a root of squares stands between a tensor and what it is divided by."""
-    stack, seen = [factor], {value}
+    return _passes(program, factor, {value}, lambda node: _kind(node) in {"ReduceL2", "Sqrt"})
+
+
+def _passes(program: Program, tensor: str, ends: Collection[str], told: Callable[[Node], bool]) -> bool:
+    """Whether a node of some kind is met on the way back from a tensor, before some others."""
+    stack, seen = [tensor], set(ends)
     while stack:
         name = stack.pop()
         made = program.producers.get(name)
         if made is None or name in seen:
             continue
         seen.add(name)
-        if _kind(made) in {"ReduceL2", "Sqrt"}:
+        if told(made):
             return True
         stack.extend(made.inputs)
     return False
@@ -284,17 +289,7 @@ def probabilities(program: Program, tensor: str, axis: int) -> Array:
 def squashed_behind_layers(topology: Topology, tensor: str) -> bool:
     """Whether a Sigmoid or Softmax stands somewhere between the last layers and a tensor."""
     ends = {p.output for layer in topology.layers for p in layer.parts}
-    stack, seen = [tensor], set(ends)
-    while stack:
-        name = stack.pop()
-        made = topology.program.producers.get(name)
-        if made is None or name in seen:
-            continue
-        seen.add(name)
-        if final_function(made) in {"Sigmoid", "Softmax"}:
-            return True
-        stack.extend(made.inputs)
-    return False
+    return _passes(topology.program, tensor, ends, lambda node: final_function(node) in {"Sigmoid", "Softmax"})
 
 
 def _joined(program: Program, node: Node, axis: int, rank: int) -> Array:
