@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
-from onnx import numpy_helper
+from removal import lost_by_removal
 from text_net import network, saved
 
 from cfp_onnx import explain
@@ -40,17 +38,7 @@ def test_relevance_is_what_the_score_loses(mode: str, corners: int, tmp_path: Pa
     assert pyramid.run.holds == ("grids",)
     assert "the places at which a sampling looks" in str(pyramid)
 
-    def score(kernel: int | None) -> float:
-        copy = onnx.ModelProto()
-        copy.CopyFrom(model)
-        held = copy.graph.initializer[0]
-        values = numpy_helper.to_array(held).copy()
-        if kernel is not None:
-            values[kernel] = 0
-        held.CopyFrom(numpy_helper.from_array(values, "w"))
-        found = onnxruntime.InferenceSession(copy.SerializeToString()).run(["y"], {"x": clip})[0]
-        return float(np.asarray(found)[0, 1])
-
-    lost = [score(None) - score(k) for k in range(4)]
+    lost = lost_by_removal(model, clip, 1)
+    assert len(lost) == 4
     np.testing.assert_allclose(pyramid.layer("a").relevance, lost, atol=1e-4 * max(map(abs, lost)))
     assert any(explain(saved(model, tmp_path), clip, target=1, depth="all", rule="zplus").layer("a").relevance)
