@@ -98,6 +98,16 @@ def largest_difference(plain: Mapping[str, Array], probed: Mapping[str, Array]) 
     )
 
 
+ROUNDING = 5e-6
+"""Largest difference of two runs, as a share of the largest number of an output, that is rounding alone."""
+
+
+def agree(one: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
+    """Whether two runs gave the same outputs but for rounding."""
+    largest = {k: float(np.max(np.abs(v), initial=0.0)) for k, v in one.items()}
+    return all(largest_difference({k: v}, other) <= ROUNDING * largest[k] for k, v in one.items())
+
+
 def assemble(
     sessions: Sessions,
     clip: Clip,
@@ -208,4 +218,4 @@ def media_of(network: Network, clip: Clip) -> Media:
     return Media(kind, size, stretched_frames(array, letters), note=note)
 
 
-__all__ = ["assemble", "media_of"]
+__all__ = ["agree", "assemble", "media_of"]

@@ -126,7 +126,7 @@ def explain(
     clock.lap("read")
     engine = Engine(loaded, fed.feeds, device=running.where(), output=output, barriers=running.barriers, keep=False)
     clock.lap("topology")
-    plain = engine.plain(fed.feeds)
+    plain = engine.answers(fed.feeds)
     found = engine.network.target_classes().told_apart(plain[engine.scored])
     names, said = labels_beside(reading.class_names(loaded), found.count, found.among, loaded.path)
     wanted, turned = other_side(target)

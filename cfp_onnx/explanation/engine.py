@@ -12,7 +12,7 @@ from cfp_onnx import runtime
 from cfp_onnx.errors import TargetError, UsageError
 from cfp_onnx.explanation import classes as class_rules
 from cfp_onnx.explanation import field_run, pooled_run, tube_run
-from cfp_onnx.explanation.assemble import assemble, media_of
+from cfp_onnx.explanation.assemble import agree, assemble, media_of
 from cfp_onnx.explanation.classes import Classes
 from cfp_onnx.explanation.directions import Direction, direction_of
 from cfp_onnx.explanation.network import Network
@@ -75,6 +75,7 @@ class Engine:
         self.output, self.target, self.depths = network.output, network.target, network.depths
         self.scored = network.scored
         self.graph = self.sessions.graph
+        self._first = dict(feeds)
 
     # Classes.
 
@@ -165,6 +166,23 @@ class Engine:
     def plain(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs of the file as it is; see `Sessions.plain`."""
         return self.sessions.plain(feeds)
+
+    def answers(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Outputs of the file: as they were seen when the network was read on this very clip, else as `plain`.
+
+        The first takes no pass of its own. It is as good only where all numbers are float32: what the runtime fuses
+        then moves an output by no more than rounding.
+
+        Raises:
+            ModelError: If the runtime does not load the file as it is.
+            RunError: As `plain` does.
+        """
+        seen = self.network.answers()
+        if seen is None or any(feeds.get(k) is not v for k, v in self._first.items()):
+            return self.plain(feeds)
+        runtime.refuse_invalid(self.file)
+        self.sessions.refuse_infinite(seen)
+        return seen
 
     def provider(self) -> str:
         """Name of the provider that runs the sessions."""
@@ -289,6 +307,8 @@ class Engine:
         found = run(self.sessions, request)
         if collector is not None and request.pulled:
             tube_run.pull(self.sessions, request, collector)
+        if plain is self.network.answers() and not agree(plain, found.outputs):
+            plain = self.plain(clip.feeds)
         pyramid = assemble(self.sessions, clip, request, found, plain=plain, labels=labels, at=at)
         if not tubes:
             return pyramid

@@ -16,6 +16,9 @@ from cfp_onnx.graph.topology import Coverage, Topology, build
 from cfp_onnx.model import Model, Program
 from cfp_onnx.values import Array
 
+_ONE_PRECISION = frozenset({"float32", "int64", "bool"})
+"""Types of numbers that the runtime does not round otherwise when it fuses operators."""
+
 
 @dataclass(frozen=True, repr=False)
 class Network:
@@ -87,6 +90,18 @@ class Network:
     def paths(self) -> Mapping[int, Paths]:
         """For each layer with a path to the target how many of its paths pass no barrier."""
         return self.topology.paths(self.target)
+
+    def answers(self) -> Mapping[str, Array] | None:
+        """The outputs on the clip that the network was read on; None where a run of the file alone may say otherwise.
+
+        The runtime fuses what it runs. Of float32 that moves an output by rounding alone, of eight-bit or half
+        precision by more; and a network that was rewritten to be followed has to be held to its file.
+        """
+        program, names = self.program, [p.name for p in self.file.outputs]
+        made = {program.dtypes.get(o, "float32") for node in program.nodes for o in node.outputs if o}
+        if not made <= _ONE_PRECISION or self.file.maps or self.scored not in names:
+            return None
+        return program.answers if all(n in program.answers for n in names) else None
 
     def target_classes(self) -> Classes:
         """How the classes lie in the target."""

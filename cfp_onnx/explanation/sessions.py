@@ -150,14 +150,22 @@ class Sessions:
         scored = self.network.scored
         if scored not in results:
             results[scored] = self._inside(scored, feeds)
-        for name, value in results.items():
+        self.refuse_infinite(results)
+        return results
+
+    def refuse_infinite(self, outputs: Mapping[str, Array]) -> None:
+        """Refuse a clip on which an output is not finite.
+
+        Raises:
+            RunError: If there is such an output.
+        """
+        for name, value in outputs.items():
             floating = isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating)
             if floating and not np.isfinite(value).all():
                 raise RunError(
-                    f"output {name!r} of {file.path} holds NaN or infinity for this clip; "
+                    f"output {name!r} of {self.network.file.path} holds NaN or infinity for this clip; "
                     "check the clip and its preprocessing"
                 )
-        return results
 
     def _inside(self, tensor: str, feeds: Mapping[str, Array]) -> Array:
         """A tensor of the model that is no output, as float32."""

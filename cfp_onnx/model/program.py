@@ -29,13 +29,17 @@ class Program:
         model: The file it came from.
         nodes: Nodes whose output depends on the values of an input, in execution order.
         shapes: Observed shape of every tensor such a node reads or writes.
+        answers: The model's float32 outputs where the shapes were observed; none of a model that was rewritten.
         producers: Tensor to the node that makes it.
         places: Tensor to where in that order it is made.
         consumers: Tensor to the nodes that read it.
     """
 
-    def __init__(self, model: Model, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    def __init__(
+        self, model: Model, shapes: Mapping[str, tuple[int, ...]], answers: Mapping[str, Array] | None = None
+    ) -> None:
         self.model = model
+        self.answers = dict(answers or {})
         self._initializers = dict(model.graph.graph.initializers)
         self._cache: dict[str, Array] = {}
         self._static_nodes: dict[str, Node] = {}

@@ -85,7 +85,7 @@ def _unpad(probe: Probe, effect: fx.Move, g: str, shape: tuple[int, ...], out: t
         line = np.arange(n, dtype=np.int64).reshape([-1 if a == axis else 1 for a in range(len(shape))])
         if n == 1 and out[axis] == 1:
             continue
-        seen = effect.apply([np.broadcast_to(line, shape)], NONE)[0]
+        seen = effect.apply([line if n > 1 else np.broadcast_to(line, shape)], NONE)[0]
         seen = np.moveaxis(seen, axis, 0).reshape(out[axis], -1).max(axis=1)
         inside = np.flatnonzero(seen >= 0)
         if not inside.size:

@@ -1,4 +1,4 @@
-"""A model run once at the real input size: the shape of every tensor, branches of ``If``, trips of loops.
+"""A model run once at the real input size: the shape of every tensor, its answer, branches of ``If``, trips of loops.
 
 One with fused operators is run once more, with ordinary nodes in their place.
 """
@@ -49,6 +49,8 @@ _SEQUENCES = frozenset(
 def observe(model: Model, feeds: Mapping[str, Array]) -> Program:
     """Run the model once at the real input size and note the shape of every tensor and the branch of every ``If``.
 
+    Of a model that is run as it is written its answer to these inputs is noted too (`Program.answers`).
+
     Args:
         model: A loaded model.
         feeds: Arrays for all inputs.
@@ -57,7 +59,7 @@ def observe(model: Model, feeds: Mapping[str, Array]) -> Program:
         ModelError: If the runtime cannot run the model.
         RunError: If it fails on these inputs.
     """
-    device = Device("cpu")
+    device, written = Device("cpu"), model.graph
     for _ in range(64):
         if conditions := branches(model):
             values = _fetch(model, feeds, conditions, device)
@@ -77,7 +79,10 @@ def observe(model: Model, feeds: Mapping[str, Array]) -> Program:
     seen = dict(zip(lengths, _fetch(program.model, feeds, lengths, device) if lengths else [], strict=True))
     program.model = replace(program.model, by_clip=program.model.by_clip or bool(lengths))
     plain = expand(program, seen)
-    return program if plain is None else _shaped(plain, feeds, device)
+    program = program if plain is None else _shaped(plain, feeds, device)
+    if program.model.graph is not written:
+        program.answers = {}
+    return program
 
 
 def _newer(model: Model, feeds: Mapping[str, Array], device: Device) -> Model:
@@ -129,9 +134,11 @@ def _shaped(model: Model, feeds: Mapping[str, Array], device: Device) -> Program
     nodes = canonical_nodes(model)
     skip = {o for n in nodes if n.op.rpartition("::")[2] in _SEQUENCES for o in _no_tensors(n)} | _without_shape(model)
     names = [o for n in nodes for o in n.outputs if o and o not in skip and o not in initializers]
-    shapes = dict(zip(names, _shapes_in(graph, names, feeds, device), strict=True))
+    own = [p.name for p in model.outputs if p.dtype == "float32" and p.name in names]
+    found, answers = _observed(graph, names, own, feeds, device)
+    shapes = dict(zip(names, found, strict=True))
     shapes.update({k: tuple(v.shape) for k, v in feeds.items()})
-    return Program(model, shapes)
+    return Program(model, shapes, dict(zip(own, answers, strict=True)))
 
 
 def _no_tensors(node: Node) -> list[str]:
@@ -165,11 +172,19 @@ def _without_sequences(model: Model, feeds: Mapping[str, Array], device: Device)
 
 
 def _shapes_in(graph: Graph, names: Sequence[str], feeds: Mapping[str, Array], device: Device) -> list[tuple[int, ...]]:
+    return _observed(graph, names, (), feeds, device)[0]
+
+
+def _observed(
+    graph: Graph, names: Sequence[str], own: Sequence[str], feeds: Mapping[str, Array], device: Device
+) -> tuple[list[tuple[int, ...]], list[Array]]:
+    """Shapes of tensors, and some float32 tensors themselves."""
     probes = [f"cfp/shape/{i}" for i in range(len(names))]
     for name, probe in zip(names, probes, strict=True):
         graph.proto.graph.node.append(helper.make_node("Shape", [name], [probe]))
-    session = _only(graph, [(p, TensorProto.INT64) for p in probes]).session(device, optimise=False)
-    return [tuple(int(d) for d in s) for s in run(session, probes, feeds)]
+    wanted = [*((p, TensorProto.INT64) for p in probes), *((n, TensorProto.FLOAT) for n in own)]
+    found = run(_only(graph, wanted).session(device, optimise=False), [*probes, *own], feeds)
+    return [tuple(int(d) for d in s) for s in found[: len(probes)]], found[len(probes) :]
 
 
 def _without_shape(model: Model) -> set[str]:

@@ -63,6 +63,20 @@ def plain_session(model: Model, device: Device) -> ort.InferenceSession:
     return create_session(rt, str(model.path), options, device)
 
 
+def refuse_invalid(model: Model) -> None:
+    """Refuse a file that the runtime would not load as it is; nothing is run, and nothing made ready for it.
+
+    Raises:
+        ModelError: If it is one.
+    """
+    rt = import_onnxruntime()
+    options = rt.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = rt.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    create_session(rt, str(model.path), options, Device("cpu"))
+
+
 def run(session: ort.InferenceSession, names: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
     """One forward pass.
 
@@ -101,4 +115,4 @@ def answers(model: Model, session: ort.InferenceSession, feeds: Mapping[str, Arr
     return found
 
 
-__all__ = ["answers", "create_session", "plain_session", "run"]
+__all__ = ["answers", "create_session", "plain_session", "refuse_invalid", "run"]
