@@ -50,6 +50,15 @@ class Passed:
     function: Callable[[str], str]
 
 
+def passed_node(walk: Walk, node: Node, effect: fx.Activation, above: str, share: str) -> Passed | None:
+    """An activation that is a node of its own; None where its function is not that of its input alone."""
+    if effect.bias is not None or node.op in _ROWS or "QLinear" in node.op:
+        return None
+    name, values = node.inputs[effect.source], walk.value
+    x, y = values(name), values(node.outputs[0])
+    return Passed(x, y, above, share, lambda v: again(walk.probe, values, node, {name: v}))
+
+
 class ExactVectors:
     """Adds to the relevance of vectors what the slope of the activation behind the next layer leaves out.
 
@@ -75,13 +84,6 @@ class ExactVectors:
             passed: The activation.
         """
         self._passed[tensor] = passed
-
-    def note_node(self, node: Node, effect: fx.Activation, above: str, share: str) -> None:
-        """Remember an activation that is a node of its own."""
-        if effect.bias is None and node.op not in _ROWS and "QLinear" not in node.op:
-            name = node.inputs[effect.source]
-            x, y = self._value(name), self._value(node.outputs[0])
-            self.note(name, Passed(x, y, above, share, lambda v: again(self._probe, self._value, node, {name: v})))
 
     def note_part(self, part: Part, above: str, share: str) -> None:
         """Remember the activation inside a fused operator that makes a vector."""
@@ -165,4 +167,4 @@ class ExactVectors:
         return probe.reduce("ReduceSum", value, [1], keep=False)
 
 
-__all__ = ["ExactVectors", "Passed"]
+__all__ = ["ExactVectors", "Passed", "passed_node"]

@@ -24,8 +24,9 @@ from cfp_onnx.graph.written_norms import written_norm
 from cfp_onnx.model import Node
 from cfp_onnx.relevance import movement, norms, pooling, products, recurrent, slopes
 from cfp_onnx.relevance.adjoint import forward, transposed
+from cfp_onnx.relevance.exact_channels import ExactChannels
 from cfp_onnx.relevance.exact_norms import SUMS, ExactNorms
-from cfp_onnx.relevance.exact_vectors import ExactVectors
+from cfp_onnx.relevance.exact_vectors import ExactVectors, passed_node
 from cfp_onnx.relevance.field_walk import Field, Handed, Message, Walk, of_kind, total
 from cfp_onnx.relevance.holds import HOLDS
 from cfp_onnx.relevance.shares import Shares, fused_parameters
@@ -76,6 +77,7 @@ class Positional:
         self._made_of: dict[str, str] = {}
         self._bends: dict[str, str] = {}
         self._vectors = None if whole else ExactVectors(walk)
+        self._channels = None if whole else ExactChannels(walk)
         self._statistics: dict[str, norms.Statistics] = {}
         self._exact = None if sums is None or self._hold & {"norms", "means"} else ExactNorms(walk, sums)
 
@@ -88,10 +90,11 @@ class Positional:
         return self._probe.add("Mul", [field.name, self._value(tensor)])
 
     def correction(self, feature: Feature) -> str | None:
-        """What the slopes of norms leave out, where nothing of a norm is held."""
+        """What the slopes of norms leave out, where nothing of a norm is held, and those of some activations."""
         found = [
             None if self._exact is None else self._exact.correction(feature),
             None if self._vectors is None else self._vectors.correction(feature, self._bends),
+            None if self._channels is None else self._channels.correction(feature),
         ]
         names = [name for name in found if name is not None]
         return total(self._probe, names) if names else None
@@ -277,9 +280,19 @@ class Positional:
             x = self._probe.add("Add", [x, self._value(node.inputs[effect.bias])])
         share = None if effect.rectifier or self._parts is None else self._parts.of_node(node, effect, x)
         field = self._activated(effect, g, x, node.outputs[0], share)
-        if self._vectors is not None:
-            self._vectors.note_node(node, effect, g, self._shares[node.outputs[0]])
+        self._note_passed(node, effect, g)
         yield Handed(name, field, shape)
+
+    def _note_passed(self, node: Node, effect: fx.Activation, g: str) -> None:
+        """Remember an activation, for what a removal takes exactly."""
+        if self._vectors is None or self._channels is None:
+            return
+        found = passed_node(self._walk, node, effect, g, self._shares[node.outputs[0]])
+        if found is not None:
+            name = node.inputs[effect.source]
+            self._vectors.note(name, found)
+            if not effect.rectifier:
+                self._channels.note(name, found)
 
     def _fused(self, part: Part, g: str) -> str:
         """Field before the activation inside a fused operator."""
@@ -383,6 +396,8 @@ class Positional:
             if found is not None and self._walk.useful(found[0]):
                 out = node.outputs[0]
                 self._made_of[out], self._shares[out] = found
+                if self._channels is not None:
+                    self._channels.note_product(node, found[0], g, found[1])
                 yield Handed(found[0], self._probe.add("Mul", [g, found[1]]), self._value.shape(out))
                 return
         else:

@@ -1,9 +1,10 @@
 """Which share of a smooth activation's field reaches its input.
 
 An activation y = f(x) hands down g * (y - f(x - a)) / a. A kernel that is removed takes a part of x away: all of it
-where x is made of one channel, as behind a depth-wise convolution, and about x / sqrt(n) where it is made of n. So
-a = x / sqrt(n): f(x) / x where it is all, nearly the slope where it is little. Where x only steers, or f(0) is not 0,
-the least part counts.
+where x is made of one channel, and about x / sqrt(n) where it is made of n. So a = x / sqrt(n): f(x) / x where it is
+all, nearly the slope where it is little. Behind a depth-wise convolution only the kernels that it reads take all; for
+them that is added exactly (`exact_channels`), and a fixed part counts for all others further up. Where x only steers,
+or f(0) is not 0, the least part counts.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ from cfp_onnx.runtime.probe import Probe, Values
 LEAST = 0.1
 """Least part of an input that is taken away."""
 
-STEERING = 0.05
+ALONE = 0.2
+"""Part of an input behind a depth-wise layer that kernels further up take away."""
+
+STEERING = 0.01
 """Part of an input that is taken away where it only steers, or f(0) is not 0: little, for a gate may saturate."""
 
 NEAR = 1e-6
@@ -105,7 +109,10 @@ class Shares:
         return root, self._share(x, y, made[node.outputs[0]], part, fx.Activation(slope=0.5))
 
     def _part(self, name: str, *, offset: bool) -> float:
-        return STEERING if offset else max(LEAST, 1.0 / math.sqrt(channels_in(self._walk, name)))
+        if offset:
+            return STEERING
+        made = channels_in(self._walk, name)
+        return ALONE if made == 1 and made_alone(self._walk, name) else max(LEAST, 1.0 / math.sqrt(made))
 
     def _rest(self, x: str, part: float) -> str:
         return self._probe.add("Mul", [x, self._probe.number(1.0 - part)])
@@ -194,6 +201,48 @@ def channels_in(walk: Walk, tensor: str) -> int:
     return 1 << 20
 
 
+def made_alone(walk: Walk, tensor: str) -> bool:
+    """Whether a depth-wise layer makes a tensor, and what kernels before it take away is followed exactly."""
+    program, topology = walk.program, walk.topology
+    inner = {n: p for layer in topology.layers for p in layer.parts for n in p.nodes}
+    passed: Part | None = None
+    while (node := program.producers.get(tensor)) is not None:
+        if node.name in inner:
+            if passed is not None or not depthwise(inner[node.name]):
+                return passed is not None
+            passed = inner[node.name]
+            tensor = passed.source
+            continue
+        match topology.effects.get(node.name):
+            case fx.Affine(source=source) if passed is None:
+                tensor = node.inputs[source]
+            case fx.Identity(source=source) | fx.Gate(value=source, own=False, reciprocal=False):
+                tensor = node.inputs[source]
+            case fx.Pool(source=source) | fx.Blend(source=source) if passed is not None:
+                tensor = node.inputs[source]
+            case fx.Move() if passed is not None and pads_zeros(program, node):
+                tensor = node.inputs[0]
+            case fx.Move():
+                return False
+            case _:
+                return passed is not None
+    return passed is not None
+
+
+def depthwise(part: Part) -> bool:
+    """Whether each kernel of a convolution reads one channel, and each channel has one kernel."""
+    alone = part.groups == part.channels == part.kernels
+    return alone and part.node.op == "Conv" and part.activation is None
+
+
+def pads_zeros(program: Program, node: Node) -> bool:
+    """Whether a node adds zeros at the borders and nothing else."""
+    if node.op != "Pad" or str(node.attributes.get("mode", "constant")) != "constant":
+        return False
+    value = program.constant_or_none(node.input(2)) if node.input(2) else np.asarray(node.attributes.get("value", 0.0))
+    return value is not None and not np.any(value)
+
+
 def _channels_of(layer: KernelLayer, node: Node) -> int:
     part = next(p for p in layer.parts if node.name in p.nodes)
     return max(1, part.channels // part.groups)
@@ -244,4 +293,7 @@ def _between(program: Program, root: str, last: Node) -> list[Node] | None:
     return list(found.values())
 
 
-__all__ = ["LEAST", "Shares", "again", "channels_in", "fused", "fused_parameters", "taken_by", "written"]
+__all__ = [
+    "ALONE", "LEAST", "Shares", "again", "channels_in", "depthwise", "fused", "fused_parameters", "made_alone",
+    "pads_zeros", "taken_by", "written",
+]  # fmt: skip
