@@ -11,6 +11,7 @@ Rectifiers are left out: with them the rule is gradient times activation.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -36,6 +37,7 @@ class ExactChannels:
         self._value = walk.value
         self._probe = walk.probe
         self._passed: dict[str, list[Passed]] = {}
+        self._sums: dict[str, tuple[str, str, str]] = {}
         self._parts = {n: part for layer in walk.topology.layers for part in layer.parts for n in part.nodes}
 
     def note(self, tensor: str, passed: Passed) -> None:
@@ -107,18 +109,35 @@ class ExactChannels:
         return value != gate and (effect.role or self._walk.topology.role(value, gate)) == "gates"
 
     def _again(self, node: Node, name: str, left: _Left) -> _Left:
-        return replace(left, rest=again(self._probe, self._value, node, {name: self._rest(left)}))
+        sizes = {math.prod(self._value.shape(i)) for i in node.inputs if i and i != name}
+        even = left.even and sizes <= {1, left.shape[1]}
+        return replace(left, rest=again(self._probe, self._value, node, {name: self._rest(left)}), even=even)
 
     def _rest(self, left: _Left) -> str:
         return left.rest or self._probe.constant(np.zeros(left.shape, np.float32), "nothing")
 
     def _at(self, found: Passed, left: _Left) -> str:
-        """Drop less slope of one activation, summed over all but the kernels."""
-        probe, rest = self._probe, self._rest(left)
-        drop = probe.add("Sub", [found.y, found.function(rest)])
-        slope = probe.add("Mul", [probe.add("Sub", [found.x, rest]), found.share])
-        value = probe.add("Mul", [found.above, probe.add("Sub", [drop, slope])])
-        return probe.reduce("ReduceSum", value, [a for a in range(len(left.shape)) if a != 1], keep=False)
+        """Drop less slope of one activation, summed over all but the kernels.
+
+        Where c is one number for each kernel, the sums over places serve all the layers that feed the activation.
+        """
+        probe, rest, rank = self._probe, self._rest(left), len(left.shape)
+        if not left.even:
+            drop = probe.add("Sub", [found.y, found.function(rest)])
+            slope = probe.add("Mul", [probe.add("Sub", [found.x, rest]), found.share])
+            return self._summed(probe.add("Mul", [found.above, probe.add("Sub", [drop, slope])]), rank)
+        if found.y not in self._sums:
+            slope = probe.add("Mul", [found.x, found.share])
+            bent = self._summed(probe.add("Mul", [found.above, probe.add("Sub", [found.y, slope])]), rank)
+            below = self._summed(probe.add("Mul", [found.above, found.share]), rank)
+            self._sums[found.y] = bent, self._summed(found.above, rank), below
+        bent, above, below = self._sums[found.y]
+        kept = probe.add("Mul", [above, probe.reshape(found.function(rest), (-1,))])
+        passed = probe.add("Mul", [below, probe.reshape(rest, (-1,))])
+        return probe.add("Add", [probe.add("Sub", [bent, kept]), passed])
+
+    def _summed(self, tensor: str, rank: int) -> str:
+        return self._probe.reduce("ReduceSum", tensor, [a for a in range(rank) if a != 1], keep=False)
 
 
 @dataclass(frozen=True)
@@ -127,11 +146,13 @@ class _Left:
 
     Attributes:
         rest: A float32 tensor that broadcasts over it; no name for nothing at all.
-        shape: Of that tensor.
+        shape: Of one number for each kernel.
+        even: Whether it is that, and not another number at each place.
     """
 
     rest: str
     shape: tuple[int, ...]
+    even: bool = True
 
 
 __all__ = ["ExactChannels"]

@@ -10,7 +10,7 @@ or f(0) is not 0, the least part counts.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from onnx import helper
@@ -26,7 +26,7 @@ LEAST = 0.1
 """Least part of an input that is taken away."""
 
 ALONE = 0.2
-"""Part of an input behind a depth-wise layer that kernels further up take away."""
+"""Part of an input behind a depth-wise layer that kernels further up take away; of a SiLU written out, next to none."""
 
 STEERING = 0.01
 """Part of an input that is taken away where it only steers, or f(0) is not 0: little, for a gate may saturate."""
@@ -102,11 +102,21 @@ class Shares:
         same = self._value.shape(root) == self._value.shape(node.outputs[0])
         if part == 1.0 or not same or any(self._walk.judged(n.outputs[0]) for n in nodes[:-1]):
             return None
+        if part == ALONE and (slope := self._silu_slope(node, nodes, root)) is not None:
+            return root, slope
         x, made = self._value(root), {root: self._rest(self._value(root), part)}
         for one in nodes:
             made[one.outputs[0]] = again(self._probe, self._value, one, made)
         y = self._value(node.outputs[0])
         return root, self._share(x, y, made[node.outputs[0]], part, fx.Activation(slope=0.5))
+
+    def _silu_slope(self, node: Node, nodes: Sequence[Node], root: str) -> str | None:
+        """Slope s + y (1 - s) of y = x s, s = sigmoid(x), which needs nothing again; None for another product."""
+        if len(nodes) != 2 or nodes[0].op != "Sigmoid" or set(node.inputs) != {root, nodes[0].outputs[0]}:
+            return None
+        probe, s, y = self._probe, self._value(nodes[0].outputs[0]), self._value(node.outputs[0])
+        rest = probe.add("Mul", [y, probe.add("Sub", [probe.number(1.0), s])])
+        return probe.add("Add", [s, rest])
 
     def _part(self, name: str, *, offset: bool) -> float:
         if offset:
