@@ -13,11 +13,13 @@ import onnx_ir as ir
 from onnx_ir.convenience import replace_nodes_and_values
 
 from cfp_onnx.model.attention import attention, group_query_attention, multi_head_attention, weighted_attention
+from cfp_onnx.model.batched import batched_product, is_batched_product
 from cfp_onnx.model.einsum import einsum
 from cfp_onnx.model.program import Program
 from cfp_onnx.model.recurrence import gru, lstm, rnn
 from cfp_onnx.model.rotary import contrib_rotary, rotary
-from cfp_onnx.model.sampling import grid_sample
+from cfp_onnx.model.sampling import deform_conv, grid_sample
+from cfp_onnx.model.scattering import col2im, is_added_scatter, scatter_add
 from cfp_onnx.model.values import Model, Node, Recurrence
 from cfp_onnx.model.vectors import is_vector_product, vector_product
 from cfp_onnx.model.writer import NotExpandableError, Writer
@@ -48,6 +50,8 @@ def _normed(w: Writer, op: str, *, bias: int, scale: tuple[int, ...]) -> None:
 
 EXPANSIONS: dict[str, Callable[[Writer], None]] = {
     "Attention": attention,
+    "Col2Im": col2im,
+    "DeformConv": deform_conv,
     "Einsum": einsum,
     "GRU": gru,
     "GridSample": grid_sample,
@@ -87,6 +91,7 @@ def expand(program: Program, observed: Mapping[str, Array] | None = None) -> Mod
     graph, taken = copy.graph, _names(copy.graph)
     refused: dict[str, str] = {}
     recurrent: dict[str, Recurrence] = {}
+    fixed: set[str] = set()
     for original in list(graph):
         if (original.name or "") not in fused:
             continue
@@ -97,17 +102,23 @@ def expand(program: Program, observed: Mapping[str, Array] | None = None) -> Mod
         except NotExpandableError as reason:
             refused[node.name] = str(reason)
             continue
+        fixed |= writer.maps
         if writer.recurrence is not None:
             recurrent[node.name] = writer.recurrence
         for value in writer.constants:
             graph.register_initializer(value)
         old = [original.outputs[i] for i in writer.made]
         replace_nodes_and_values(graph, original, [original], writer.nodes, old, list(writer.made.values()))
-    return replace(program.model, graph=copy, unexpanded={**program.model.unexpanded, **refused}, recurrent=recurrent)
+    unexpanded = {**program.model.unexpanded, **refused}
+    return replace(program.model, graph=copy, unexpanded=unexpanded, recurrent=recurrent, fixed=frozenset(fixed))
 
 
 def _rule(program: Program, node: Node) -> Callable[[Writer], None] | None:
     """What takes a node apart; None for a node that stays."""
+    if is_batched_product(program, node):
+        return batched_product
+    if is_added_scatter(program, node):
+        return scatter_add
     return vector_product if is_vector_product(program, node) else EXPANSIONS.get(node.op)
 
 

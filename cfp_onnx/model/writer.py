@@ -32,6 +32,7 @@ class Writer:
         constants: New constants.
         made: The node's output by index, and what takes its place.
         recurrence: Of a recurrent layer, what its nodes are.
+        maps: Names of products with a constant matrix that is no layer's weights.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Writer:
         self.constants: list[ir.Value] = []
         self.made: dict[int, ir.Value] = {}
         self.recurrence: Recurrence | None = None
+        self.maps: set[str] = set()
         self._original = original
         self._taken = taken
         self._observed = observed or {}
@@ -142,11 +144,23 @@ class Writer:
         self.nodes.append(ir.node(op, list(inputs), attributes, outputs=[out], name=name))
         return out
 
-    def add_named(self, op: str, inputs: Sequence[ir.Value]) -> ir.Value:
+    def add_named(self, op: str, inputs: Sequence[ir.Value], **attributes: Any) -> ir.Value:
         """The one node that takes the fused node's own name."""
         out = ir.Value(name=self._named("units"))
-        self.nodes.append(ir.node(op, list(inputs), {}, outputs=[out], name=self.node.name))
+        self.nodes.append(ir.node(op, list(inputs), attributes, outputs=[out], name=self.node.name))
         return out
+
+    def fixed(self, tensor: ir.Value, matrix: Array, part: str) -> ir.Value:
+        """The last axis of a tensor times a matrix that is no layer's weights.
+
+        Args:
+            tensor: (..., before).
+            matrix: (before, after).
+            part: What it is of the fused node.
+        """
+        made = self.add("MatMul", [tensor, self.number(matrix, f"{part}/matrix")], part)
+        self.maps.add(str(self.nodes[-1].name))
+        return made
 
     def split(self, tensor: ir.Value, axis: int, sizes: Sequence[int], part: str) -> list[ir.Value]:
         """Pieces along an axis."""
