@@ -15,6 +15,7 @@ from onnx_ir.convenience import replace_nodes_and_values
 from cfp_onnx.model.attention import attention, group_query_attention, multi_head_attention, weighted_attention
 from cfp_onnx.model.batched import batched_product, is_batched_product
 from cfp_onnx.model.einsum import einsum
+from cfp_onnx.model.mixtures import is_mixed_convolution, mixed_convolution
 from cfp_onnx.model.program import Program
 from cfp_onnx.model.recurrence import gru, lstm, rnn
 from cfp_onnx.model.rotary import contrib_rotary, rotary
@@ -109,6 +110,8 @@ def expand(program: Program, observed: Mapping[str, Array] | None = None) -> Mod
             graph.register_initializer(value)
         old = [original.outputs[i] for i in writer.made]
         replace_nodes_and_values(graph, original, [original], writer.nodes, old, list(writer.made.values()))
+        for value in writer.unread:
+            _drop(graph, value)
     unexpanded = {**program.model.unexpanded, **refused}
     return replace(program.model, graph=copy, unexpanded=unexpanded, recurrent=recurrent, fixed=frozenset(fixed))
 
@@ -117,9 +120,22 @@ def _rule(program: Program, node: Node) -> Callable[[Writer], None] | None:
     """What takes a node apart; None for a node that stays."""
     if is_batched_product(program, node):
         return batched_product
+    if is_mixed_convolution(program, node):
+        return mixed_convolution
     if is_added_scatter(program, node):
         return scatter_add
     return vector_product if is_vector_product(program, node) else EXPANSIONS.get(node.op)
+
+
+def _drop(graph: ir.Graph, value: ir.Value) -> None:
+    """Take away what makes a tensor, as far as nothing else reads it."""
+    stack = [value]
+    while stack:
+        node = stack.pop().producer()
+        if node is None or any(o.uses() or o.is_graph_output() for o in node.outputs):
+            continue
+        stack.extend(v for v in node.inputs if v is not None)
+        graph.remove(node, safe=True)
 
 
 def _names(graph: ir.Graph) -> set[str]:

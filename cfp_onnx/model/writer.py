@@ -33,6 +33,7 @@ class Writer:
         made: The node's output by index, and what takes its place.
         recurrence: Of a recurrent layer, what its nodes are.
         maps: Names of products with a constant matrix that is no layer's weights.
+        unread: Inputs that are not read any more; what made them for this node alone goes.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Writer:
         self.made: dict[int, ir.Value] = {}
         self.recurrence: Recurrence | None = None
         self.maps: set[str] = set()
+        self.unread: list[ir.Value] = []
         self._original = original
         self._taken = taken
         self._observed = observed or {}
@@ -66,6 +68,14 @@ class Writer:
         if value is None:
             raise NotExpandableError(f"lacks its input {index}")
         return value
+
+    def other(self, name: str) -> ir.Value:
+        """A tensor of the graph that the node does not read itself."""
+        graph = self._original.graph
+        if graph is None:
+            raise NotExpandableError("stands in no graph")
+        values = [*graph.inputs, *(v for node in graph for v in node.outputs)]
+        return next(v for v in values if v.name == name)
 
     def shape(self, index: int) -> tuple[int, ...]:
         """Observed shape of an input that is given."""
