@@ -15,6 +15,7 @@ from onnx_ir.convenience import replace_nodes_and_values
 from cfp_onnx.model.attention import attention, group_query_attention, multi_head_attention, weighted_attention
 from cfp_onnx.model.batched import batched_product, is_batched_product
 from cfp_onnx.model.einsum import einsum
+from cfp_onnx.model.general import general_product, is_general_product
 from cfp_onnx.model.mixtures import is_mixed_convolution, mixed_convolution
 from cfp_onnx.model.program import Program
 from cfp_onnx.model.recurrence import gru, lstm, rnn
@@ -85,7 +86,10 @@ def expand(program: Program, observed: Mapping[str, Array] | None = None) -> Mod
     Returns:
         A copy of the model; `Model.unexpanded` says which fused nodes are left, and why.
     """
-    fused = {n.name: (n, rule) for n in program.nodes if (rule := _rule(program, n)) is not None}
+    known = {name for found in program.model.recurrent.values() for name in found.inside}
+    known |= program.model.fixed | program.model.unexpanded.keys()
+    rules = ((n, _rule(program, n)) for n in program.nodes if n.name not in known)
+    fused = {n.name: (n, rule) for n, rule in rules if rule is not None}
     if not fused:
         return None
     copy = program.model.graph.clone()
@@ -113,13 +117,23 @@ def expand(program: Program, observed: Mapping[str, Array] | None = None) -> Mod
         for value in writer.unread:
             _drop(graph, value)
     unexpanded = {**program.model.unexpanded, **refused}
-    return replace(program.model, graph=copy, unexpanded=unexpanded, recurrent=recurrent, fixed=frozenset(fixed))
+    return replace(
+        program.model,
+        graph=copy,
+        unexpanded=unexpanded,
+        recurrent={**program.model.recurrent, **recurrent},
+        fixed=program.model.fixed | fixed,
+    )
 
 
 def _rule(program: Program, node: Node) -> Callable[[Writer], None] | None:
     """What takes a node apart; None for a node that stays."""
     if is_batched_product(program, node):
         return batched_product
+    if is_general_product(program, node):
+        return general_product
+    if node.op == "GridSample" and program.is_constant(node.input(0)):
+        return None  # the shares of pixels that a sampling is written with
     if is_mixed_convolution(program, node):
         return mixed_convolution
     if is_added_scatter(program, node):

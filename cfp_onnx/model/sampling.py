@@ -22,14 +22,11 @@ def grid_sample(w: Writer) -> None:
     """ONNX `GridSample` (https://onnx.ai/onnx/operators/onnx__GridSample.html).
 
     Raises:
-        NotExpandableError: If it samples constants, the matrix is too large, or its grid is constant and of a form that
-            is not understood.
+        NotExpandableError: If the matrix is too large, or its grid is constant and of a form that is not understood.
     """
     batch, channels, *sizes = w.shape(0)
     places = w.shape(1)[1:-1]
     pixels, samples = prod(sizes), prod(places)
-    if w.value(0) is not None:
-        raise NotExpandableError("samples constants")
     grid = w.value(1)
     _fits(batch if grid is None else 1, pixels, samples)
     flat = w.reshape(w.tensor(0), (batch, channels, pixels), "flat")
@@ -57,18 +54,25 @@ def _eye(w: Writer, batch: int, sizes: list[int]) -> ir.Value:
 def _matrix(w: Writer, grid: Array, sizes: list[int]) -> Array:
     """What a constant grid takes of each pixel, (pixels, samples)."""
     mode = w.text("mode", "linear")
-    if len(sizes) != 2 or mode not in {"linear", "bilinear", "nearest"}:
-        raise NotExpandableError(f"has a grid that is constant, with mode {mode!r} over {len(sizes)} axes")
+    if mode not in {"linear", "bilinear", "nearest"}:
+        raise NotExpandableError(f"has a grid that is constant, with mode {mode!r}")
     if (grid != grid[:1]).any():
         raise NotExpandableError("has a constant grid for each item of a batch")
     corners, border = bool(w.attribute("align_corners", 0)), w.text("padding_mode", "zeros")
-    rows = grid[0].reshape(-1, 2)[:, ::-1].astype(np.float64)
+    rows = grid[0].reshape(-1, len(sizes))[:, ::-1].astype(np.float64)
     lines = []
     for axis, size in enumerate(sizes):
         at = (rows[:, axis] + 1) / 2 * (size - 1) if corners else ((rows[:, axis] + 1) * size - 1) / 2
         lines.append(_line(at, size, nearest=mode == "nearest", corners=corners, border=border))
-    both: Array = lines[0][:, None] * lines[1][None]
-    return both.reshape(-1, len(rows))
+    return _together(lines)
+
+
+def _together(lines: list[Array]) -> Array:
+    """Shares of pixels from those along each axis, (pixels, samples)."""
+    made = lines[0]
+    for line in lines[1:]:
+        made = (made[:, None] * line[None]).reshape(-1, line.shape[1])
+    return made
 
 
 def _line(at: Array, size: int, *, nearest: bool, corners: bool, border: str) -> Array:
@@ -104,10 +108,10 @@ def deform_conv(w: Writer) -> None:
     convolution of one tap that has all of its taps as channels.
 
     Raises:
-        NotExpandableError: If its weights depend on the model's input, its offsets do not, or it is too large.
+        NotExpandableError: If its weights depend on the model's input, or it is too large.
     """
-    if w.value(0) is not None or w.value(1) is None or w.value(2) is not None:
-        raise NotExpandableError("has weights that depend on the model's input, or offsets that do not")
+    if w.value(0) is not None or w.value(1) is None:
+        raise NotExpandableError("has weights that depend on the model's input")
     batch, channels, *sizes = w.shape(0)
     if len(sizes) != 2:
         raise NotExpandableError(f"has {len(sizes)} axes")
@@ -115,12 +119,13 @@ def deform_conv(w: Writer) -> None:
     parts, out = int(w.attribute("offset_group", 1)), w.out_shape(0)[2:]
     samples, pixels, sets = prod(taps) * prod(out), prod(sizes), batch * parts
     _fits(sets, pixels, samples)
-    grid = _looked_at(w, sets, sizes, taps, out)
-    mode = "linear" if w.program.model.opset >= 20 else "bilinear"
-    shares = w.add("GridSample", [_eye(w, sets, sizes), grid], "shares", mode=mode)
-    matrix = w.reshape(shares, (sets, pixels, samples), "matrix")
     flat = w.reshape(w.tensor(0), (sets, channels // parts, pixels), "flat")
-    found = w.add("MatMul", [flat, matrix], "samples")
+    start = _started(w, taps, out)
+    offsets = w.value(2)
+    if offsets is None:
+        found = _samples(w, flat, start, (sets, sizes))
+    else:
+        found = _fixed_samples(w, flat, start + offsets.reshape(sets, prod(taps), 2, *out), sizes)
     if w.has(4):
         found = w.add("Mul", [found, w.reshape(w.tensor(4), (sets, 1, samples), "mask")], "masked")
     found = w.reshape(found, (batch, channels * prod(taps), *out), "taps")
@@ -129,8 +134,8 @@ def deform_conv(w: Writer) -> None:
     w.give(0, w.add_named("Conv", [found, weights, *bias], group=int(w.attribute("group", 1)), kernel_shape=[1, 1]))
 
 
-def _looked_at(w: Writer, sets: int, sizes: list[int], taps: list[int], out: tuple[int, ...]) -> ir.Value:
-    """The places at which each tap of each window looks, from -1 to 1 as a grid has them."""
+def _started(w: Writer, taps: list[int], out: tuple[int, ...]) -> Array:
+    """The places, in pixels, at which each tap of each window looks by itself, (1, taps, (y, x), *out)."""
     strides, dilations, pads = (
         [int(n) for n in w.numbers(name)] or default
         for name, default in (("strides", [1, 1]), ("dilations", [1, 1]), ("pads", [0] * 4))
@@ -141,14 +146,35 @@ def _looked_at(w: Writer, sets: int, sizes: list[int], taps: list[int], out: tup
     shape = (*taps, *out)
     y = np.broadcast_to(lines[0][:, None, :, None], shape)
     x = np.broadcast_to(lines[1][None, :, None, :], shape)
-    start = np.stack([x, y], -1).reshape(1, prod(taps), *out, 2)
-    offsets = w.reshape(w.tensor(2), (sets, prod(taps), 2, *out), "offsets")
+    return np.stack([a.reshape(-1, *out) for a in (y, x)], 1)[None]
+
+
+def _samples(w: Writer, flat: ir.Value, start: Array, sizes: tuple[int, list[int]]) -> ir.Value:
+    """What is found at places that offsets from the clip move, (sets, channels, samples)."""
+    sets, image = sizes
+    count, out = start.shape[1], start.shape[3:]
+    span = np.array(image[::-1], np.float64)
+    first = np.moveaxis(start, 2, -1)[..., ::-1]
+    offsets = w.reshape(w.tensor(2), (sets, count, 2, *out), "offsets")
     turned = w.add("Gather", [offsets, w.constant(np.array([1, 0]), "order")], "x_and_y", axis=2)
     turned = w.add("Transpose", [turned], "last", perm=[0, 1, 3, 4, 2])
-    span = np.array(sizes[::-1], np.float64)
     scaled = w.add("Mul", [turned, w.number(2 / span, "pixel")], "scaled")
-    grid = w.add("Add", [scaled, w.number((2 * start + 1) / span - 1, "start")], "places")
-    return w.reshape(grid, (sets, prod(taps) * out[0], out[1], 2), "grid")
+    places = w.add("Add", [scaled, w.number((2 * first + 1) / span - 1, "start")], "places")
+    grid = w.reshape(places, (sets, count * out[0], out[1], 2), "grid")
+    mode = "linear" if w.program.model.opset >= 20 else "bilinear"
+    shares = w.add("GridSample", [_eye(w, sets, image), grid], "shares", mode=mode)
+    return w.add("MatMul", [flat, w.reshape(shares, (sets, prod(image), count * prod(out)), "matrix")], "samples")
+
+
+def _fixed_samples(w: Writer, flat: ir.Value, places: Array, sizes: list[int]) -> ir.Value:
+    """What is found at constant places, in pixels, (sets, channels, samples)."""
+    found = []
+    for k, (item, part) in enumerate(zip(places, w.split(flat, 0, [1] * len(places), "sets"), strict=True)):
+        lines = [
+            _line(item[:, a].reshape(-1), n, nearest=False, corners=True, border="zeros") for a, n in enumerate(sizes)
+        ]
+        found.append(w.fixed(part, _together(lines), f"samples/{k}"))
+    return found[0] if len(found) == 1 else w.add("Concat", found, "samples", axis=0)
 
 
 __all__ = ["deform_conv", "grid_sample"]

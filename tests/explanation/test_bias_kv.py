@@ -68,6 +68,12 @@ FORMS = {
         "o0 = Transpose <perm=[1,0,2]> (ma)\n" + END,
         {},
     ),
+    "learned queries": (
+        PRODUCTS.replace("q0 = MatMul (x, wq)\n", "") + "ka = Transpose <perm=[1,0,2]> (k0)\n"
+        "va = Transpose <perm=[1,0,2]> (v0)\nma = Attention <q_num_heads=2, kv_num_heads=2> (probe, ka, va)\n"
+        "o0 = Transpose <perm=[1,0,2]> (ma)\n" + END,
+        {"probe": (1, 3, 6)},
+    ),
 }  # fmt: skip
 
 

@@ -62,6 +62,14 @@ MAPS: dict[str, tuple[str, dict[str, Any]]] = {
         )
         for mode in ("linear", "nearest") for border in ("zeros", "border", "reflection") for corners in (0, 1)
     },
+    "a constant grid of three axes": (
+        "e = Reshape (a, solid)\nh = GridSample <padding_mode=\"border\"> (e, places)\nb = Reshape (h, four)",
+        {"solid": [1, 4, 2, 3, 6], "places": RNG.uniform(-1.5, 1.5, (1, 2, 2, 5, 3)), "four": [1, 4, 4, 5]},
+    ),
+    "a deformed convolution with constant offsets": (
+        "b = DeformConv <pads=[1,1,1,1], offset_group=2> (a, t, o)",
+        {"t": (5, 4, 3, 3), "o": RNG.uniform(-2, 2, (1, 36, 6, 6))},
+    ),
     "a deformed convolution": (
         ("h = Conv <strides=[2,2], pads=[1,1,0,0]> (x, turn)\no = Mul (h, wide)\n"
         "b = DeformConv <pads=[1,0,0,1], strides=[2,1], dilations=[1,2]> (a, t, o)"),

@@ -61,3 +61,33 @@ def test_a_batch_that_is_one_in_part_is_named(tmp_path: Path) -> None:
     onnx.save(product(((2, 1, 4, 5), (2, 3, 5, 6)), 1), tmp_path / "m.onnx")
     program = runtime.observe(load(tmp_path / "m.onnx"), {"x0": np.zeros((2, 1, 4, 5), np.float32)})
     assert "by constants of" in program.model.unexpanded["product"]
+
+
+GEMMS = (
+    ("<transA=1, alpha=0.5> (x0, w)", {"x0": (5, 2)}, {"w": (5, 3)}),
+    ("<transA=1, transB=1, beta=2.0> (x0, w, c)", {"x0": (5, 2)}, {"w": (3, 5), "c": (3,)}),
+    ("(x0, x1)", {"x0": (2, 5), "x1": (5, 3)}, {}),
+    ("<beta=0.5> (x0, w, x1)", {"x0": (2, 5), "x1": (2, 1)}, {"w": (5, 3)}),
+    ("<alpha=3.0> (w, x0)", {"x0": (5, 3)}, {"w": (2, 5)}),
+)
+
+
+@pytest.mark.parametrize(("call", "shapes", "constants"), GEMMS)
+def test_a_gemm_that_is_no_dense_layer(
+    call: str, shapes: dict[str, Shape], constants: dict[str, Shape], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(6)
+    inputs = ", ".join(f"float[{','.join(map(str, s))}] {k}" for k, s in shapes.items())
+    proto = onnx.parser.parse_model(
+        f'<ir_version: 9, opset_import: ["" : 17]> net ({inputs}) => (float[2,3] y) {{ y = Gemm {call} }}'
+    )
+    for name, shape in constants.items():
+        proto.graph.initializer.append(numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name))
+    onnx.save(proto, tmp_path / "m.onnx")
+    feeds = {k: rng.standard_normal(s).astype(np.float32) for k, s in shapes.items()}
+    program = runtime.observe(load(tmp_path / "m.onnx"), feeds)
+    assert not any(n.op == "Gemm" for n in program.nodes)
+    found = ir.to_proto(program.model.graph)
+    [y] = onnxruntime.InferenceSession(found.SerializeToString()).run(None, feeds)
+    [known] = onnxruntime.InferenceSession(proto.SerializeToString()).run(None, feeds)
+    np.testing.assert_allclose(y, known, rtol=1e-5, atol=1e-5)
