@@ -33,6 +33,10 @@ MAPS: dict[str, tuple[str, dict[str, Any]]] = {
         "i = Transpose <perm=[0,2,1]> (g)\nb = Reshape (i, four)"),
         {"two": [1, 2, 2, 36], "u": (2, 2, 2), "rows": [1, 36, 4], "four": [1, 4, 6, 6]},
     ),
+    "a gemm that adds what it reads": (
+        "e = GlobalAveragePool (a)\nf = Flatten (e)\nh = Gemm <beta=0.5> (f, u, f)\nb = Reshape (h, four)",
+        {"u": (4, 4), "four": [1, 4, 1, 1]},
+    ),
     "rows that are added": (
         ("e = Transpose <perm=[2,0,1,3]> (a)\nh = ScatterND <reduction=\"add\"> (z, places, e)\n"
         "b = Transpose <perm=[1,2,0,3]> (h)"),
