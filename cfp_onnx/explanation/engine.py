@@ -49,6 +49,7 @@ class Engine:
     Attributes:
         network: What is known without a clip; its parts are attributes of the engine too.
         sessions: The sessions.
+        shapes: Shape of every input.
 
     Raises:
         ModelError: If the model cannot be analysed or run.
@@ -75,6 +76,8 @@ class Engine:
         self.output, self.target, self.depths = network.output, network.target, network.depths
         self.scored = network.scored
         self.graph = self.sessions.graph
+        self.shapes = {name: v.shape for name, v in feeds.items()}
+        self.barriers = barriers
         self._first = dict(feeds)
 
     # Classes.

@@ -202,7 +202,7 @@ class Sessions:
             UsageError: If the rule does not let one choose what it holds, has no such order, or does not pass the
                 network's recurrent layers.
         """
-        self._refuse_recurrent(rule, depth)
+        self.refuse_recurrent(rule, depth)
         held = rule.held(hold)
         key = (rule.name, held, rule.ordered(order), depth, wanted)
         found = self._fields.get(key) or self._make_field(rule, held, order, depth, wanted)
@@ -304,7 +304,7 @@ class Sessions:
 
     def statistics(self, rule: Rule, depth: int | None) -> tuple[Any, Statistics]:
         """The session that returns the statistics of a pooled rule for all layers within the depth."""
-        self._refuse_recurrent(rule, depth)
+        self.refuse_recurrent(rule, depth)
         key = (rule.name, depth)
         if key not in self._statistics:
             network = self.network
@@ -320,7 +320,12 @@ class Sessions:
             self._statistics[key] = (self._session(probe), statistics)
         return self._statistics[key]
 
-    def _refuse_recurrent(self, rule: Rule, depth: int | None) -> None:
+    def refuse_recurrent(self, rule: Rule, depth: int | None) -> None:
+        """Refuse a rule that does not pass a recurrent layer that it would meet.
+
+        Raises:
+            UsageError: If there is such a layer.
+        """
         layers, deepest = self.network.topology.layers, deepest_level(self.network.depths, depth)
         for i, d in self.network.depths.items():
             if layers[i].recurs and not rule.recurrent and (d < deepest or d == 0):

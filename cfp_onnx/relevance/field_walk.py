@@ -97,14 +97,17 @@ class Walk:
         probe: Where the nodes go.
         linked: Layers whose links are wanted.
         value: Tensors of the model as float32, where another walk of the same probe made some already.
-        seed: Name of the graph input that holds the field at the target.
+        seed: Name of the graph input that holds the field at the target; of a tensor where the probe makes one.
         places: Whether relevance place by place is wanted too.
         seen: Tensors whose relevance place by place is wanted, with their kernel axis; an input of the model among
             them takes the walk down to it, whatever the depth.
         through: A tensor; below it only what comes down through it counts, and `seen` begins there.
+        items: Whether the relevance of each item of the batch is wanted apart.
 
     Attributes:
-        relevance: Layer index to the output that holds its kernels' relevance.
+        relevance: Layer index to the output that holds its kernels' relevance, (kernels,); (items, kernels) where
+            `items` asks for it.
+        corrected: Whether some relevance has a term that is known of all items together only.
         features: Layer index to where its kernels are judged.
         messages: (layer index, part index) to what the links of the part are computed from.
         maps: Layer index to its relevance summed over the kernels, the feature's axes without the kernels'; where
@@ -128,6 +131,7 @@ class Walk:
         places: bool = False,
         seen: Mapping[str, int] | None = None,
         through: str | None = None,
+        items: bool = False,
     ) -> None:
         self.topology = topology
         self.program = topology.program
@@ -138,6 +142,7 @@ class Walk:
         self.value = value or Values(topology, probe)
         self.linked = frozenset(linked)
         self.relevance: dict[int, str] = {}
+        self.corrected = False
         self.features: dict[int, Feature] = {}
         self.messages: dict[tuple[int, int], tuple[Message, ...]] = {}
         self.maps: dict[int, str] = {}
@@ -146,6 +151,7 @@ class Walk:
         self._places = places
         self._wanted = dict(seen or {})
         self._through = through
+        self._items = items
         self._inputs = [p.name for p in self.program.model.inputs if p.name in self._wanted]
         self._seed = seed
         self._parts = {p.node.name: (layer, k) for layer in topology.layers for k, p in enumerate(layer.parts)}
@@ -195,7 +201,8 @@ class Walk:
 
     def run(self) -> None:
         """Append the whole walk."""
-        self.probe.seeds[self._seed] = self.value.shape(self.target)
+        if not any(self._seed in node.output for node in self.probe.nodes):
+            self.probe.seeds[self._seed] = self.value.shape(self.target)
         self._arrived[self.target] = [Field(self._seed)]
         for node in reversed(self.program.nodes):
             layer, k = self._parts.get(node.name, (None, 0))
@@ -260,9 +267,11 @@ class Walk:
 
     def _note(self, layer: KernelLayer, feature: Feature, field: Field) -> None:
         relevance = self._rule.judge(feature.tensor, field)
-        axes = [a for a in range(len(self.value.shape(feature.tensor))) if a != feature.axis]
+        kept = {feature.axis, 0} if self._items else {feature.axis}
+        axes = [a for a in range(len(self.value.shape(feature.tensor))) if a not in kept]
         found = self.probe.reduce("ReduceSum", relevance, axes, keep=False)
         more = self._rule.correction(feature)
+        self.corrected = self.corrected or more is not None
         parts = [name for name in (self.relevance.get(layer.index), found, more) if name is not None]
         self.relevance[layer.index] = total(self.probe, parts)
         if self._places and not layer.tied:

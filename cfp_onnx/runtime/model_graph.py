@@ -108,6 +108,8 @@ class Graph:
                 graph.initializer.append(numpy_helper.from_array(value, name))
         for name, shape in probe.seeds.items():
             graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        for name, shape in probe.indices.items():
+            graph.input.append(helper.make_tensor_value_info(name, TensorProto.INT64, shape))
         if not keep_outputs:
             del graph.output[:]
         known = {o.name for o in graph.output}

@@ -37,6 +37,7 @@ class Probe:
         outputs: Tensors to fetch.
         with_indices: Nodes of the model that must also return where their maximum lies, and the name to give it.
         seeds: Further graph inputs, fields at the target, with their shapes.
+        indices: Further graph inputs of whole numbers, with their shapes.
     """
 
     opset: int
@@ -45,6 +46,7 @@ class Probe:
     outputs: list[str] = field(default_factory=list)
     with_indices: dict[str, str] = field(default_factory=dict)
     seeds: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    indices: dict[str, tuple[int, ...]] = field(default_factory=dict)
     _count: int = 0
     _shared: dict[tuple[str, tuple[int, ...], bytes], str] = field(default_factory=dict)
 
