@@ -37,6 +37,20 @@ MAPS: dict[str, tuple[str, dict[str, Any]]] = {
         "e = GlobalAveragePool (a)\nf = Flatten (e)\nh = Gemm <beta=0.5> (f, u, f)\nb = Reshape (h, four)",
         {"u": (4, 4), "four": [1, 4, 1, 1]},
     ),
+    **{
+        f"a Fourier transform, {name}": (
+            f"e = Unsqueeze (a, behind)\n{body}\nb = ReduceSum <keepdims=0> (f, behind)",
+            {"behind": [4], "eight": np.int64(8), "three": np.int64(3), "axis": np.int64(2), "spins": (1, 4, 6, 4, 2)},
+        )
+        for name, body in {
+            "whole": "f = DFT (e, , three)", "half, longer": "f = DFT <onesided=1> (e, eight, axis)",
+            "inverse": "f = DFT <inverse=1> (e, , axis)",
+            "half, and back": (
+                "g = DFT <onesided=1> (e, , three)\nh = Mul (g, spins)\nf = DFT <inverse=1, onesided=1> (h, , three)"
+            ),
+            "and back": "g = DFT <onesided=1> (e, , three)\nh = Mul (g, spins)\nf = DFT <inverse=1> (h, , three)",
+        }.items()
+    },
     "rows that are added": (
         ("e = Transpose <perm=[2,0,1,3]> (a)\nh = ScatterND <reduction=\"add\"> (z, places, e)\n"
         "b = Transpose <perm=[1,2,0,3]> (h)"),
