@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from removal import lost_by_removal
 from text_net import network, saved
@@ -117,3 +118,24 @@ def test_relevance_is_what_the_score_loses(name: str, tmp_path: Path) -> None:
     assert max(map(abs, lost)) > 0.01
     np.testing.assert_allclose(pyramid.layer("a").relevance, lost, atol=1e-4 * max(map(abs, lost)))
     assert any(explain(saved(model, tmp_path), clip, target=1, depth="all", rule="zplus").layer("a").relevance)
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_a_transform_before_the_first_layer_stands_in_no_way(axis: int, tmp_path: Path) -> None:
+    body = """e = Unsqueeze (x, behind)
+f = DFT <onesided=1> (e, , axis)
+r = ReduceSumSquare <keepdims=0> (f, behind)
+a = Conv (r, w)
+c = Relu (a)
+p = GlobalAveragePool (c)
+q = Flatten (p)
+y = MatMul (q, last)"""
+    weights = {"behind": [3], "axis": np.int64(axis), "w": (5, 4 if axis == 1 else 6, 3), "last": (5, 3)}
+    model = network(body, weights, "float[1,6,12] x")
+    clip = np.random.default_rng(5).standard_normal((1, 6, 12)).astype(np.float32)
+    path = saved(model, tmp_path)
+    pyramid = explain(path, {"x": clip}, target=1, depth="all")
+    [y] = onnxruntime.InferenceSession(path).run(None, {"x": clip})
+    assert pyramid.target.score == pytest.approx(float(y[0, 1]), rel=1e-5)
+    assert pyramid.coverage.complete
+    assert any(pyramid.layer("a").relevance)
