@@ -8,7 +8,7 @@ from typing import assert_never
 import numpy as np
 
 from cfp_onnx.graph import effects as fx
-from cfp_onnx.graph.labels import NONE, to_rank
+from cfp_onnx.graph.labels import NONE, to_rank, varies
 from cfp_onnx.graph.layers import find_parts
 from cfp_onnx.graph.operators import View, effect_of
 from cfp_onnx.graph.parts import Part
@@ -97,10 +97,13 @@ def _passed_on(program: Program, node: Node, effect: fx.Effect | None, states: M
             | fx.Affine(source=source)
             | fx.Activation(source=source)
             | fx.Pool(source=source)
-            | fx.Blend(source=source)
         ):
             state = states.get(node.inputs[source])
             return {} if state is None else {node.outputs[0]: state}
+        case fx.Blend(axes=axes, source=source):
+            state = states.get(node.inputs[source])
+            mixes = state is None or any(varies(t.labels, a) for t in state.tracks for a in axes)
+            return {} if state is None or mixes else {node.outputs[0]: state}
         case fx.Sum(sources) | fx.Select(sources):
             return _finest(program, node, sources, states)
         case fx.Gate(value=value, gate=gate):
