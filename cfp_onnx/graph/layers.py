@@ -197,7 +197,7 @@ def _op(program: Program, part: Part) -> str:
 def _part(program: Program, node: Node) -> Part | None:
     if node.name in program.model.recurrent:
         return recurrent(program, node)
-    if node.op not in WEIGHTED:
+    if node.op not in WEIGHTED or node.name in program.model.fixed:
         return None
     if node.op in CONVOLUTIONS or node.op in TRANSPOSED:
         return convolution(program, node)

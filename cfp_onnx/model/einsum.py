@@ -15,6 +15,7 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
+from cfp_onnx.model.batched import grouped
 from cfp_onnx.model.writer import NotExpandableError, Writer
 
 
@@ -61,8 +62,12 @@ def einsum(w: Writer) -> None:
     if len(terms) == 1:
         w.give(0, _turned(w, terms[0], out, "out").value)
         return
-    if w.value(0) is not None and w.value(1) is None:
+    held = next((k for k in (0, 1) if w.value(k) is not None and w.value(1 - k) is None), None)
+    if held == 0:
         terms.reverse()  # weights stand on the right
+    if held is not None and any(x in terms[0].sizes and x in out and terms[1].sizes[x] > 1 for x in terms[1].sizes):
+        w.give(0, _turned(w, _batched(w, terms[0], terms[1], out), out, "out").value)
+        return
     w.give(0, _turned(w, _product(w, terms[0], terms[1], out), out, "out").value)
 
 
@@ -115,6 +120,28 @@ def _product(w: Writer, left: Term, right: Term, out: str) -> Term:
     if len(yours) != 1 or not (plain or len(mine) == 1):
         made = w.reshape(made, list(sizes.values()), "cut")
     return Term(made, sizes)
+
+
+def _batched(w: Writer, left: Term, right: Term, out: str) -> Term:
+    """The product with constants on the right that have a letter with the other operand and the result."""
+    both = [x for x in left.letters if x in right.letters]
+    summed = [x for x in both if x not in out]
+    batch = [x for x in both if x in out and left.sizes[x] == right.sizes[x]]
+    if not summed or not batch:
+        return _product(w, left, right, out)
+    mine, yours = (
+        [x for x in t.letters if x in out and x not in batch and (x not in both or t.sizes[x] > 1)]
+        for t in (left, right)
+    )
+    front, places = mine[:1], mine[1:]
+    ones = [x for x in both if x in out and x not in batch]
+    value = _turned(w, left, [*front, *batch, *summed, *places, *(x for x in ones if x not in mine)], "left").value
+    matrices = _turned(w, right, [*batch, *yours, *summed, *(x for x in ones if x not in yours)], "right").value
+    counts = right.count(batch), right.count(yours), right.count(summed)
+    made = grouped(w, value, (matrices, *counts), counts[0], (left.count(front), left.count(places)))
+    sizes = {x: left.sizes[x] for x in (*front, *batch)} | {x: right.sizes[x] for x in yours}
+    sizes |= {x: left.sizes[x] for x in places}
+    return Term(w.reshape(made, list(sizes.values()), "cut"), sizes)
 
 
 def _elements(w: Writer, left: Term, right: Term, out: str) -> Term:

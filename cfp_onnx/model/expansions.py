@@ -13,11 +13,15 @@ import onnx_ir as ir
 from onnx_ir.convenience import replace_nodes_and_values
 
 from cfp_onnx.model.attention import attention, group_query_attention, multi_head_attention, weighted_attention
+from cfp_onnx.model.batched import batched_product, is_batched_product
 from cfp_onnx.model.einsum import einsum
+from cfp_onnx.model.general import general_product, is_general_product
+from cfp_onnx.model.mixtures import is_mixed_convolution, mixed_convolution
 from cfp_onnx.model.program import Program
 from cfp_onnx.model.recurrence import gru, lstm, rnn
 from cfp_onnx.model.rotary import contrib_rotary, rotary
-from cfp_onnx.model.sampling import grid_sample
+from cfp_onnx.model.sampling import deform_conv, grid_sample
+from cfp_onnx.model.scattering import col2im, is_added_scatter, scatter_add
 from cfp_onnx.model.values import Model, Node, Recurrence
 from cfp_onnx.model.vectors import is_vector_product, vector_product
 from cfp_onnx.model.writer import NotExpandableError, Writer
@@ -48,6 +52,8 @@ def _normed(w: Writer, op: str, *, bias: int, scale: tuple[int, ...]) -> None:
 
 EXPANSIONS: dict[str, Callable[[Writer], None]] = {
     "Attention": attention,
+    "Col2Im": col2im,
+    "DeformConv": deform_conv,
     "Einsum": einsum,
     "GRU": gru,
     "GridSample": grid_sample,
@@ -80,13 +86,17 @@ def expand(program: Program, observed: Mapping[str, Array] | None = None) -> Mod
     Returns:
         A copy of the model; `Model.unexpanded` says which fused nodes are left, and why.
     """
-    fused = {n.name: (n, rule) for n in program.nodes if (rule := _rule(program, n)) is not None}
+    known = {name for found in program.model.recurrent.values() for name in found.inside}
+    known |= program.model.fixed | program.model.unexpanded.keys()
+    rules = ((n, _rule(program, n)) for n in program.nodes if n.name not in known)
+    fused = {n.name: (n, rule) for n, rule in rules if rule is not None}
     if not fused:
         return None
     copy = program.model.graph.clone()
     graph, taken = copy.graph, _names(copy.graph)
     refused: dict[str, str] = {}
     recurrent: dict[str, Recurrence] = {}
+    fixed: set[str] = set()
     for original in list(graph):
         if (original.name or "") not in fused:
             continue
@@ -97,18 +107,49 @@ def expand(program: Program, observed: Mapping[str, Array] | None = None) -> Mod
         except NotExpandableError as reason:
             refused[node.name] = str(reason)
             continue
+        fixed |= writer.maps
         if writer.recurrence is not None:
             recurrent[node.name] = writer.recurrence
         for value in writer.constants:
             graph.register_initializer(value)
         old = [original.outputs[i] for i in writer.made]
         replace_nodes_and_values(graph, original, [original], writer.nodes, old, list(writer.made.values()))
-    return replace(program.model, graph=copy, unexpanded={**program.model.unexpanded, **refused}, recurrent=recurrent)
+        for value in writer.unread:
+            _drop(graph, value)
+    unexpanded = {**program.model.unexpanded, **refused}
+    return replace(
+        program.model,
+        graph=copy,
+        unexpanded=unexpanded,
+        recurrent={**program.model.recurrent, **recurrent},
+        fixed=program.model.fixed | fixed,
+    )
 
 
 def _rule(program: Program, node: Node) -> Callable[[Writer], None] | None:
     """What takes a node apart; None for a node that stays."""
+    if is_batched_product(program, node):
+        return batched_product
+    if is_general_product(program, node):
+        return general_product
+    if node.op == "GridSample" and program.is_constant(node.input(0)):
+        return None  # the shares of pixels that a sampling is written with
+    if is_mixed_convolution(program, node):
+        return mixed_convolution
+    if is_added_scatter(program, node):
+        return scatter_add
     return vector_product if is_vector_product(program, node) else EXPANSIONS.get(node.op)
+
+
+def _drop(graph: ir.Graph, value: ir.Value) -> None:
+    """Take away what makes a tensor, as far as nothing else reads it."""
+    stack = [value]
+    while stack:
+        node = stack.pop().producer()
+        if node is None or any(o.uses() or o.is_graph_output() for o in node.outputs):
+            continue
+        stack.extend(v for v in node.inputs if v is not None)
+        graph.remove(node, safe=True)
 
 
 def _names(graph: ir.Graph) -> set[str]:

@@ -17,6 +17,8 @@ RAISED_BELOW = 9
 NEWER = (17, 11, 9)
 """Operator sets that are tried, in turn."""
 
+_ONNX = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError)
+
 SMALL = 1024
 """Constants of fewer bytes are shown to the converter, which turns some into attributes and others into inputs."""
 
@@ -35,7 +37,7 @@ def raised(model: Model, opset: int) -> Model | None:
     proto = _without(model.graph, large)
     try:
         made = ir.from_proto(version_converter.convert_version(proto, opset))
-    except (RuntimeError, ValueError, TypeError, IndexError, onnx.checker.ValidationError):
+    except (RuntimeError, ValueError, TypeError, IndexError, *_ONNX):
         return None
     for value in list(made.graph.inputs):
         if value.name in large:

@@ -72,6 +72,8 @@ class Steps:
 
     def _refuse(self) -> None:
         w = self.w
+        if w.value(0) is not None:
+            raise NotExpandableError("reads a sequence that does not depend on the model's input")
         if w.attribute("layout", 0):
             raise NotExpandableError("has its batch first (layout 1)")
         if w.attribute("clip", 0):

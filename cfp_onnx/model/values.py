@@ -92,6 +92,7 @@ class Model:
         maps: Outputs that the file gives as maps from the classes' names, with the names in order; the graph gives the
             scores themselves.
         recurrent: Recurrent layers that were written out, by the name of the node that holds their hidden units.
+        fixed: Products with a constant matrix that stand for an operator and are no layers.
         copies: Nodes of the trips of loops that were written out, and what all copies of each are called.
         by_clip: Whether values of the clip chose branches, trips or lengths, so that another clip needs another look.
     """
@@ -107,6 +108,7 @@ class Model:
     unexpanded: Mapping[str, str] = field(default_factory=dict)
     maps: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
     recurrent: Mapping[str, Recurrence] = field(default_factory=dict)
+    fixed: frozenset[str] = frozenset()
     copies: Mapping[str, str] = field(default_factory=dict)
     by_clip: bool = False
 

@@ -8,8 +8,8 @@ from cfp_onnx.model.writer import Writer
 
 
 def is_vector_product(program: Program, node: Node) -> bool:
-    """Whether a node multiplies a tensor and a constant one of which is a vector."""
-    if node.op != "MatMul" or program.is_constant(node.inputs[0]) == program.is_constant(node.inputs[1]):
+    """Whether a node multiplies a tensor and another or a constant, one of which is a vector."""
+    if node.op != "MatMul" or all(program.is_constant(name) for name in node.inputs):
         return False
     return 1 in {_rank(program, name) for name in node.inputs}
 

@@ -32,6 +32,8 @@ class Writer:
         constants: New constants.
         made: The node's output by index, and what takes its place.
         recurrence: Of a recurrent layer, what its nodes are.
+        maps: Names of products with a constant matrix that is no layer's weights.
+        unread: Inputs that are not read any more; what made them for this node alone goes.
     """
 
     def __init__(
@@ -48,6 +50,8 @@ class Writer:
         self.constants: list[ir.Value] = []
         self.made: dict[int, ir.Value] = {}
         self.recurrence: Recurrence | None = None
+        self.maps: set[str] = set()
+        self.unread: list[ir.Value] = []
         self._original = original
         self._taken = taken
         self._observed = observed or {}
@@ -64,6 +68,14 @@ class Writer:
         if value is None:
             raise NotExpandableError(f"lacks its input {index}")
         return value
+
+    def other(self, name: str) -> ir.Value:
+        """A tensor of the graph that the node does not read itself."""
+        graph = self._original.graph
+        if graph is None:
+            raise NotExpandableError("stands in no graph")
+        values = [*graph.inputs, *(v for node in graph for v in node.outputs)]
+        return next(v for v in values if v.name == name)
 
     def shape(self, index: int) -> tuple[int, ...]:
         """Observed shape of an input that is given."""
@@ -142,11 +154,23 @@ class Writer:
         self.nodes.append(ir.node(op, list(inputs), attributes, outputs=[out], name=name))
         return out
 
-    def add_named(self, op: str, inputs: Sequence[ir.Value]) -> ir.Value:
+    def add_named(self, op: str, inputs: Sequence[ir.Value], **attributes: Any) -> ir.Value:
         """The one node that takes the fused node's own name."""
         out = ir.Value(name=self._named("units"))
-        self.nodes.append(ir.node(op, list(inputs), {}, outputs=[out], name=self.node.name))
+        self.nodes.append(ir.node(op, list(inputs), attributes, outputs=[out], name=self.node.name))
         return out
+
+    def fixed(self, tensor: ir.Value, matrix: Array, part: str) -> ir.Value:
+        """The last axis of a tensor times a matrix that is no layer's weights.
+
+        Args:
+            tensor: (..., before).
+            matrix: (before, after).
+            part: What it is of the fused node.
+        """
+        made = self.add("MatMul", [tensor, self.number(matrix, f"{part}/matrix")], part)
+        self.maps.add(str(self.nodes[-1].name))
+        return made
 
     def split(self, tensor: ir.Value, axis: int, sizes: Sequence[int], part: str) -> list[ir.Value]:
         """Pieces along an axis."""

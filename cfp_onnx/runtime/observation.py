@@ -78,8 +78,8 @@ def observe(model: Model, feeds: Mapping[str, Array]) -> Program:
     lengths = asked_of_recurrent(program)
     seen = dict(zip(lengths, _fetch(program.model, feeds, lengths, device) if lengths else [], strict=True))
     program.model = replace(program.model, by_clip=program.model.by_clip or bool(lengths))
-    plain = expand(program, seen)
-    program = program if plain is None else _shaped(plain, feeds, device)
+    while (plain := expand(program, seen)) is not None:  # what was written may hold products to be written anew
+        program = _shaped(plain, feeds, device)
     if program.model.graph is not written:
         program.answers = {}
     return program

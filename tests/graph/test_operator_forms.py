@@ -67,7 +67,6 @@ def test_a_movement_moves_every_element_as_the_runtime_does(row: Row, tmp_path: 
         ("c = Pow (o6, a)", "Pow"),
         ("c = Conv (a, v, b)", "Conv"),
         (CHANNELS_LAST, "com.microsoft::QLinearConv"),
-        ("e = GlobalAveragePool (a)\nf = Flatten (e)\nh = Gemm (f, m, f)\nc = Unsqueeze (h, last)", "Gemm"),
         ("c = Clip (a, b1)", "Clip"),
         ("c = LayerNormalization <axis=3> (a, b6)", "LayerNormalization"),
         ("r = ReduceL2 (a, last)\nc = Mul (r, o6)", "ReduceL2"),

@@ -148,6 +148,13 @@ OTHERS: tuple[Net, ...] = (
            "r4 = Reshape (r, image)\ns = GridSample <mode=\"cubic\", align_corners=1> (r4, g4)\n"
            "s3 = Reshape (s, flat)\nm = Transpose <perm=[0,2,1]> (s3)",
            {"zero": [0], "two": [2], "last": [2], "places": [1, 4, 3, 2], "image": [1, 6, 3, 4], "flat": [1, 6, 12]}),
+    tokens("patches that are put together",
+           "r = Transpose <perm=[0,2,1]> (t)\ns = Col2Im (r, image, block)\ns3 = Reshape (s, flat)\nm = Transpose <perm=[0,2,1]> (s3)",
+           {"w1": (5, 12), "b1": (12,), "w2": (3, 5), "image": [5, 4], "block": [2, 2], "flat": [1, 3, 20]}),
+    tokens("a deformed convolution",
+           "g = MatMul (x, wo)\nr = Transpose <perm=[0,2,1]> (g)\no = Reshape (r, wide)\nq = Transpose <perm=[0,2,1]> (t)\n"
+           "i = Reshape (q, image)\ns = DeformConv <pads=[0,0,1,1]> (i, taps, o)\ns3 = Reshape (s, flat)\nm = Transpose <perm=[0,2,1]> (s3)",
+           {"wo": (5, 8), "wide": [1, 8, 3, 4], "image": [1, 6, 3, 4], "taps": (6, 6, 2, 2), "flat": [1, 6, 12]}),
 )  # fmt: skip
 """Networks with operators of other kinds."""
 

@@ -15,6 +15,8 @@ from cfp_onnx.model import Node
 
 @operator(*sorted(WEIGHTED))
 def _weighted(node: Node, view: View) -> fx.Effect | None:
+    if node.name in view.program.model.fixed:
+        return fx.Blend((len(view.shape(node.input(0))) - 1,), lambda _: view.program.constant(node.input(1)).T)
     part = view.parts.get(node.name)
     if node.op == "com.microsoft::FusedConv" and node.input(3):
         return None

@@ -23,6 +23,9 @@ _LISTS = "its tensors are followed one by one"
 _SPECIAL: dict[str, tuple[State, str]] = {
     "AffineGrid": ("held", "the grid of a GridSample keeps its recorded value"),
     "GridSample": ("traced", "a product with a matrix of at most 2^25 elements; its grid is held"),
+    "DeformConv": ("traced", "as GridSample, then a convolution; its offsets are held, its mask is a gate"),
+    "Conv": ("traced", "weights from the clip: where they are mixed from a bank of constants, for one item"),
+    "Col2Im": ("traced", "a product with a matrix of at most 2^25 elements"),
     **dict.fromkeys(
         ("Constant", "BlackmanWindow", "HammingWindow", "HannWindow", "MelWeightMatrix"), ("traced", "a constant")
     ),

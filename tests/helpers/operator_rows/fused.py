@@ -54,6 +54,17 @@ ROWS: tuple[Row, ...] = (
         channels=16,
     ),
     Row(
+        "Col2Im",
+        "e = Unsqueeze (p, two)\nf = Expand (e, five)\ng = Reshape (f, flat)\nb = Col2Im (g, image, block)",
+        {"two": [2], "five": [1, 4, 4, 6, 6], "flat": [1, 16, 36], "image": [7, 7], "block": [2, 2]},
+    ),
+    Row(
+        "DeformConv",
+        "o = Conv (q, turn)\nb = DeformConv (p, taps, o)",
+        {"turn": numbers(2, 4, 1, 1), "taps": numbers(4, 4, 1, 1)},
+        steers=True,
+    ),
+    Row(
         "GridSample",
         "s = Slice (q, zero, two, one)\nh = Tanh (s)\ng = Transpose <perm=[0,2,3,1]> (h)\nb = GridSample (p, g)",
         {"zero": [0], "one": [1], "two": [2]},
