@@ -30,8 +30,8 @@ def fed_alike(a: Side, b: Side, clips: tuple[Clip, Clip]) -> bool:
     return True
 
 
-def _channels_first(value: Array, axis: int) -> Array:
-    return rows_of(value, axis, 1) if value.ndim else value.reshape(1, 1)
+def _channels_first(value: Array, axis: int | None) -> Array:
+    return rows_of(value, axis, 1) if value.ndim and axis is not None else value.reshape(1, -1)
 
 
 def same_sizes(a: Side, b: Side) -> None:
@@ -58,6 +58,8 @@ def same_sizes(a: Side, b: Side) -> None:
 def _size_of(side: Side, name: str) -> tuple[int, ...]:
     """Channels, then the sizes of the other axes without the batch."""
     shape, axis = side.engine.program.shapes[name], side.engine.axes[name]
+    if axis is None:
+        return (1, *shape)
     return (*shape[axis : axis + 1], *(n for k, n in enumerate(shape) if k not in {0, axis}))
 
 

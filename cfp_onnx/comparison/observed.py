@@ -104,7 +104,8 @@ def _compare(a: Side, b: Side, clips: tuple[Clip, Clip], wanted: ClipRequest, fo
     for chunk in others:
         one, two = (s.fetch(t, c.feeds) for s, c, t in zip((a, b), clips, tensors_of(chunk), strict=True))
         compare_tensors(chunk, one, two, found.seen)
-    size = clip_size(a.engine.program.shapes[a.main], a.engine.axes[a.main])
+    axis = a.engine.axes[a.main]
+    size = None if axis is None else clip_size(a.engine.program.shapes[a.main], axis)
     compare_relevance(pairs, ours, theirs, found.seen, size or (1, 1, 1))
 
 

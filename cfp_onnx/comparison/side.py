@@ -124,9 +124,9 @@ class Side:
         found = dict(zip(names, runtime.run(probe.session, names, fed), strict=True))
         scored = {i: np.asarray(found[n], np.float64).reshape(-1) for i, n in probe.relevance.items()}
         taken = self.named(tensors, probe.taps, found, feeds)
-        collector = (
-            TubeCollector.of(engine.topology, engine.depths, self.main, engine.axes[self.main]) if tubes else None
-        )
+        axis, collector = engine.axes[self.main], None
+        if tubes and axis is not None:
+            collector = TubeCollector.of(engine.topology, engine.depths, self.main, axis)
         if collector is None:
             return PassOutputs(scored, {}, taken)
         for i, name in probe.maps.items():

@@ -201,8 +201,8 @@ def media_of(network: Network, clip: Clip) -> Media:
     name = network.clip_input()
     array, axis = clip.feeds[name], network.axes[name]
     first = network.frames_first()
-    size = clip_size(array.shape, axis, frames_first=first)
-    if size is None:
+    size = None if axis is None else clip_size(array.shape, axis, frames_first=first)
+    if size is None or axis is None:
         return Media("none", (1, 1, 1), note="the model's input has no space or time to draw")
     if axis == 0 or first:  # no batch
         array, axis = array[None], axis + 1

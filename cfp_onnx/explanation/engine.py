@@ -291,9 +291,9 @@ class Engine:
         settings, *further = self._questions(settings, classes, plain[self.scored], labels)
         main = self.network.clip_input()
         first = self.network.frames_first()
-        collector = (
-            TubeCollector.of(self.topology, self.depths, main, self.axes[main], frames_first=first) if tubes else None
-        )
+        axis, collector = self.axes[main], None
+        if tubes and axis is not None:
+            collector = TubeCollector.of(self.topology, self.depths, main, axis, frames_first=first)
         request = Request(
             clip.feeds, rule_named(rule), settings, classes, tuple(further), collector,
             volumes=tubes and kernel_relevance, pulled=tubes and layer_evidence, progress=progress or silent,

@@ -9,7 +9,7 @@ from functools import cached_property
 from cfp_onnx import runtime
 from cfp_onnx.explanation.classes import Classes
 from cfp_onnx.explanation.heads import head_of
-from cfp_onnx.graph.channel_axis import channel_axis
+from cfp_onnx.graph.channel_axis import channel_axis, is_single_channel
 from cfp_onnx.graph.positions import frames_first
 from cfp_onnx.graph.reach import Paths
 from cfp_onnx.graph.topology import Coverage, Topology, build
@@ -27,7 +27,7 @@ class Network:
     Attributes:
         file: The file as it was loaded.
         program: Its operators with every shape known.
-        axes: Channel axis of every input.
+        axes: Channel axis of every input; None of one that is a single channel without an axis for it, such as H x W.
         topology: Layers, wires, branches, shortcuts, gates.
         output: Name of the output.
         scored: The tensor that holds the scores as the model gives them: the output, or what it picks from.
@@ -39,7 +39,7 @@ class Network:
 
     file: Model
     program: Program
-    axes: Mapping[str, int]
+    axes: Mapping[str, int | None]
     topology: Topology
     output: str
     scored: str
@@ -127,13 +127,14 @@ class Network:
         return max(ranks, key=lambda name: ranks[name])
 
 
-def channel_axes(program: Program) -> dict[str, int]:
-    """Channel axis of every input: what its first layers read, else axis 1; 0 of a number."""
-    axes = {}
+def channel_axes(program: Program) -> dict[str, int | None]:
+    """Channel axis of every input: what its first layers read, else axis 1; 0 of a number; None where there is none."""
+    axes: dict[str, int | None] = {}
     for port in program.model.inputs:
         rank = len(program.shapes[port.name])
         found = channel_axis(program, port.name) if rank else 0
-        axes[port.name] = found if found is not None else min(1, rank - 1)
+        single = found is None and is_single_channel(program, port.name)
+        axes[port.name] = min(1, rank - 1) if found is None and not single else found
     return axes
 
 

@@ -252,7 +252,9 @@ class Sessions:
         """The clip, and the maps of the first layers behind norm and activation."""
         network = self.network
         clip = network.clip_input()
-        return (Feature(clip, network.axes[clip]), *first_features(network.topology, clip, network.target))
+        axis = network.axes[clip]
+        own = () if axis is None else (Feature(clip, axis),)
+        return (*own, *first_features(network.topology, clip, network.target))
 
     def _held_walk(self, first: Walk, depth: int | None, seen: Sequence[Feature]) -> Walk:
         """A further walk in the same graph for the places of the class's evidence."""

@@ -8,9 +8,10 @@ from typing import assert_never
 import numpy as np
 
 from cfp_onnx.graph import effects as fx
-from cfp_onnx.graph.labels import NONE, to_rank
+from cfp_onnx.graph.labels import NONE, to_rank, varies
 from cfp_onnx.graph.layers import find_parts
 from cfp_onnx.graph.operators import View, effect_of
+from cfp_onnx.graph.parts import Part
 from cfp_onnx.graph.states import State, Track
 from cfp_onnx.model import Node, Program
 from cfp_onnx.values import Array
@@ -29,30 +30,59 @@ def channel_axis(program: Program, name: str) -> int | None:
     return None
 
 
+def is_single_channel(program: Program, name: str) -> bool:
+    """Whether an input of two axes or fewer is a picture or a signal of one channel, without an axis for it.
+
+    Then the first layers that it reaches read one channel, or all its elements as features of their own.
+    """
+    shape = program.shapes[name]
+    if len(shape) > 2 or shape[0] == 1:
+        return False
+    read = [_read_by(program, name, axis) for axis in range(len(shape))]
+    whole = int(np.prod(shape, dtype=np.int64))
+    return all(read) and all(part.channels in {1, whole} for parts in read for part, _ in parts)
+
+
 def _reads(program: Program, name: str, axis: int) -> bool:
     """Whether every first layer of an input sees exactly this axis as its channels."""
+    shape, verdicts = program.shapes[name], []
+    for part, seen in _read_by(program, name, axis):
+        others = [a for a in range(seen.ndim) if a != part.in_axis]
+        alone = all(seen.shape[a] == 1 for a in others) and seen.shape[part.in_axis] >= shape[axis]
+        named = seen[seen != NONE]
+        # flattening repeats labels; so does joining a channel with another form of itself, which keeps the axes
+        alone = alone and (np.unique(named).size == named.size or _keeps_places(program, part, shape, axis))
+        # a first axis of length 1 tells nothing by its labels
+        verdicts.append(alone and (axis > 0 or program.shapes[part.source][part.in_axis] == shape[axis]))
+    return bool(verdicts) and all(verdicts)
+
+
+def _keeps_places(program: Program, part: Part, shape: Sequence[int], axis: int) -> bool:
+    """Whether what a part reads still has the input's places, so that none were made into channels."""
+    source = program.shapes[part.source]
+    places = int(np.prod(source, dtype=np.int64)) // source[part.in_axis]
+    return len(source) == len(shape) and places >= int(np.prod(shape, dtype=np.int64)) // shape[axis]
+
+
+def _read_by(program: Program, name: str, axis: int) -> list[tuple[Part, Array]]:
+    """The first layers of an input, and the numbers along one of its axes as each reads them."""
     parts = {p.node.name: p for p in find_parts(program)}
     shape = program.shapes[name]
     labels = np.arange(shape[axis], dtype=np.int64).reshape([-1 if a == axis else 1 for a in range(len(shape))])
     states = {name: State((Track(labels, np.ones(labels.shape)),))}
     view = View(program, states, parts)
-    verdicts: list[bool] = []
+    found: list[tuple[Part, Array]] = []
     for node in program.nodes:
         if not any(i in states for i in node.inputs):
             continue
         part = parts.get(node.name)
         if part is not None:
-            seen = to_rank(states[part.source].tracks[0].labels, len(program.shapes[part.source]))
-            others = [a for a in range(seen.ndim) if a != part.in_axis]
-            alone = all(seen.shape[a] == 1 for a in others) and seen.shape[part.in_axis] >= shape[axis]
-            named = seen[seen != NONE]
-            # flattening repeats labels; so does joining a channel with another form of itself, which keeps the axes
-            alone = alone and (np.unique(named).size == named.size or seen.ndim == len(shape))
-            # a first axis of length 1 tells nothing by its labels
-            verdicts.append(alone and (axis > 0 or program.shapes[part.source][part.in_axis] == shape[axis]))
+            if part.source in states:
+                labels = states[part.source].tracks[0].labels
+                found.append((part, to_rank(labels, len(program.shapes[part.source]))))
             continue
         states.update(_passed_on(program, node, effect_of(node, view), states))
-    return bool(verdicts) and all(verdicts)
+    return found
 
 
 def _passed_on(program: Program, node: Node, effect: fx.Effect | None, states: Mapping[str, State]) -> dict[str, State]:
@@ -67,10 +97,13 @@ def _passed_on(program: Program, node: Node, effect: fx.Effect | None, states: M
             | fx.Affine(source=source)
             | fx.Activation(source=source)
             | fx.Pool(source=source)
-            | fx.Blend(source=source)
         ):
             state = states.get(node.inputs[source])
             return {} if state is None else {node.outputs[0]: state}
+        case fx.Blend(axes=axes, source=source):
+            state = states.get(node.inputs[source])
+            mixes = state is None or any(varies(t.labels, a) for t in state.tracks for a in axes)
+            return {} if state is None or mixes else {node.outputs[0]: state}
         case fx.Sum(sources) | fx.Select(sources):
             return _finest(program, node, sources, states)
         case fx.Gate(value=value, gate=gate):

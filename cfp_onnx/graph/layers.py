@@ -75,14 +75,14 @@ class Origin:
         tensor: The tensor.
         first: Its first label.
         count: How many it has.
-        axis: The axis along which they lie, of an input.
+        axis: The axis along which they lie, of an input; None where the whole of it is one channel.
     """
 
     layer: int | None
     tensor: str
     first: int
     count: int
-    axis: int = 1
+    axis: int | None = 1
 
 
 def find_layers(program: Program, parts: list[Part], fibers: list[Fibers]) -> list[KernelLayer]:
@@ -141,20 +141,21 @@ def _family(part: Part, groups: int, channels: int) -> str:
     return "factorised" if any(k == 1 for k in kernel) and len(kernel) > 1 else "plain"
 
 
-def find_origins(program: Program, layers: list[KernelLayer], axes: Mapping[str, int]) -> list[Origin]:
+def find_origins(program: Program, layers: list[KernelLayer], axes: Mapping[str, int | None]) -> list[Origin]:
     """Label ranges of the layers, and behind them of the inputs.
 
     Args:
         program: The program.
         layers: Its layers.
-        axes: Channel axis of each input.
+        axes: Channel axis of each input; None of one that is a single channel without an axis for it.
     """
     origins = [Origin(layer.index, layer.output, layer.first, layer.kernels) for layer in layers]
     first = layers[-1].first + layers[-1].kernels
     for port in program.model.inputs:
         shape = program.shapes[port.name]
-        count = shape[axes[port.name]] if shape else 1
-        origins.append(Origin(None, port.name, first, count, axes[port.name]))
+        axis = axes[port.name]
+        count = shape[axis] if shape and axis is not None else 1
+        origins.append(Origin(None, port.name, first, count, axis))
         first += count
     return origins
 

@@ -328,12 +328,12 @@ def _channels_known(topology: Topology, layer: KernelLayer) -> list[bool]:
     return list((known & (seen | has_side)).tolist())
 
 
-def build(program: Program, *, channel_axes: Mapping[str, int], barriers: bool = False) -> Topology:
+def build(program: Program, *, channel_axes: Mapping[str, int | None], barriers: bool = False) -> Topology:
     """Read the topology of a program.
 
     Args:
         program: Canonical graph with observed shapes.
-        channel_axes: Channel axis of each input of the model.
+        channel_axes: Channel axis of each input of the model; None of one that is a single channel.
         barriers: Whether an unknown operator on a channel path is passed over, and recorded, instead of refused.
 
     Raises:

@@ -280,7 +280,7 @@ class Tracing:
     def _whole(self, origin: Origin) -> State:
         """Labels of an input."""
         shape = [1] * len(self.program.shapes[origin.tensor])
-        if shape:
+        if shape and origin.axis is not None:
             shape[origin.axis] = origin.count
         labels = np.arange(origin.first, origin.first + origin.count, dtype=np.int64).reshape(shape)
         return State((Track(labels, np.ones(shape)),), frozenset())

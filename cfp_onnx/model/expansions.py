@@ -15,6 +15,7 @@ from onnx_ir.convenience import replace_nodes_and_values
 from cfp_onnx.model.attention import attention, group_query_attention, multi_head_attention, weighted_attention
 from cfp_onnx.model.batched import batched_product, is_batched_product
 from cfp_onnx.model.einsum import einsum
+from cfp_onnx.model.fourier import transform
 from cfp_onnx.model.general import general_product, is_general_product
 from cfp_onnx.model.mixtures import is_mixed_convolution, mixed_convolution
 from cfp_onnx.model.program import Program
@@ -53,6 +54,7 @@ def _normed(w: Writer, op: str, *, bias: int, scale: tuple[int, ...]) -> None:
 EXPANSIONS: dict[str, Callable[[Writer], None]] = {
     "Attention": attention,
     "Col2Im": col2im,
+    "DFT": transform,
     "DeformConv": deform_conv,
     "Einsum": einsum,
     "GRU": gru,

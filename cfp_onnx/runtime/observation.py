@@ -138,7 +138,7 @@ def _shaped(model: Model, feeds: Mapping[str, Array], device: Device) -> Program
     found, answers = _observed(graph, names, own, feeds, device)
     shapes = dict(zip(names, found, strict=True))
     shapes.update({k: tuple(v.shape) for k, v in feeds.items()})
-    return Program(model, shapes, dict(zip(own, answers, strict=True)))
+    return Program(model, shapes, {n: a for n, a in zip(own, answers, strict=True) if a.dtype == np.float32})
 
 
 def _no_tensors(node: Node) -> list[str]:
@@ -178,11 +178,11 @@ def _shapes_in(graph: Graph, names: Sequence[str], feeds: Mapping[str, Array], d
 def _observed(
     graph: Graph, names: Sequence[str], own: Sequence[str], feeds: Mapping[str, Array], device: Device
 ) -> tuple[list[tuple[int, ...]], list[Array]]:
-    """Shapes of tensors, and some float32 tensors themselves."""
+    """Shapes of tensors, and some tensors themselves."""
     probes = [f"cfp/shape/{i}" for i in range(len(names))]
     for name, probe in zip(names, probes, strict=True):
         graph.proto.graph.node.append(helper.make_node("Shape", [name], [probe]))
-    wanted = [*((p, TensorProto.INT64) for p in probes), *((n, TensorProto.FLOAT) for n in own)]
+    wanted = [*((p, TensorProto.INT64) for p in probes), *((n, None) for n in own)]
     found = run(_only(graph, wanted).session(device, optimise=False), [*probes, *own], feeds)
     return [tuple(int(d) for d in s) for s in found[: len(probes)]], found[len(probes) :]
 
@@ -208,11 +208,14 @@ def _fetch(model: Model, feeds: Mapping[str, Array], names: Sequence[str], devic
     return run(graph.session(device, optimise=False), probes, feeds)
 
 
-def _only(graph: Graph, outputs: Sequence[tuple[str, int]]) -> Graph:
+def _only(graph: Graph, outputs: Sequence[tuple[str, int | None]]) -> Graph:
     """The graph cut down to some outputs: the runtime would miss weights that only what is not computed reads."""
     proto = graph.proto
     del proto.graph.output[:]
-    proto.graph.output.extend(helper.make_tensor_value_info(n, t, None) for n, t in outputs)
+    proto.graph.output.extend(
+        helper.make_empty_tensor_value_info(n) if t is None else helper.make_tensor_value_info(n, t, None)
+        for n, t in outputs
+    )
     makers = {o: i for i, node in enumerate(proto.graph.node) for o in node.output if o}
     stack, needed, nodes = [n for n, _ in outputs], set[str](), set[int]()
     while stack:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from removal import lost_by_removal
 from text_net import network, saved
@@ -37,6 +38,20 @@ MAPS: dict[str, tuple[str, dict[str, Any]]] = {
         "e = GlobalAveragePool (a)\nf = Flatten (e)\nh = Gemm <beta=0.5> (f, u, f)\nb = Reshape (h, four)",
         {"u": (4, 4), "four": [1, 4, 1, 1]},
     ),
+    **{
+        f"a Fourier transform, {name}": (
+            f"e = Unsqueeze (a, behind)\n{body}\nb = ReduceSum <keepdims=0> (f, behind)",
+            {"behind": [4], "eight": np.int64(8), "three": np.int64(3), "axis": np.int64(2), "spins": (1, 4, 6, 4, 2)},
+        )
+        for name, body in {
+            "whole": "f = DFT (e, , three)", "half, longer": "f = DFT <onesided=1> (e, eight, axis)",
+            "inverse": "f = DFT <inverse=1> (e, , axis)",
+            "half, and back": (
+                "g = DFT <onesided=1> (e, , three)\nh = Mul (g, spins)\nf = DFT <inverse=1, onesided=1> (h, , three)"
+            ),
+            "and back": "g = DFT <onesided=1> (e, , three)\nh = Mul (g, spins)\nf = DFT <inverse=1> (h, , three)",
+        }.items()
+    },
     "rows that are added": (
         ("e = Transpose <perm=[2,0,1,3]> (a)\nh = ScatterND <reduction=\"add\"> (z, places, e)\n"
         "b = Transpose <perm=[1,2,0,3]> (h)"),
@@ -103,3 +118,24 @@ def test_relevance_is_what_the_score_loses(name: str, tmp_path: Path) -> None:
     assert max(map(abs, lost)) > 0.01
     np.testing.assert_allclose(pyramid.layer("a").relevance, lost, atol=1e-4 * max(map(abs, lost)))
     assert any(explain(saved(model, tmp_path), clip, target=1, depth="all", rule="zplus").layer("a").relevance)
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_a_transform_before_the_first_layer_stands_in_no_way(axis: int, tmp_path: Path) -> None:
+    body = """e = Unsqueeze (x, behind)
+f = DFT <onesided=1> (e, , axis)
+r = ReduceSumSquare <keepdims=0> (f, behind)
+a = Conv (r, w)
+c = Relu (a)
+p = GlobalAveragePool (c)
+q = Flatten (p)
+y = MatMul (q, last)"""
+    weights = {"behind": [3], "axis": np.int64(axis), "w": (5, 4 if axis == 1 else 6, 3), "last": (5, 3)}
+    model = network(body, weights, "float[1,6,12] x")
+    clip = np.random.default_rng(5).standard_normal((1, 6, 12)).astype(np.float32)
+    path = saved(model, tmp_path)
+    pyramid = explain(path, {"x": clip}, target=1, depth="all")
+    [y] = onnxruntime.InferenceSession(path).run(None, {"x": clip})
+    assert pyramid.target.score == pytest.approx(float(y[0, 1]), rel=1e-5)
+    assert pyramid.coverage.complete
+    assert any(pyramid.layer("a").relevance)

@@ -151,6 +151,9 @@ OTHERS: tuple[Net, ...] = (
     tokens("patches that are put together",
            "r = Transpose <perm=[0,2,1]> (t)\ns = Col2Im (r, image, block)\ns3 = Reshape (s, flat)\nm = Transpose <perm=[0,2,1]> (s3)",
            {"w1": (5, 12), "b1": (12,), "w2": (3, 5), "image": [5, 4], "block": [2, 2], "flat": [1, 3, 20]}),
+    tokens("a Fourier transform",
+           "t4 = Unsqueeze (t, behind)\nf = DFT (t4, , front)\nm = ReduceSum <keepdims=0> (f, behind)",
+           {"behind": [3], "front": np.int64(1)}),
     tokens("a deformed convolution",
            "g = MatMul (x, wo)\nr = Transpose <perm=[0,2,1]> (g)\no = Reshape (r, wide)\nq = Transpose <perm=[0,2,1]> (t)\n"
            "i = Reshape (q, image)\ns = DeformConv <pads=[0,0,1,1]> (i, taps, o)\ns3 = Reshape (s, flat)\nm = Transpose <perm=[0,2,1]> (s3)",

@@ -25,6 +25,7 @@ _SPECIAL: dict[str, tuple[State, str]] = {
     "GridSample": ("traced", "a product with a matrix of at most 2^25 elements; its grid is held"),
     "DeformConv": ("traced", "as GridSample, then a convolution; its offsets are held, its mask is a gate"),
     "Conv": ("traced", "weights from the clip: where they are mixed from a bank of constants, for one item"),
+    "DFT": ("traced", "a product with a matrix of at most 2^25 elements"),
     "Col2Im": ("traced", "a product with a matrix of at most 2^25 elements"),
     **dict.fromkeys(
         ("Constant", "BlackmanWindow", "HammingWindow", "HannWindow", "MelWeightMatrix"), ("traced", "a constant")

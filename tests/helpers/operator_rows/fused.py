@@ -59,6 +59,11 @@ ROWS: tuple[Row, ...] = (
         {"two": [2], "five": [1, 4, 4, 6, 6], "flat": [1, 16, 36], "image": [7, 7], "block": [2, 2]},
     ),
     Row(
+        "DFT",
+        "e = Unsqueeze (p, last_)\nf = DFT (e, , three)\nb = ReduceSum <keepdims=0> (f, last_)",
+        {"last_": [4], "three": np.int64(3)},
+    ),
+    Row(
         "DeformConv",
         "o = Conv (q, turn)\nb = DeformConv (p, taps, o)",
         {"turn": numbers(2, 4, 1, 1), "taps": numbers(4, 4, 1, 1)},
