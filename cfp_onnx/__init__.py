@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from cfp_onnx.comparison.call import compare
     from cfp_onnx.comparison.result import Comparison
     from cfp_onnx.conversion.call import Conversion, convert
+    from cfp_onnx.datasets.manifests import manifest
     from cfp_onnx.explanation.call import explain, topology
     from cfp_onnx.model import load
     from cfp_onnx.pyramid.drawings import Drawing
@@ -53,6 +54,7 @@ __all__ = [  # noqa: RUF022 - grouped by what a reader looks for
     "convert",
     "load_baseline",
     "load_pyramid",
+    "manifest",
     "read_policy",
     "topology",
     # values
@@ -87,6 +89,7 @@ _HOMES = {
     "convert": "cfp_onnx.conversion.call",
     "baseline": "cfp_onnx.checking.baseline",
     "Baseline": "cfp_onnx.checking.baseline_file",
+    "manifest": "cfp_onnx.datasets.manifests",
     "load_baseline": "cfp_onnx.checking.baseline_file",
     "check": "cfp_onnx.checking.call",
     "Checked": "cfp_onnx.checking.result",

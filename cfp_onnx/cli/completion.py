@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from cfp_onnx.cli.options import PROGRAM, Parser
 
-FILES = frozenset({"A", "B", "CLIP", "ENV", "F", "FILE", "MODEL", "SOURCE"})
+FILES = frozenset({"A", "B", "CLIP", "ENV", "F", "FILE", "MODEL", "ROOT", "SOURCE"})
 """Metavars that stand for a file; a folder may be meant too."""
 
 FOLDERS = frozenset({"DIR"})

@@ -48,6 +48,7 @@ COMMANDS = {
     "convert": Command(f"{_HOME}.convert", "any framework's classifier as an ONNX file that was checked"),
     "baseline": Command(f"{_HOME}.baseline", "what a model decides for on some clips, and by which kernels"),
     "check": Command(f"{_HOME}.check", "whether a model still decides as its baseline did, for the same reasons"),
+    "manifest": Command(f"{_HOME}.manifest", "the clips of a data set, as it lies on disk, in one table"),
     "doctor": Command(f"{_HOME}.doctor", "what is installed, and the command that mends what is wrong"),
     "completion": Command(f"{_HOME}.completion", "a script that completes this command line in bash, zsh or fish"),
 }

@@ -21,6 +21,7 @@ from cfp_onnx.clips.sources.database import open_database
 from cfp_onnx.clips.sources.opened import Arrays, Frames
 from cfp_onnx.clips.sources.pictures import open_folder, open_pattern, open_picture
 from cfp_onnx.clips.sources.regular_file import open_regular
+from cfp_onnx.clips.sources.tar import open_tar
 from cfp_onnx.clips.sources.video import open_video
 from cfp_onnx.errors import ClipError
 
@@ -54,6 +55,7 @@ _READERS: tuple[tuple[int, bytes, Callable[[str, str], Frames | Arrays]], ...] =
     (0, b"\x93NUMPY", open_npy),
     (0, b"PK\x03\x04", open_npz),
     (0, b"SQLite format 3\0", open_database),
+    (257, b"ustar", open_tar),
     *((offset, mark, open_picture) for offset, mark in _PICTURES),
     *((offset, mark, partial(open_video, demuxer=demuxer)) for offset, mark, demuxer in _VIDEOS),
 )

@@ -21,6 +21,7 @@ class Frames:
         promised: How many frames a video's header promises, where such headers are exact, else 0.
         still: Whether this is one picture, which may be repeated.
         note: What is odd about them, in words.
+        rate: Frames per second, where the source says so.
         channels: Of each frame: 3 colours, or as many as an array has.
     """
 
@@ -32,6 +33,7 @@ class Frames:
     still: bool = False
     note: str | None = None
     channels: int = 3
+    rate: float | None = None
 
 
 @dataclass(frozen=True)

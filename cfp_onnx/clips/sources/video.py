@@ -73,7 +73,11 @@ def open_video(file: str, sha256: str, demuxer: str) -> Frames:
     promised = int(header) if plausible else 0
     notes = (_cut_off(count, promised), _uneven(times))
     note = "; ".join(n for n in notes if n) or None
-    return Frames(file, sha256, count, lambda wanted: _video_frames(file, demuxer, wanted), promised, note=note)
+    span = (times[-1] - times[0]) / 1000
+    rate = (count - 1) / span if count > 1 and span > 0 else None
+    return Frames(
+        file, sha256, count, lambda wanted: _video_frames(file, demuxer, wanted), promised, note=note, rate=rate
+    )
 
 
 def _cannot_open(file: str, demuxer: str) -> str:
