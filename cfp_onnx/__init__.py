@@ -37,7 +37,10 @@ if TYPE_CHECKING:
     from cfp_onnx.comparison.call import compare
     from cfp_onnx.comparison.result import Comparison
     from cfp_onnx.conversion.call import Conversion, convert
+    from cfp_onnx.datasets.call import Ran, dataset, load_run
     from cfp_onnx.datasets.manifests import manifest
+    from cfp_onnx.datasets.result import ClassPyramid
+    from cfp_onnx.datasets.run import Run
     from cfp_onnx.explanation.call import explain, topology
     from cfp_onnx.model import load
     from cfp_onnx.pyramid.drawings import Drawing
@@ -55,11 +58,14 @@ __all__ = [  # noqa: RUF022 - grouped by what a reader looks for
     "load_baseline",
     "load_pyramid",
     "manifest",
+    "dataset",
+    "load_run",
     "read_policy",
     "topology",
     # values
     "Baseline",
     "Checked",
+    "ClassPyramid",
     "Comparison",
     "Conversion",
     "Drawing",
@@ -68,6 +74,8 @@ __all__ = [  # noqa: RUF022 - grouped by what a reader looks for
     "PRESETS",
     "Preprocess",
     "Pyramid",
+    "Ran",
+    "Run",
     # errors
     "CfpError",
     "ClipError",
@@ -90,6 +98,11 @@ _HOMES = {
     "baseline": "cfp_onnx.checking.baseline",
     "Baseline": "cfp_onnx.checking.baseline_file",
     "manifest": "cfp_onnx.datasets.manifests",
+    "dataset": "cfp_onnx.datasets.call",
+    "load_run": "cfp_onnx.datasets.call",
+    "Ran": "cfp_onnx.datasets.call",
+    "Run": "cfp_onnx.datasets.run",
+    "ClassPyramid": "cfp_onnx.datasets.result",
     "load_baseline": "cfp_onnx.checking.baseline_file",
     "check": "cfp_onnx.checking.call",
     "Checked": "cfp_onnx.checking.result",

@@ -49,6 +49,8 @@ COMMANDS = {
     "baseline": Command(f"{_HOME}.baseline", "what a model decides for on some clips, and by which kernels"),
     "check": Command(f"{_HOME}.check", "whether a model still decides as its baseline did, for the same reasons"),
     "manifest": Command(f"{_HOME}.manifest", "the clips of a data set, as it lies on disk, in one table"),
+    "dataset": Command(f"{_HOME}.dataset", "a data set through a network, every kernel's relevance as rows on disk"),
+    "class-pyramid": Command(f"{_HOME}.class_pyramid", "what the clips of a class have in common, depth by depth"),
     "doctor": Command(f"{_HOME}.doctor", "what is installed, and the command that mends what is wrong"),
     "completion": Command(f"{_HOME}.completion", "a script that completes this command line in bash, zsh or fish"),
 }

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
 from cfp_onnx.errors import UsageError
+from cfp_onnx.relevance.holds import HOLDS
 from cfp_onnx.text import either
 
 PROGRAM = "cfp-onnx"
@@ -139,6 +140,13 @@ def named_input(text: str) -> tuple[str, str]:
     return name, value
 
 
+def holds(text: str) -> tuple[str, ...]:
+    """Some of `HOLDS`, with commas between; the library refuses other names."""
+    if text in {"all", "none"}:
+        return HOLDS if text == "all" else ()
+    return tuple(part.strip() for part in text.split(","))
+
+
 def tube(text: str) -> tuple[str, str]:
     """The kind and the unit of a drawing; each kind has a usual unit."""
     from cfp_onnx.pyramid.drawings import tube_kind
@@ -253,6 +261,7 @@ __all__ = [
     "Parser",
     "add_shared",
     "count",
+    "holds",
     "named_input",
     "named_shape",
     "number",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cfp_onnx import runtime
-from cfp_onnx.errors import CfpError, TargetError
+from cfp_onnx.errors import CfpError, RunError, TargetError
 from cfp_onnx.explanation import classes as class_rules
 from cfp_onnx.explanation.assemble import largest_difference
 from cfp_onnx.explanation.classes import Classes
@@ -144,6 +144,16 @@ class BatchRelevance:
     def layers(self) -> tuple[tuple[int, ...], ...]:
         """For each output the indices of the layers with relevance, in execution order."""
         return tuple(tuple(sorted(head.relevance)) for head in self._single.heads)
+
+    @property
+    def depths(self) -> tuple[Mapping[int, int], ...]:
+        """For each output the depth of every layer, by its index."""
+        return tuple(network.depths for network in self._networks)
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """For each output how many classes it has."""
+        return tuple(network.classes()[0] for network in self._networks)
 
     @property
     def batch(self) -> int:
@@ -376,10 +386,21 @@ class _Built:
         names = [self._names(head) for head in self.heads]
         flat = self.fetch([n for group in names for n in group], feeds, targets, seeds)
         values = dict(zip([n for group in names for n in group], flat, strict=True))
+        self._refuse_infinite(values)
         return [
             tuple(self._of(head, k, item, values, targets, margins) for k, head in enumerate(self.heads))
             for item in range(len(feeds))
         ]
+
+    def _refuse_infinite(self, values: Mapping[str, Array]) -> None:
+        for head in self.heads:
+            for name in (head.scored, *head.relevance.values()):
+                if not np.isfinite(values[name]).all():
+                    what = f"output {head.network.output!r}" if name == head.scored else "the relevance"
+                    raise RunError(
+                        f"{what} of {self.engine.file.path} holds NaN or infinity for this clip; "
+                        "check the clip and its preprocessing"
+                    )
 
     def _of(
         self,

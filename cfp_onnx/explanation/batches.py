@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from typing import Any
 
 import numpy as np
 
 from cfp_onnx import runtime
 from cfp_onnx.errors import CfpError
-from cfp_onnx.model import Model
+from cfp_onnx.model import Model, load
 from cfp_onnx.values import Array
 
 CLOSE = 1e-3
@@ -21,12 +21,27 @@ ROUNDED = 0.1
 
 def separate_items(model: Model, name: str) -> Callable[[tuple[int, ...]], bool]:
     """What tells of an input's whole shape whether its first axis is a batch; each shape is tried once."""
+    return _SeparateItems(model, name)
 
-    @cache
-    def told(shape: tuple[int, ...]) -> bool:
-        return shape[0] == 1 or _are_separate(model, name, shape)
 
-    return told
+class _SeparateItems:
+    """The same as an object that may go to another process, which reads the file again if it has to try."""
+
+    def __init__(self, model: Model, name: str) -> None:
+        self._model: Model | None = model
+        self._path, self._name = model.path, name
+        self._told: dict[tuple[int, ...], bool] = {}
+
+    def __call__(self, shape: tuple[int, ...]) -> bool:
+        if shape[0] == 1:
+            return True
+        if shape not in self._told:
+            self._model = self._model or load(self._path)
+            self._told[shape] = _are_separate(self._model, self._name, shape)
+        return self._told[shape]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_model": None}
 
 
 def _are_separate(model: Model, name: str, shape: tuple[int, ...]) -> bool:

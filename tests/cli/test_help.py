@@ -64,4 +64,4 @@ def test_the_counting_sees_a_heavy_module():
 def test_every_command_has_one_face(command):
     module = importlib.import_module(COMMANDS[command].module)
     assert module.__all__ == ["add_options", "run"]
-    assert module.__name__ == f"cfp_onnx.cli.commands.{command}"
+    assert module.__name__ == f"cfp_onnx.cli.commands.{command.replace('-', '_')}"

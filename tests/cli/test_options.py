@@ -25,6 +25,7 @@ TAKERS = {
     "baseline": (*CLIP, *RUN),
     "check": (*(row for row in CLIP if row.destination != "labels"), *RUN),
     "convert": CLIP,
+    "dataset": (*CLIP, *RUN),
     "manifest": tuple(row for row in CLIP if row.destination == "labels"),
     "inspect": tuple(row for row in RUN if row.destination == "allow_barriers"),
 }

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from cfp_onnx.cli.options import CLIP, DRAWING, RUN, Parser, add_shared, alternatives, count, named_input, number
+from cfp_onnx.cli.options import CLIP, DRAWING, RUN, Parser, add_shared, alternatives, count, holds, named_input, number
 from cfp_onnx.cli.output import SAVED, check_file, check_folder, deliver, print_result, shown
 from cfp_onnx.cli.preprocessing import preprocess_of
 from cfp_onnx.cli.progress import progress_bar
@@ -95,13 +95,6 @@ def add_options(parser: Parser) -> None:
 
 AGAINST = ("mean", "rivals", "best", "another class")
 """What a class may be set against, as the help text lists it."""
-
-
-def holds(text: str) -> tuple[str, ...]:
-    """Some of `HOLDS`, with commas between; the library refuses other names."""
-    if text in {"all", "none"}:
-        return HOLDS if text == "all" else ()
-    return tuple(part.strip() for part in text.split(","))
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,0 +1,1 @@
+"""Where the clips of a run are decoded and explained."""
