@@ -14,7 +14,7 @@ import numpy as np
 
 from cfp_onnx import runtime
 from cfp_onnx.errors import TargetError, UsageError
-from cfp_onnx.explanation.classes import other_side
+from cfp_onnx.explanation.classes import low_side, other_side
 from cfp_onnx.explanation.directions import Direction, refuse_embedding
 from cfp_onnx.explanation.engine import Engine
 from cfp_onnx.explanation.labels import labels_beside
@@ -129,7 +129,7 @@ def explain(
     plain = engine.answers(fed.feeds)
     found = engine.network.target_classes().told_apart(plain[engine.scored])
     names, said = labels_beside(reading.class_names(loaded), found.count, found.among, loaded.path)
-    wanted, turned = other_side(target)
+    wanted, turned = other_side(low_side(target, reading.class_names(loaded), found.count))
     at = usual_place(at, rule_named(rule))
     if direction is not None and target is not None:
         raise UsageError("a class and a direction were given; leave one of them out")

@@ -325,6 +325,12 @@ def other_side(target: int | str | None) -> tuple[int | str | None, bool]:
     return (text.removeprefix(NOT), True) if text.startswith(NOT) else (target, False)
 
 
+def low_side(target: int | str | None, labels: Sequence[str] | None, count: int) -> int | str | None:
+    """A class that is the first of two names for one output as the other side of the second; else the class itself."""
+    names = [name for name in labels or () if name]
+    return f"{NOT}{names[1]}" if count == 1 and len(names) == 2 and target == names[0] else target
+
+
 def strongest(
     scores: Array, labels: Sequence[str] | None, most: int, among: Sequence[int] | None = None
 ) -> tuple[TopClass, ...]:
@@ -334,4 +340,4 @@ def strongest(
     return tuple(TopClass(int(i), label_of(labels, int(i)), float(scores[i])) for i in order)
 
 
-__all__ = ["Classes", "label_of", "other_side", "others", "pick_class", "rivals", "strongest"]
+__all__ = ["Classes", "label_of", "low_side", "other_side", "others", "pick_class", "rivals", "strongest"]

@@ -47,6 +47,8 @@ def head_of(topology: Topology, model: Model, asked: str | None) -> tuple[Answer
             raise _refusal(topology, model, wanted, [n for n in answers if n != wanted])
         return answers[wanted], None
     features = upstream_outputs(topology.program, answers)
+    scores = {a.tensor for a in answers.values() if a.pick is None}
+    answers = {n: a for n, a in answers.items() if a.pick is None or a.tensor not in scores}
     best = min(answers, key=lambda n: (*_rank(topology, answers[n], features), names.index(n)))
     rest = [n for n in names if n != best]
     return answers[best], f"output {best!r} is explained, of {len(names)}; --output takes {either(rest)} too"

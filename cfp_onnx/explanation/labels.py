@@ -122,9 +122,12 @@ def fitted_labels(
     if labels is None:
         return None, None
     names = tuple(labels)
+    full = tuple(name for name in names if name)
+    if classes == 1 and len(full) == 2:
+        where = labels.file if isinstance(labels, LabelFile) else "what was given as labels"
+        return full[1:], f"{where} has two names for one output: {full[1]!r} is a high value, {full[0]!r} a low one"
     if isinstance(labels, LabelFile) and labels.numbered:
         return _numbered(labels, classes, model)
-    full = tuple(name for name in names if name)
     if len(names) == classes:
         return names, None
     if len(full) == classes:

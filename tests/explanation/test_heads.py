@@ -124,6 +124,15 @@ def test_of_several_outputs_the_one_with_classes_is_explained(name: str, x: Arra
     assert chosen.target.index == found.target.index
 
 
+@pytest.mark.parametrize("outputs", ["float z, int64 i", "int64 i, float z"])
+def test_scores_come_before_what_only_picks_from_them(outputs: str, x: Array, tmp_path: Path) -> None:
+    file = written(tmp_path, "i = ArgMax <axis=1, keepdims=0> (z)", outputs)
+    found = explained(file, x)
+    assert found.target.output == "z"
+    assert found.target.score == pytest.approx(plain(file, x, "z").max(), rel=1e-6)
+    assert explained(file, x, output="i").target.output == "i"
+
+
 def test_an_operator_behind_the_last_layer_blocks_only_what_is_made_of_it(x: Array, tmp_path: Path) -> None:
     file = written(tmp_path, "o = Cos (z)", "float o, float z")
     found = explained(file, x)

@@ -79,13 +79,21 @@ def test_names_that_are_surely_aligned(text: str, names: tuple[str, ...], said: 
     assert how is None if said is None else said in str(how)
 
 
+@pytest.mark.parametrize("text", ["cat\ndog", "0 cat\n1 dog", "1 cat\n2 dog"])
+def test_of_two_names_for_one_output_the_second_is_a_high_value(text: str, tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text(text, "utf-8")
+    found, how = fitted_labels(read_labels(tmp_path / "labels.txt"), 1, "m.onnx")
+    assert found == ("dog",)
+    assert "'dog' is a high value, 'cat' a low one" in str(how)
+
+
 @pytest.mark.parametrize(
     ("text", "classes", "words"),
     [
         ("a\nb", 4, "has 2 labels, m.onnx has 4 classes; it is made for another model, or lines are missing"),
         ("z\na\nb\nc", 3, "has 4 labels, m.onnx has 3 classes; if its first line is a heading or a background class"),
         ("a\nb\nc", 4, "has 3 labels, m.onnx has 4 classes; if class 0 is the background, put a line for it first"),
-        ("a\nb", 1, "has 2 labels, m.onnx has 1 classes; a single output has one name"),
+        ("a\nb\nc", 1, "has 3 labels, m.onnx has 1 classes; a single output has one name"),
         ("0 a\n1 b\n2 c\n3 d\n4 e", 2, "has 5 labels, m.onnx has 2 classes; it is made for another model, or holds"),
     ],
 )

@@ -35,6 +35,16 @@ def x(rng: np.random.Generator) -> Array:
 
 
 @pytest.mark.parametrize(
+    ("target", "title"),
+    [(None, "dog: what speaks for it"), ("dog", "dog: what speaks for it"), ("cat", "dog: what speaks against it")],
+)
+def test_two_names_are_the_two_sides(target: str | None, title: str, x: Array, tmp_path: Path) -> None:
+    found = explained(network_with(9.0, tmp_path), x, target=target, labels=["cat", "dog"])
+    assert found.target.title == title
+    assert "two names for one output" in str(found.run.labels)
+
+
+@pytest.mark.parametrize(
     ("bias", "target", "title", "note"),
     [
         (9.0, None, "output 'y': what speaks for it", None),
