@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cfp_onnx.clips.manifest import SUFFIX, read_manifest
 from cfp_onnx.clips.names import is_clip, is_list, is_picture, natural_path
 from cfp_onnx.errors import ClipError, UsageError
 
@@ -29,7 +30,8 @@ def clips_in(sources: Iterable[str | os.PathLike[str] | Listed], *, pictures: bo
     """Returns every clip that the sources hold, in the order given; what is in a folder, in natural order.
 
     A folder of pictures is one clip; any other folder holds clips and folders of pictures. A text
-    file is a list of clips, whose paths are relative to it.
+    file is a list of clips, whose paths are relative to it; a Parquet file is a manifest, whose clips without a
+    problem are taken whole.
 
     Args:
         sources: Files, folders and lists.
@@ -49,6 +51,8 @@ def clips_in(sources: Iterable[str | os.PathLike[str] | Listed], *, pictures: bo
             out += _folder(path, pictures=pictures)
         elif is_list(path):
             out += _list(path)
+        elif path.suffix.lower() == SUFFIX:
+            out += _manifest(path)
         else:
             out.append(Listed(str(source)))
     return out
@@ -66,6 +70,16 @@ def _folder(path: Path, *, pictures: bool) -> list[Listed]:
     if not found:
         raise ClipError(f"{path}: the folder holds no clip; give files, or a folder with videos, arrays or frames")
     return [Listed(str(p)) for p in sorted(found, key=natural_path)]
+
+
+def _manifest(path: Path) -> list[Listed]:
+    found = read_manifest(path)
+    if not found.usable:
+        raise ClipError(f"{path}: no clip of the manifest can be used; its column problem says why")
+    part = next((row for row in found.usable if row.start is not None or row.stop is not None), None)
+    if part is not None:
+        raise UsageError(f"{path}: {part.id} is a part of a longer video, and only whole clips can be taken here")
+    return [Listed(found.place(row), row.label) for row in found.usable]
 
 
 def _has_pictures(path: Path) -> bool:

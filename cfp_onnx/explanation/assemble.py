@@ -140,6 +140,8 @@ def assemble(
             f"the relevance of {file.path} is not finite on this clip; its activations overflow float32; "
             "check the preprocessing"
         )
+    paths = {**network.paths, **dict.fromkeys(found.lost, "none")}
+    coverage = network.topology.coverage(network.target, found.lost) if found.lost else network.coverage
     run, *further = (_run_header(sessions, request, *one, found, plain, labels) for one in walks)
     return Pyramid(
         model=ModelHeader.of(file),
@@ -150,14 +152,14 @@ def assemble(
         ),
         run=run,
         target=target_header(network, request, plain[network.scored], labels, at),
-        coverage=CoverageHeader.of(network.coverage),
-        layers=layer_results(topology, network.depths, walked, network.paths),
+        coverage=CoverageHeader.of(coverage),
+        layers=layer_results(topology, network.depths, walked, paths),
         levels=levels(topology, network.depths, walked),
         edges=edges(topology, walked, found.states),
         rather=tuple(
             Alternative(
                 run=header,
-                relevance={x.name: x.relevance for x in layer_results(topology, network.depths, one, network.paths)},
+                relevance={x.name: x.relevance for x in layer_results(topology, network.depths, one, paths)},
                 levels=levels(topology, network.depths, one),
                 edges=edges(topology, one, found.states),
             )

@@ -40,6 +40,7 @@ def run(sessions: Sessions, request: Request) -> Found:
     expanded = [i for i in layers if depths[i] < deepest]
     shown = [i for i in layers if depths[i] > 0] if collector is not None else []
     walked, states, outputs = Walked(), network.topology.states, {}
+    lost: frozenset[int] = frozenset()
     further = [(asked, Walked()) for asked in request.rather]
     same = settings.class_step == "contrast" and settings.against == "rivals"
     chunks = tube_run.passes(network, expanded, shown, volumes=request.volumes)
@@ -57,6 +58,7 @@ def run(sessions: Sessions, request: Request) -> Found:
         results = fetch(request, probe, [*own, *first], settings)
         if n == 0:
             outputs = {k: results[k] for k in own}
+            lost = network.topology.by_value(network.target) & {i for i in layers if depths[i] > 0} - {*probe.relevance}
             states = _states(sessions, probe, results)
         _take(sessions, probe, results, walked, settings)
         if collector is not None:
@@ -66,7 +68,7 @@ def run(sessions: Sessions, request: Request) -> Found:
             names = probe.relevance.values() if n == 0 else ()
             _take(sessions, probe, fetch(request, probe, names, asked, tubes=False), found, asked)
         del probe  # before the next session is made
-    return Found(walked, states, outputs, tuple(found for _, found in further))
+    return Found(walked, states, outputs, tuple(found for _, found in further), lost)
 
 
 def fetch(

@@ -47,7 +47,9 @@ def run(sessions: Sessions, request: Request) -> Found:
     )
     if request.collector is not None:
         _record_tubes(sessions, request, request.collector, walked)
-    return Found(walked, states, {p.name: results[p.name] for p in network.file.outputs}, tuple(rather))
+    topology, target = network.topology, network.target
+    lost = topology.by_value(target) - topology.by_label(target)
+    return Found(walked, states, {p.name: results[p.name] for p in network.file.outputs}, tuple(rather), lost)
 
 
 def read_statistics(

@@ -49,12 +49,14 @@ class Found:
         states: Labels with the shares of every addend on this clip.
         outputs: The model's own outputs, with the probes in place.
         rather: What the walks of `Request.rather` found.
+        lost: Layers whose values arrive at the class, and that the rule does not reach; their relevance is not known.
     """
 
     walked: Walked
     states: Mapping[str, State]
     outputs: Mapping[str, Array]
     rather: tuple[Walked, ...] = ()
+    lost: frozenset[int] = frozenset()
 
 
 __all__ = ["Found", "Request"]

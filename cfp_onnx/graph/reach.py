@@ -51,6 +51,46 @@ def paths_to(
     return found
 
 
+def layers_by_value(
+    program: Program, passing: Mapping[str, fx.Effect], layers: Iterable[KernelLayer], target: str
+) -> frozenset[int]:
+    """Layers whose values arrive at a tensor, by some path that is no factor, weight or statistic of another value.
+
+    Args:
+        program: The network.
+        passing: How values pass every node, by name.
+        layers: Its layers.
+        target: The tensor.
+    """
+    listed = list(layers)
+    parts = {p.node.name: p for layer in listed for p in layer.parts}
+    seen = {target}
+    for node in reversed(program.nodes):
+        part, effect = parts.get(node.name), passing.get(node.name)
+        if part is not None:
+            if part.output in seen:
+                seen.add(node.inputs[0] if part.kind == RECURRENT else part.source)
+        elif effect is not None and any(o in seen for o in node.outputs):
+            seen.update(_value_inputs(node, effect))
+    return frozenset(layer.index for layer in listed if any(p.output in seen for p in layer.parts))
+
+
+def _value_inputs(node: Node, effect: fx.Effect) -> list[str]:
+    match effect:
+        case fx.Barrier():
+            return []
+        case fx.Gate(value=value) | fx.Mix(value=value):
+            return [node.inputs[value]]
+        case (
+            fx.Identity(source=source) | fx.Quantise(source=source) | fx.Activation(source=source)
+            | fx.Affine(source=source) | fx.Pool(source=source) | fx.Blend(source=source) | fx.Reduce(source=source)
+            | fx.Normalise(source=source)
+        ):  # fmt: skip
+            return [node.inputs[source]]
+        case _:
+            return passed_inputs(node, effect)
+
+
 def passed_inputs(node: Node, effect: fx.Effect) -> list[str]:
     """Inputs of which a small change reaches the output of a node."""
     match effect:
@@ -68,4 +108,4 @@ def passed_inputs(node: Node, effect: fx.Effect) -> list[str]:
             assert_never(effect)
 
 
-__all__ = ["Paths", "passed_inputs", "paths_to"]
+__all__ = ["Paths", "layers_by_value", "passed_inputs", "paths_to"]

@@ -6,7 +6,7 @@ channels (wires) and emit fresh ones, so shuffles, flattening and padded shortcu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -19,7 +19,7 @@ from cfp_onnx.graph.fibers import find_fibers
 from cfp_onnx.graph.labels import UNKNOWN
 from cfp_onnx.graph.layers import KernelLayer, Origin, find_layers, find_origins, find_parts
 from cfp_onnx.graph.no_layers import without_layers
-from cfp_onnx.graph.reach import Paths, paths_to
+from cfp_onnx.graph.reach import Paths, layers_by_value, paths_to
 from cfp_onnx.graph.recurrent import RECURRENT
 from cfp_onnx.graph.states import State
 from cfp_onnx.graph.steering import Role, carrying, is_mean, role_of
@@ -242,6 +242,20 @@ class Topology:
         passing = {**self.effects, **self.steering}
         return paths_to(self.program, passing, self.layers, tensor)
 
+    def by_value(self, tensor: str) -> frozenset[int]:
+        """Indexes of the layers whose values arrive at a tensor, not only as a factor or weight of others."""
+        return layers_by_value(self.program, {**self.effects, **self.steering}, self.layers, tensor)
+
+    def by_label(self, tensor: str) -> frozenset[int]:
+        """Indexes of the layers that are met on the way down from a tensor by the labels of channels alone."""
+        found, stack = set(self.heads(tensor)), list(self.heads(tensor))
+        while stack:
+            for origin, _ in self.readers[stack.pop()]:
+                if origin.layer is not None and origin.layer not in found:
+                    found.add(origin.layer)
+                    stack.append(origin.layer)
+        return frozenset(found)
+
     def upstream(self, tensor: str) -> frozenset[int]:
         """Indexes of all layers whose output the tensor depends on."""
         owner = {p.output: layer.index for layer in self.layers for p in layer.parts}
@@ -301,10 +315,15 @@ class Topology:
     def _side_layers(self, index: int) -> set[int | None]:
         return {o.layer for o in self.side_inputs(self.layers[index]) if o.layer is not None and o.layer < index}
 
-    def coverage(self, tensor: str) -> Coverage:
-        """What is known of everything upstream of a tensor."""
+    def coverage(self, tensor: str, lost: Collection[int] = ()) -> Coverage:
+        """What is known of everything upstream of a tensor.
+
+        Args:
+            tensor: The tensor.
+            lost: Layers that a rule does not reach, though their values arrive.
+        """
         members = self.upstream(tensor)
-        paths = self.paths(tensor)
+        paths: Mapping[int, str] = {**self.paths(tensor), **dict.fromkeys(lost, "none")}
         known = total = 0
         for index in members:
             for channel_known in _channels_known(self, self.layers[index]):

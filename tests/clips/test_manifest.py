@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cfp_onnx.clips.lists import Listed, clips_in
 from cfp_onnx.clips.manifest import Manifest, Row, read_manifest, write_manifest
 from cfp_onnx.clips.preprocess import Preprocess
 from cfp_onnx.errors import ClipError, UsageError
@@ -72,3 +73,15 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": ["a"]}).replace_schema_metadata({b"cfp_onnx.manifest": newer}), path)
     with pytest.raises(UsageError, match="version 2"):
         read_manifest(path)
+
+
+def test_a_manifest_stands_for_its_clips(tmp_path: Path) -> None:
+    rows = (Row("a", "a.mp4", label=2), Row("b", "b.mp4", problem="it is not there"), Row("c", "c.mp4"))
+    path = write_manifest(Manifest("list", str(tmp_path), rows), tmp_path / "m.parquet")
+    assert clips_in([path]) == [Listed(str(tmp_path / "a.mp4"), 2), Listed(str(tmp_path / "c.mp4"))]
+    part = write_manifest(Manifest("list", "/", (Row("a", "a.mp4", 0, 9, "frames"),)), tmp_path / "n.parquet")
+    with pytest.raises(UsageError, match="a is a part of a longer video"):
+        clips_in([part])
+    none = write_manifest(Manifest("list", "/", rows[1:2]), tmp_path / "o.parquet")
+    with pytest.raises(ClipError, match="no clip of the manifest can be used"):
+        clips_in([none])

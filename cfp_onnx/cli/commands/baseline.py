@@ -18,7 +18,12 @@ def add_options(parser: Parser) -> None:
     """Tells a parser what the command takes."""
     add = parser.add_argument
     add("model", metavar="MODEL")
-    add("clips", metavar="CLIP", nargs="+", help="clips, folders of them, or lists: a clip a line, its class behind it")
+    add(
+        "clips",
+        metavar="CLIP",
+        nargs="+",
+        help="clips, folders of them, lists (a clip a line, its class behind it), manifests",
+    )
     add("-o", "--out", metavar="F", required=True, help="the baseline to write, such as baseline.json")
     add("--class", dest="target", metavar="INDEX|LABEL", help="class to look at (a list's, else each clip's top-1)")
     add("--output", metavar="NAME", help="output that decides (of several the one with classes)")
