@@ -205,7 +205,8 @@ def media_of(network: Network, clip: Clip) -> Media:
     first = network.frames_first()
     size = None if axis is None else clip_size(array.shape, axis, frames_first=first)
     if size is None or axis is None:
-        return Media("none", (1, 1, 1), note="the model's input has no space or time to draw")
+        missing = "no axis of channels, so its places are not drawn" if axis is None else "no space or time to draw"
+        return Media("none", (1, 1, 1), note=f"the model's input has {missing}")
     if axis == 0 or first:  # no batch
         array, axis = array[None], axis + 1
     axes = spatial_axes(array.ndim, axis)

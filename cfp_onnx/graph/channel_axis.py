@@ -16,6 +16,9 @@ from cfp_onnx.graph.states import State, Track
 from cfp_onnx.model import Node, Program
 from cfp_onnx.values import Array
 
+COLOURS = 3
+"""Colours of a picture."""
+
 
 def channel_axis(program: Program, name: str) -> int | None:
     """Axis of an input that its first layers read as channels, None where none of them tells.
@@ -31,12 +34,13 @@ def channel_axis(program: Program, name: str) -> int | None:
 
 
 def is_single_channel(program: Program, name: str) -> bool:
-    """Whether an input of two axes or fewer is a picture or a signal of one channel, without an axis for it.
+    """Whether an input is a signal, a picture or frames of one channel, without an axis for it.
 
-    Then the first layers that it reaches read one channel, or all its elements as features of their own.
+    Then the first layers that it reaches read one channel, or all its elements as features of their own. Of more than
+    two axes one of length 3 may hold colours, so that such an input is no single channel.
     """
     shape = program.shapes[name]
-    if len(shape) > 2 or shape[0] == 1:
+    if shape[0] == 1 or (len(shape) > 2 and COLOURS in shape):
         return False
     read = [_read_by(program, name, axis) for axis in range(len(shape))]
     whole = int(np.prod(shape, dtype=np.int64))
