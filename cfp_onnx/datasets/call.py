@@ -29,7 +29,7 @@ from cfp_onnx.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PART = 64
+PART = 256
 """Most clips of one part."""
 
 SECONDS = 60.0
