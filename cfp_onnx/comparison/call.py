@@ -15,6 +15,8 @@ import numpy as np
 
 from cfp_onnx import runtime
 from cfp_onnx.clips.clip import Source
+from cfp_onnx.clips.lists import clips_in
+from cfp_onnx.clips.manifest import SUFFIX
 from cfp_onnx.comparison.assemble import assembled
 from cfp_onnx.comparison.observed import ClipRequest, observe
 from cfp_onnx.comparison.result import Comparison
@@ -55,7 +57,8 @@ def compare(
     Args:
         a: A model or its path.
         b: The other.
-        clips: One clip or several (see `cfp_onnx.clips.load.load_clip`); arrays have the first model's layout.
+        clips: One clip or several (see `cfp_onnx.clips.load.load_clip`), or manifests; arrays have the first model's
+            layout.
         target: Class whose relevance is compared; the first model's top-1 class on the first clip by default.
         output: Output to compare; of several the one with classes by default.
         tolerance: Largest difference, as part of the largest value, that counts as the same; by default it depends
@@ -100,9 +103,14 @@ def compare(
 
 
 def _listed(clips: Source | Sequence[Source]) -> list[Source]:
-    if isinstance(clips, str | os.PathLike | np.ndarray | Mapping):
-        return [clips]
-    return list(clips)
+    given = [clips] if isinstance(clips, str | os.PathLike | np.ndarray | Mapping) else list(clips)
+    out: list[Source] = []
+    for clip in given:
+        if isinstance(clip, str | os.PathLike) and str(clip).lower().endswith(SUFFIX):
+            out += [found.file for found in clips_in([clip])]
+        else:
+            out.append(clip)
+    return out
 
 
 __all__ = ["compare"]

@@ -29,7 +29,9 @@ from cfp_onnx.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PART = 64
+ENGINES = ("local", "ray")
+
+PART = 256
 """Most clips of one part."""
 
 SECONDS = 60.0
@@ -76,7 +78,9 @@ def dataset(
     layout: str | None = None,
     labels: Sequence[str] | None = None,
     preprocess: Preprocess | None = None,
+    engine: str = "local",
     workers: int | None = None,
+    gpus: float = 0.0,
     batch: int = 8,
     retry_failed: bool = False,
     device: str = "auto",
@@ -108,7 +112,11 @@ def dataset(
         layout: Axes of the input; read off the model by default.
         labels: Class names; the manifest's, else the model's, by default.
         preprocess: How footage becomes input; the model's metadata by default.
-        workers: Processes that decode ahead; half the cores by default, 0 for none.
+        engine: ``local``, or ``ray`` for Ray Data on one machine or many (the extra ``[ray]``); then paths of clips,
+            model and run must be seen by all nodes.
+        workers: Processes that decode ahead; half the cores by default, 0 for none. On Ray the actors, each of which
+            decodes and explains.
+        gpus: GPUs of each actor on Ray, or a part of one.
         batch: Most clips of one pass, where the graph allows.
         retry_failed: Whether clips that failed before are tried again.
         device: auto, cpu, cuda, cuda:N or tensorrt.
@@ -122,6 +130,8 @@ def dataset(
     """
     if target not in TARGETS:
         raise UsageError(f"target {target!r} is unknown; choose one of {', '.join(TARGETS)}")
+    if engine not in ENGINES:
+        raise UsageError(f"engine {engine!r} is unknown; choose one of {', '.join(ENGINES)}")
     walk = WalkOptions(rule, class_step, 0.0, None, depth, hold, against, order).settings()
     loaded = model if isinstance(model, Model) else load(model)
     table = manifest if isinstance(manifest, Manifest) else read_manifest(manifest)
@@ -176,7 +186,16 @@ def dataset(
                 )
             )
             count = _default_workers() if workers is None else workers
-            _go(folder, work, decoding, todo, keys, count, before, progress or silent)
+            tell = progress or silent
+            if engine == "ray" and todo:
+                from cfp_onnx.datasets.engines import ray
+
+                ray.run(
+                    folder, work, decoding, todo, keys, workers=max(1, count), gpus=gpus, layers=layers, before=before,
+                    progress=tell,
+                )  # fmt: skip
+            else:
+                _go(folder, work, decoding, todo, keys, count, before, tell)
         run = Run.open(folder.path)
     return Ran(run, len(run.keys) - before, before, run.failures, len(table.rows) - len(table.usable), note or None)
 

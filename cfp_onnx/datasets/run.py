@@ -130,13 +130,12 @@ class Run:
         table = pa.concat_tables(tables) if tables else None
         if table is None or not len(table):
             return (), np.zeros((0, kernels), np.float32), None
-        plain = table.select([c for c in table.column_names if c not in {"relevance", "activation"}]).to_pylist()
+        plain = table.select(list(ClipRow.__dataclass_fields__)).to_pylist()
         seen: dict[tuple[str, str], int] = {}
         for n, row in enumerate(plain):  # a part that was copied counts once
             seen.setdefault((row["key"], row["asked"]), n)
         order = [seen[k] for k in sorted(seen)]
-        names = list(ClipRow.__dataclass_fields__)
-        rows = tuple(ClipRow(**{k: plain[n][k] for k in names}) for n in order)
+        rows = tuple(ClipRow(**plain[n]) for n in order)
         relevance = _matrix(table["relevance"], len(plain), kernels)[order]
         active = table["activation"]
         activation = None if active.null_count else _matrix(active, len(plain), kernels)[order]
@@ -145,18 +144,27 @@ class Run:
     def _groups(self, layer: int) -> Iterator[Any]:
         """The rows of a layer, part by part; other layers are not read."""
         _, pq = parquet()
-        for folder in self.folders:
-            for part in folder.parts():
-                with pq.ParquetFile(part) as file:
-                    column = file.schema_arrow.names.index("layer")
-                    wanted = []
-                    for n in range(file.num_row_groups):
-                        told = file.metadata.row_group(n).column(_leaf(file, column)).statistics
-                        if told is None or told.min <= layer <= told.max:
-                            wanted.append(n)
-                    if wanted:
-                        found = file.read_row_groups(wanted)
-                        yield found.filter(pq_equal(found["layer"], layer))
+        for part, metadata, groups in self._index.get(layer, ()):
+            with pq.ParquetFile(part, metadata=metadata) as file:
+                found = file.read_row_groups(groups)
+            yield found.filter(pq_equal(found["layer"], layer))
+
+    @cached_property
+    def _index(self) -> dict[int, list[tuple[Path, Any, list[int]]]]:
+        """For each layer the parts that hold it, what they say of themselves, and which of their groups of rows."""
+        _, pq = parquet()
+        found: dict[int, list[tuple[Path, Any, list[int]]]] = {}
+        for part in (p for folder in self.folders for p in folder.parts()):
+            metadata = pq.read_metadata(part)
+            paths = [metadata.schema.column(n).path for n in range(metadata.num_columns)]
+            column, mine = paths.index("layer"), dict[int, list[int]]()
+            for n in range(metadata.num_row_groups):
+                told = metadata.row_group(n).column(column).statistics
+                for layer in range(len(self.header.layers)) if told is None else range(told.min, told.max + 1):
+                    mine.setdefault(layer, []).append(n)
+            for layer, groups in mine.items():
+                found.setdefault(layer, []).append((part, metadata, groups))
+        return found
 
     # What clips have in common.
 
@@ -363,12 +371,6 @@ def pq_equal(column: Any, value: int) -> Any:
     import pyarrow.compute as pc
 
     return pc.equal(column, value)
-
-
-def _leaf(file: Any, column: int) -> int:
-    """Number of a plain column among the leaves: it lies before the lists, or behind them."""
-    name = file.schema_arrow.names[column]
-    return next(n for n in range(file.metadata.num_columns) if file.metadata.schema.column(n).path == name)
 
 
 def _matrix(column: Any, clips: int, kernels: int) -> Array:

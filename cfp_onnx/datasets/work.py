@@ -112,7 +112,7 @@ class Explaining:
         device: Where to run.
         barriers: Whether unknown operators are passed over and recorded.
         batch: Most clips of one pass.
-        keys: Key of each row, by its id.
+        layers: The layers of the run, in the order of their numbers; `begin` finds them.
     """
 
     model: Model
@@ -120,8 +120,8 @@ class Explaining:
     device: runtime.Device
     barriers: bool
     batch: int
+    layers: tuple[Layer, ...] = ()
     _made: dict[tuple[tuple[str, tuple[int, ...]], ...], BatchRelevance] = field(default_factory=dict)
-    _layers: tuple[Layer, ...] = ()
 
     def begin(self, feeds: Mapping[str, Array]) -> tuple[Layer, ...]:
         """Reads the network at the sizes of a first clip; the layers of all outputs.
@@ -129,8 +129,8 @@ class Explaining:
         Raises:
             CfpError: If the network cannot be analysed, or the question not be asked of it.
         """
-        self._layers = layers_of(self.relevance(feeds))
-        return self._layers
+        self.layers = layers_of(self.relevance(feeds))
+        return self.layers
 
     def relevance(self, feeds: Mapping[str, Array]) -> BatchRelevance:
         """What explains clips of these sizes; of a network whose graph depends on the clip, this very one."""
@@ -187,7 +187,7 @@ class Explaining:
     def _explained(self, clips: Sequence[tuple[str, Decoded, Mapping[str, Array]]]) -> list[Done]:
         relevance = self.relevance(clips[0][2])
         feeds = [f for _, _, f in clips]
-        numbers = {(layer.output, layer.name): n for n, layer in enumerate(self._layers)}
+        numbers = {(layer.output, layer.name): n for n, layer in enumerate(self.layers)}
         labels = [
             [label_at(clip.row, output, relevance.outputs) for output in relevance.outputs] for _, clip, _ in clips
         ]

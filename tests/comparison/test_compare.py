@@ -19,6 +19,7 @@ from compare_net import Spelling
 from eight_bit import sums_are_cut_off
 
 import cfp_onnx as cfp
+from cfp_onnx.clips.manifest import Manifest, Row, write_manifest
 from cfp_onnx.comparison.text import divergence_text
 from cfp_onnx.errors import CfpError
 
@@ -240,6 +241,15 @@ def test_several_clips_are_taken_together(bench: Bench) -> None:
         alone = cfp.compare(bench.a, other, order[1], target=1, device="cpu", threads=1)
         ours, theirs = ({x.a: set(x.worst) for x in f.layers} for f in (found, alone))
         assert all(theirs[n] <= ours[n] or len(ours[n]) == 8 for n in theirs)
+
+
+def test_a_manifest_stands_for_its_clips(bench: Bench, tmp_path: Path) -> None:
+    for k, name in enumerate(("a.npy", "b.npy")):
+        np.save(tmp_path / name, np.random.default_rng(k).standard_normal(net.CLIP).astype(np.float32))
+    rows = (Row("a", "a.npy"), Row("gone", "gone.npy", problem="it is not there"), Row("b", "b.npy"))
+    path = write_manifest(Manifest("list", str(tmp_path), rows), tmp_path / "m.parquet")
+    found = cfp.compare(bench.a, bench.other(), path, depth=1, device="cpu", threads=1)
+    assert [Path(clip.file).name for clip in found.clips] == ["a.npy", "b.npy"]
 
 
 def test_tubes_may_be_left_out(bench: Bench) -> None:

@@ -20,7 +20,7 @@ def add_options(parser: Parser) -> None:
     add = parser.add_argument
     add("model", metavar="A", help="a model")
     add("other", metavar="B", help="the other")
-    add("clips", metavar="CLIP", nargs="+", help="video, folder of frames, image, .npy ...; arrays in A's layout")
+    add("clips", metavar="CLIP", nargs="+", help="video, frames, image, manifest, .npy ...; arrays in A's layout")
     add("-o", "--out", metavar="DIR", help="folder for comparison.html and comparison.json")
     add("--json", metavar="F", help="write the comparison as JSON; - is stdout")
     add("--class", dest="target", metavar="INDEX|LABEL", help="class whose relevance is compared (A's top-1 class)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cfp_onnx.cli.options import CLIP, RUN, Parser, add_shared, alternatives, count, holds, whole
+from cfp_onnx.cli.options import CLIP, RUN, Parser, add_shared, alternatives, count, holds, number, whole
 from cfp_onnx.cli.output import check_folder, print_result
 from cfp_onnx.cli.preprocessing import preprocess_of
 from cfp_onnx.cli.progress import progress_bar
@@ -12,6 +12,7 @@ from cfp_onnx.errors import UsageError
 from cfp_onnx.relevance.rules import DEFAULT, field_rules
 
 TARGETS = ("label", "predicted", "both")
+ENGINES = ("local", "ray")
 
 
 def add_options(parser: Parser) -> None:
@@ -30,7 +31,14 @@ def add_options(parser: Parser) -> None:
     add("--hold", type=holds, metavar="NAME", help="what keeps its value: norms,attention,gates, or all, or none")
     add("--order", type=int, choices=(1, 2), default=1, help="2 counts what a removal bends too (1)")
     add("--depth", default="all", metavar="D|all", help="deepest level (all)")
-    add("--workers", type=whole, metavar="N", help="processes that decode ahead (half the cores; 0 for none)")
+    add("--engine", choices=ENGINES, default="local", help="ray: Ray Data, on one machine or many (local)")
+    add("--gpus", type=number, default=0.0, metavar="X", help="GPUs of each actor on Ray, or a part of one (0)")
+    add(
+        "--workers",
+        type=whole,
+        metavar="N",
+        help="processes that decode ahead, on Ray the actors (half the cores)",
+    )
     add("--batch", type=count, default=8, metavar="N", help="most clips of one pass, where the graph allows (8)")
     add("--retry-failed", action="store_true", help="try clips again that failed before")
     add_shared(parser, CLIP)
@@ -57,7 +65,8 @@ def run(options: argparse.Namespace) -> int:
             seed=options.seed, target=options.target, outputs=options.output, rule=options.rule,
             against=options.against, hold=options.hold, order=options.order, depth=options.depth,
             layout=options.layout, labels=labels,
-            preprocess=preprocess_of(model, options), workers=options.workers, batch=options.batch,
+            preprocess=preprocess_of(model, options), engine=options.engine, workers=options.workers,
+            gpus=options.gpus, batch=options.batch,
             retry_failed=options.retry_failed, device=options.device, threads=options.threads,
             barriers=options.allow_barriers, progress=progress,
         )  # fmt: skip
